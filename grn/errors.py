@@ -1,0 +1,40 @@
+"""What can go wrong for a user of grn, by kind.
+
+Every message says what is wrong, where, and what to do about it, in one line. Mistakes in calling code are assertions instead.
+"""
+
+
+class GrnError(Exception):
+    """Base of everything that grn raises on purpose."""
+
+
+class UsageError(GrnError):
+    """Arguments that contradict each other or lie outside their range."""
+
+
+class BadInputError(GrnError):
+    """An image, video, caption or archive that cannot be read as what it claims to be."""
+
+
+class CodesError(GrnError):
+    """A codes file that is damaged, inconsistent or newer than this version."""
+
+
+class ConfigError(GrnError):
+    """A recipe or model config with a wrong key, type or value."""
+
+
+class ModelNotFoundError(GrnError):
+    """No model of that name in any of the places searched."""
+
+
+class ModelMismatchError(GrnError):
+    """Weights, configs or codes that do not belong together."""
+
+
+class EnvironmentFaultError(GrnError):
+    """The machine's fault rather than the user's: disk, memory, device, network, a busy run folder."""
+
+
+class TrainingDivergedError(GrnError):
+    """A loss or gradient that is not finite; raised before the update that it would have spoilt."""
