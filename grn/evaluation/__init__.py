@@ -1,0 +1,1 @@
+"""How good pictures are: reconstruction quality, Frechet distances, nearest neighbours."""
