@@ -13,7 +13,10 @@ from pathlib import Path
 from grn.errors import BadInputError, EnvironmentFaultError
 
 NAMES_PACKAGE = "emojibase-data@17.0.0"
-GROUPS = ["smileys-emotion", "people-body", "component", "animals-nature", "food-drink", "travel-places", "activities", "objects", "symbols", "flags"]
+GROUPS = (
+    *("smileys-emotion", "people-body", "component", "animals-nature", "food-drink"),
+    *("travel-places", "activities", "objects", "symbols", "flags"),
+)
 
 
 @dataclass(frozen=True)

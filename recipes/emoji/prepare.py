@@ -1,8 +1,8 @@
-"""Render captioned emoji into WebDataset tars: python recipes/emoji/prepare.py --out data/emoji
+"""Render captioned emoji into WebDataset tars: python recipes/emoji/prepare.py
 
-Each sample is KEY.png (RGB on white), KEY.txt (the main caption) and KEY.json (name, style, hexcode, tags, group, split,
-captions). A name is either trained on or held out in every style (heldout-name), and of the rest some (name, style)
-pairs are held out too (heldout-pair). The same packages and options give the same bytes.
+Each sample is KEY.png (RGB on white), KEY.txt (the main caption) and KEY.json (name, style, hexcode, tags, group,
+split, captions). A name is either trained on or held out in every style (heldout-name), and of the rest some (name,
+style) pairs are held out too (heldout-pair). The same packages and options give the same bytes.
 """
 
 import argparse
@@ -13,10 +13,10 @@ import json
 import multiprocessing
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from captions import captions, readable_name
+from captions import captions, readable_name, specific_tags
 from packages import STYLES, Drawing, Emoji, read_drawings, read_emoji
 from PIL import Image, ImageOps
 
@@ -86,12 +86,12 @@ def describe(emoji: list[Emoji], styles: list[str], drawings: dict[str, dict[str
                     "tags": tags,
                     "group": one.group,
                     "split": split_of(name, style),
-                    "captions": captions(name, style, tags, shared, names),
+                    "captions": captions(name, style, specific_tags(tags, shared, names)),
                 }
     return samples
 
 
-def shuffled(keys: Iterator[str] | dict[str, dict]) -> list[str]:
+def shuffled(keys: Iterable[str]) -> list[str]:
     """Keys in the order of their hash: fixed, yet any stretch of a tar mixes all styles and groups."""
     return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
 
