@@ -1,0 +1,1 @@
+"""Training and evaluation data: pictures with captions or classes, and cached codes."""

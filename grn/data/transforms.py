@@ -1,0 +1,35 @@
+"""Pictures of any size -> training crops.
+
+Axes: frames are uint8 [H, W, 3]; crops are uint8 [S, S, 3]. Randomness comes from the generator that is passed in.
+"""
+
+import numpy as np
+from PIL import Image
+
+
+def resize_short_side(frame: np.ndarray, size: int) -> np.ndarray:
+    """Scale so that the shorter side is `size` (Lanczos, antialiased), keeping the proportions."""
+    height, width = frame.shape[:2]
+    if min(height, width) == size:
+        return frame
+    scale = size / min(height, width)
+    target = (max(size, round(width * scale)), max(size, round(height * scale)))
+    return np.asarray(Image.fromarray(frame).resize(target, Image.Resampling.LANCZOS))
+
+
+def centre_crop(frame: np.ndarray, size: int) -> np.ndarray:
+    """The middle size x size pixels of a frame at least that large."""
+    top, left = (frame.shape[0] - size) // 2, (frame.shape[1] - size) // 2
+    return frame[top : top + size, left : left + size]
+
+
+def random_crop(frame: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Any size x size pixels of a frame at least that large."""
+    top = int(rng.integers(frame.shape[0] - size + 1))
+    left = int(rng.integers(frame.shape[1] - size + 1))
+    return frame[top : top + size, left : left + size]
+
+
+def random_flip(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirrored left to right, or not."""
+    return frame[:, ::-1] if rng.random() < 0.5 else frame

@@ -1,0 +1,66 @@
+"""Sizes of the autoencoder; what a tokenizer's config.json and the recipes hold."""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from grn.hbq import MAX_ROUNDS
+
+
+class TokenizerConfig(BaseModel):
+    """Dimensions of the 3D causal autoencoder. The defaults are the published image tokenizer's.
+
+    Space shrinks by `patch`, then by 2 between neighbouring stages; time by 2 after each stage that `halves_time` marks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: int = Field(16, ge=1, le=4096, description="latent channels C")
+    rounds: int = Field(4, ge=1, le=MAX_ROUNDS, description="rounds M used where the caller names none")
+    encoder_width: int = Field(160, ge=1, le=65536)
+    decoder_width: int = Field(256, ge=1, le=65536)
+    multipliers: tuple[int, ...] = Field((1, 2, 4, 4), min_length=1, max_length=8)
+    encoder_blocks: int = Field(2, ge=1, le=64, description="residual blocks in each encoder stage")
+    decoder_blocks: int = Field(3, ge=1, le=64, description="residual blocks in each decoder stage")
+    patch: int = Field(2, ge=1, le=16, description="side of the space-to-depth square on the way in")
+    halves_time: tuple[bool, ...] = Field((False, True, True), description="for each of the stages but the last")
+    time_kernel: int = Field(3, ge=1, le=3, description="3: convolutions see two earlier frames; 1: every frame stands alone")
+    attention: bool = Field(True, description="spatial attention between the middle blocks")
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> "TokenizerConfig":
+        if len(self.halves_time) != len(self.multipliers) - 1:
+            raise ValueError(
+                f"halves_time has {len(self.halves_time)} entries and multipliers {len(self.multipliers)}: "
+                "there must be one fewer, one for each step between stages"
+            )
+        if any(m < 1 for m in self.multipliers):
+            raise ValueError(f"multipliers must be positive, found {list(self.multipliers)}")
+        widths = [1, *self.multipliers]
+        for j, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+            halved = 2 ** (2 + self.halves_time[j]) if j < len(self.halves_time) else 1
+            if inputs * halved % outputs or outputs * halved % inputs:
+                raise ValueError(
+                    f"multipliers {list(self.multipliers)}: the shortcut of stage {j + 1} cannot fold {inputs} into {outputs} widths; "
+                    "use neighbours that divide each other"
+                )
+        if self.time_kernel == 2:
+            raise ValueError("time_kernel must be 1 or 3, found 2")
+        if self.time_kernel == 1 and any(self.halves_time):
+            raise ValueError("halves_time needs time_kernel = 3: with 1 every frame stands alone")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Pixels a side that one token covers."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def time_stride(self) -> int:
+        """Frames that one token covers, after the first frame, which has a token of its own."""
+        return 2 ** sum(self.halves_time)
+
+    @classmethod
+    def tiny(cls) -> "TokenizerConfig":
+        """A network small enough for tests; strides 16 and 4 like the published one."""
+        return cls(
+            channels=4, encoder_width=8, decoder_width=12, multipliers=(1, 2, 2, 2), encoder_blocks=1, decoder_blocks=2
+        )

@@ -1,0 +1,185 @@
+"""Layers of the 3D causal autoencoder.
+
+Axes: B batch, C channels, T frames, H rows, W columns; tensors are [B, C, T, H, W] unless a name says otherwise.
+
+Causal in time: an output frame depends on its own and earlier input frames only. A clip passes through as its first frame alone, then
+groups of frames; what a layer must remember from one group to the next lies in a `TimeCache`, so memory does not grow with length.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TimeCache:
+    """The last input frames of each causal layer, for one clip on its way through the network."""
+
+    def __init__(self) -> None:
+        self._frames: dict[nn.Module, Tensor] = {}
+
+    def last_frames(self, layer: nn.Module) -> Tensor | None:
+        """What `layer` remembered, or None in the clip's first group."""
+        return self._frames.get(layer)
+
+    def remember(self, layer: nn.Module, frames: Tensor) -> None:
+        self._frames[layer] = frames
+
+
+def per_frame(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a 2D layer to every frame of [B, C, T, H, W]."""
+    if x.shape[2] == 1:
+        return layer(x.squeeze(2)).unsqueeze(2)
+    batch, _, frames = x.shape[:3]
+    return layer(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+class CausalConv(nn.Module):
+    """Convolution over time, rows and columns that looks back in time only; space is padded to keep its size.
+
+    The weight is [out, in, kt, k, k]. A frame with nothing before it meets zeros in the earlier taps, so it costs one 2D convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, time_kernel: int = 3) -> None:
+        super().__init__()
+        conv = nn.Conv3d(inputs, outputs, (time_kernel, kernel, kernel))
+        self.weight, self.bias = conv.weight, conv.bias
+        self.time_kernel, self.padding = time_kernel, kernel // 2
+
+    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        earlier = cache.last_frames(self) if cache is not None else None
+        if cache is not None and self.time_kernel > 1:
+            seen = x if earlier is None else torch.cat([earlier, x], 2)
+            cache.remember(self, seen[:, :, -(self.time_kernel - 1) :])
+        if self.time_kernel == 1 or (x.shape[2] == 1 and earlier is None):
+            return per_frame(lambda f: F.conv2d(f, self.weight[:, :, -1], self.bias, padding=self.padding), x)  # type: ignore[arg-type]
+        missing = self.time_kernel - 1 - (0 if earlier is None else earlier.shape[2])
+        x = x if earlier is None else torch.cat([earlier, x], 2)
+        x = F.pad(x, (0, 0, 0, 0, missing, 0))
+        return F.conv3d(x, self.weight, self.bias, padding=(0, self.padding, self.padding))
+
+
+class ChannelNorm(nn.Module):
+    """RMS norm over the channels at each position, times a learned gain."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = self.gain.view(-1, *[1] * (x.dim() - 2)) * self.gain.numel() ** 0.5
+        return F.normalize(x, dim=1) * gain
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, convolution, twice, added to the input (through a 1x1x1 convolution where the channels change)."""
+
+    def __init__(self, inputs: int, outputs: int, time_kernel: int) -> None:
+        super().__init__()
+        self.norm_in = ChannelNorm(inputs)
+        self.conv_in = CausalConv(inputs, outputs, 3, time_kernel)
+        self.norm_out = ChannelNorm(outputs)
+        self.conv_out = CausalConv(outputs, outputs, 3, time_kernel)
+        self.shortcut = CausalConv(inputs, outputs, 1, 1) if inputs != outputs else None
+
+    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        skip = x if self.shortcut is None else self.shortcut(x, None)
+        x = self.conv_in(F.silu(self.norm_in(x)), cache)
+        return skip + self.conv_out(F.silu(self.norm_out(x)), cache)
+
+
+class FrameAttention(nn.Module):
+    """Single-head attention among the positions of each frame, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + per_frame(self._attend, x)  # type: ignore[arg-type]
+
+    def _attend(self, frame: Tensor) -> Tensor:
+        rows, columns = frame.shape[-2:]
+        qkv = self.qkv(self.norm(frame)).flatten(2).transpose(1, 2).unsqueeze(1)  # [B*T, 1, H*W, 3C]
+        attended = F.scaled_dot_product_attention(*qkv.chunk(3, -1))
+        return self.out(attended.squeeze(1).transpose(1, 2).unflatten(2, (rows, columns)))
+
+
+class Downsample(nn.Module):
+    """Halves rows and columns with a strided convolution and, where asked, frames with a second one."""
+
+    def __init__(self, channels: int, halves_time: bool) -> None:
+        super().__init__()
+        self.space = nn.Conv2d(channels, channels, 3, stride=2)
+        self.time = nn.Conv3d(channels, channels, (3, 1, 1), stride=(2, 1, 1)) if halves_time else None
+
+    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        x = per_frame(lambda f: self.space(F.pad(f, (0, 1, 0, 1))), x)  # type: ignore[arg-type]
+        if self.time is None or cache is None:
+            return x
+        earlier = cache.last_frames(self)
+        cache.remember(self, x[:, :, -1:])
+        # The first frame keeps a token of its own; each later group starts from the frame before it.
+        return x if earlier is None else self.time(torch.cat([earlier, x], 2))
+
+
+class Upsample(nn.Module):
+    """Doubles frames where asked, then rows and columns: the mirror of `Downsample`."""
+
+    def __init__(self, channels: int, doubles_time: bool) -> None:
+        super().__init__()
+        self.space = nn.Conv2d(channels, channels, 3, padding=1)
+        self.time = CausalConv(channels, 2 * channels, 1, 3) if doubles_time else None
+        self.started = nn.Identity()  # the key under which a clip's cache notes that its first frame has passed
+
+    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        if self.time is not None and cache is not None:
+            if cache.last_frames(self.started) is None:
+                cache.remember(self.started, x.new_empty(0))
+            else:
+                pairs = self.time(x, cache).unflatten(1, (2, -1))  # [B, 2, C, T, H, W]
+                x = pairs.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+        return per_frame(lambda f: self.space(F.interpolate(f, scale_factor=2.0, mode="nearest")), x)  # type: ignore[arg-type]
+
+
+def fold_average(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
+    """Parameter-free shortcut of the encoder: blocks of time x space x space positions become channels, which are averaged to `outputs`."""
+    x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % time, 0))
+    batch, channels, frames, rows, columns = x.shape
+    x = x.view(batch, channels, frames // time, time, rows // space, space, columns // space, space)
+    x = x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+    return x.unflatten(1, (outputs, -1)).mean(2)
+
+
+def unfold_repeat(x: Tensor, outputs: int, time: int, space: int, first: bool) -> Tensor:
+    """Parameter-free shortcut of the decoder: channels are repeated and spread over blocks of time x space x space positions.
+
+    first: this is a clip's first frame, which stands for one frame and not for `time` of them.
+    """
+    x = x.repeat_interleave(outputs * time * space * space // x.shape[1], dim=1)
+    x = x.unflatten(1, (outputs, time, space, space)).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    x = x.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+    return x[:, :, time - 1 :] if first else x
+
+
+def space_to_depth(pixels: Tensor, patch: int) -> Tensor:
+    """[B, C, T, H, W] -> [B, C*p*p, T, H/p, W/p]; of a square's pixels, columns come before rows."""
+    batch, channels, frames, rows, columns = pixels.shape
+    x = pixels.view(batch, channels, frames, rows // patch, patch, columns // patch, patch)
+    return x.permute(0, 1, 6, 4, 2, 3, 5).flatten(1, 3)
+
+
+def depth_to_space(x: Tensor, patch: int) -> Tensor:
+    """The inverse of `space_to_depth`."""
+    x = x.unflatten(1, (-1, patch, patch)).permute(0, 1, 4, 5, 3, 6, 2)
+    return x.flatten(5, 6).flatten(3, 4)
+
+
+def run_blocks(blocks: Iterable[nn.Module], x: Tensor, cache: TimeCache | None) -> Tensor:
+    """A chain of layers that take (x, cache)."""
+    for block in blocks:
+        x = block(x, cache)
+    return x

@@ -1,0 +1,186 @@
+"""The 3D causal autoencoder (section 3.1): pixels <-> features.
+
+Axes
+    pixels    float [B, 3, T, H, W] in [-1, 1], H and W multiples of the stride, T = 1 + n * time stride
+    features  float [B, C, t, h, w] in (-1, 1): h = H / stride, w = W / stride, t = 1 + n
+
+A clip goes through as its first frame, then `time_stride` frames (one token frame) at a time, with a `TimeCache` between them. An image
+is a first frame with nothing to remember.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from grn.tokenizer.config import TokenizerConfig
+from grn.tokenizer.layers import (
+    CausalConv,
+    ChannelNorm,
+    Downsample,
+    FrameAttention,
+    ResidualBlock,
+    TimeCache,
+    Upsample,
+    depth_to_space,
+    fold_average,
+    run_blocks,
+    space_to_depth,
+    unfold_repeat,
+)
+
+
+class EncoderStage(nn.Module):
+    """Residual blocks and a halving, with the folded average of the input added."""
+
+    def __init__(self, inputs: int, outputs: int, blocks: int, time_kernel: int, halving: tuple[bool, bool]) -> None:
+        super().__init__()
+        halves_space, halves_time = halving
+        self.outputs, self.time, self.space = outputs, 2 if halves_time else 1, 2 if halves_space else 1
+        self.blocks = nn.ModuleList(
+            ResidualBlock(inputs if j == 0 else outputs, outputs, time_kernel) for j in range(blocks)
+        )
+        self.resample = Downsample(outputs, halves_time) if halves_space else None
+
+    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        shortcut = fold_average(x, self.outputs, self.time, self.space)
+        x = run_blocks(self.blocks, x, cache)
+        if self.resample is not None:
+            x = self.resample(x, cache)
+        return x + shortcut
+
+
+class DecoderStage(nn.Module):
+    """Residual blocks and a doubling, with the input, spread out, added."""
+
+    def __init__(self, inputs: int, outputs: int, blocks: int, time_kernel: int, doubling: tuple[bool, bool]) -> None:
+        super().__init__()
+        doubles_space, doubles_time = doubling
+        self.outputs, self.time, self.space = outputs, 2 if doubles_time else 1, 2 if doubles_space else 1
+        self.blocks = nn.ModuleList(
+            ResidualBlock(inputs if j == 0 else outputs, outputs, time_kernel) for j in range(blocks)
+        )
+        self.resample = Upsample(outputs, doubles_time) if doubles_space else None
+
+    def forward(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
+        y = run_blocks(self.blocks, x, cache)
+        if self.resample is None:
+            return y
+        return self.resample(y, cache) + unfold_repeat(x, self.outputs, self.time, self.space, first)
+
+
+class Middle(nn.Module):
+    """Two residual blocks around one attention within each frame."""
+
+    def __init__(self, width: int, time_kernel: int, attention: bool) -> None:
+        super().__init__()
+        self.block_in = ResidualBlock(width, width, time_kernel)
+        self.attention = FrameAttention(width) if attention else None
+        self.block_out = ResidualBlock(width, width, time_kernel)
+
+    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        x = self.block_in(x, cache)
+        if self.attention is not None:
+            x = self.attention(x)
+        return self.block_out(x, cache)
+
+
+class Head(nn.Module):
+    """Norm, SiLU and the convolution to the output channels."""
+
+    def __init__(self, width: int, outputs: int, time_kernel: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(width)
+        self.conv = CausalConv(width, outputs, 3, time_kernel)
+
+    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        return self.conv(F.silu(self.norm(x)), cache)
+
+
+class Encoder(nn.Module):
+    """Space-to-depth pixels -> 2C channels, of which the first C become the feature."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        kernel, widths = config.time_kernel, [config.encoder_width * m for m in config.multipliers]
+        self.stem = CausalConv(3 * config.patch**2, config.encoder_width, 3, kernel)
+        halvings = [(True, halves) for halves in config.halves_time] + [(False, False)]
+        self.stages = nn.ModuleList(
+            EncoderStage(inputs, outputs, config.encoder_blocks, kernel, halving)
+            for inputs, outputs, halving in zip([config.encoder_width, *widths], widths, halvings, strict=False)
+        )
+        self.middle = Middle(widths[-1], kernel, config.attention)
+        self.head = Head(widths[-1], 2 * config.channels, kernel)
+
+    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        x = run_blocks(self.stages, self.stem(x, cache), cache)
+        return self.head(self.middle(x, cache), cache)
+
+
+class Decoder(nn.Module):
+    """Features -> space-to-depth pixels."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        kernel, widths = config.time_kernel, [config.decoder_width * m for m in reversed(config.multipliers)]
+        self.stem = CausalConv(config.channels, widths[0], 3, kernel)
+        self.middle = Middle(widths[0], kernel, config.attention)
+        doublings = [(True, doubles) for doubles in reversed(config.halves_time)] + [(False, False)]
+        self.stages = nn.ModuleList(
+            DecoderStage(inputs, outputs, config.decoder_blocks, kernel, doubling)
+            for inputs, outputs, doubling in zip([widths[0], *widths], widths, doublings, strict=False)
+        )
+        self.head = Head(widths[-1], 3 * config.patch**2, kernel)
+
+    def forward(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
+        x = self.middle(self.stem(x, cache), cache)
+        for stage in self.stages:
+            x = stage(x, cache, first)
+        return self.head(x, cache)
+
+
+class CausalAutoencoder(nn.Module):
+    """Pixels -> features -> pixels. Between the two, HBQ makes the features discrete (`grn.hbq`)."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.to_latent = CausalConv(2 * config.channels, 2 * config.channels, 1, 1)
+        self.from_latent = CausalConv(config.channels, config.channels, 1, 1)
+        self.decoder = Decoder(config)
+
+    def encode_group(self, pixels: Tensor, cache: TimeCache | None = None) -> Tensor:
+        """The next frames of a clip (its first frame, then `time_stride` frames a call) -> one frame of features [B, C, 1, h, w].
+
+        cache: the clip's, new and empty at its first frame; None for an image.
+        """
+        x = self.encoder(space_to_depth(pixels, self.config.patch), cache)
+        return torch.tanh(self.to_latent(x, None)[:, : self.config.channels])
+
+    def decode_group(self, features: Tensor, cache: TimeCache | None = None, first: bool = True) -> Tensor:
+        """The next frame of features -> its pixels: one frame where `first`, else `time_stride` frames."""
+        x = self.decoder(self.from_latent(features, None), cache, first)
+        return depth_to_space(x, self.config.patch)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """pixels [B, 3, T, H, W] in [-1, 1] -> features [B, C, t, h, w] in (-1, 1)."""
+        if pixels.shape[2] == 1:
+            return self.encode_group(pixels)
+        cache = TimeCache()
+        return torch.cat([self.encode_group(group, cache) for group in self._groups(pixels)], 2)
+
+    def decode(self, features: Tensor) -> Tensor:
+        """features [B, C, t, h, w] -> pixels [B, 3, T, H, W], about [-1, 1] but not clipped to it."""
+        if features.shape[2] == 1:
+            return self.decode_group(features)
+        cache = TimeCache()
+        frames = features.split(1, 2)
+        return torch.cat([self.decode_group(frame, cache, i == 0) for i, frame in enumerate(frames)], 2)
+
+    def _groups(self, pixels: Tensor) -> Iterator[Tensor]:
+        step = self.config.time_stride
+        assert (pixels.shape[2] - 1) % step == 0, f"{pixels.shape[2]} frames are not 1 + n * {step}"
+        yield pixels[:, :, :1]
+        yield from pixels[:, :, 1:].split(step, 2)

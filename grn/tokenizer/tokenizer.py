@@ -1,0 +1,177 @@
+"""Pixels <-> Codes: the network, HBQ, and the bookkeeping of sizes between them.
+
+Axes
+    pixels   float [B, 3, T, H, W] in [-1, 1], any H and W
+    indices  int64 [B, t, h, w, C]: the token map Y, h = ceil(H / stride), w = ceil(W / stride), t = 1 + ceil((T - 1) / time stride)
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grn import hbq
+from grn.codes import Codes
+from grn.errors import BadInputError, ModelMismatchError
+from grn.models import store
+from grn.tokenizer.config import TokenizerConfig
+from grn.tokenizer.layers import TimeCache
+from grn.tokenizer.network import CausalAutoencoder
+
+if TYPE_CHECKING:
+    from grn.media import Media
+
+
+class Tokenizer:
+    """A trained autoencoder with its name and the fingerprint of its weights."""
+
+    def __init__(self, network: CausalAutoencoder, name: str, fingerprint: str) -> None:
+        self.network, self.name, self.fingerprint = network.eval().requires_grad_(False), name, fingerprint
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, offline: bool = False
+    ) -> "Tokenizer":
+        """Load by alias, folder or hub name (`grn.models.store.resolve`); dtype None is float32.
+
+        Raises ModelNotFoundError, ConfigError or ModelMismatchError.
+        """
+        found = store.resolve(str(name), offline=offline, kind="tokenizer")
+        config = store.load_config(found.folder)
+        network = CausalAutoencoder(store.network_config(config, TokenizerConfig, found.folder))
+        fingerprint = store.load_weights(network, found.folder)
+        return cls(network.to(device, dtype), config["name"], fingerprint)
+
+    @property
+    def config(self) -> TokenizerConfig:
+        return self.network.config
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.to_latent.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.network.to_latent.weight.dtype
+
+    @torch.inference_mode()
+    def features(self, pixels: Tensor) -> Tensor:
+        """pixels -> float32 features [B, C, t, h, w] in (-1, 1), before quantization."""
+        return self.network.encode(self._pad(pixels)).float()
+
+    def encode(self, pixels: Tensor, rounds: int | None = None) -> Tensor:
+        """pixels -> indices at `rounds` (default: the config's)."""
+        return hbq.encode(self.features(pixels), rounds or self.config.rounds).movedim(1, -1)
+
+    @torch.inference_mode()
+    def decode(self, indices: Tensor, rounds: int | None = None) -> Tensor:
+        """indices -> float32 pixels in [-1, 1], whole tokens (not cropped)."""
+        features = hbq.decode(indices.movedim(-1, 1), rounds or self.config.rounds)
+        return self.network.decode(features.to(self.device, self.dtype)).float().clamp(-1, 1)
+
+    @torch.inference_mode()
+    def reconstruct_pixels(self, pixels: Tensor, rounds: int | None) -> Tensor:
+        """There and back, cropped to the input's size; rounds None leaves the features unquantized."""
+        features = self.features(pixels)
+        if rounds is not None:
+            features = hbq.decode(hbq.encode(features, rounds), rounds)
+        decoded = self.network.decode(features.to(self.dtype)).float().clamp(-1, 1)
+        return decoded[:, :, : pixels.shape[2], : pixels.shape[3], : pixels.shape[4]]
+
+    def tokenize(self, media: "Media", rounds: int | None = None) -> Codes:
+        """Tokenize an open image or clip, a group of frames at a time: memory does not grow with its length."""
+        from grn.media import to_pixels
+
+        rounds = rounds or self.config.rounds
+        cache = TimeCache() if media.kind == "video" else None
+        maps: list[np.ndarray] = []
+        frames = 0
+        for group in self._groups(media):
+            frames += len(group)
+            pixels = to_pixels(np.stack(self._whole(group, bool(maps)))).to(self.device)
+            with torch.inference_mode():
+                features = self.network.encode_group(self._pad_space(pixels).to(self.dtype), cache).float()
+            maps.append(hbq.encode(features, rounds)[0].movedim(0, -1).cpu().numpy().astype(np.uint16))
+            height, width = group[0].shape[:2]
+        if not maps:
+            raise BadInputError(f"{media.name}: holds no frames; give an image or a clip with at least one")
+        fps = media.fps if media.kind == "video" else None
+        return Codes(np.concatenate(maps), rounds, media.kind, height, width, frames, fps, self.name, self.fingerprint)
+
+    def reconstruct(self, codes: Codes, *, any_tokenizer: bool = False) -> Iterator[np.ndarray]:
+        """Codes -> uint8 frames [H, W, 3] of the original size and number, streamed.
+
+        Raises ModelMismatchError where the codes are another tokenizer's, unless `any_tokenizer`, or do not fit this one.
+        """
+        self._check(codes, any_tokenizer)
+        return self._frames(codes)
+
+    def _frames(self, codes: Codes) -> Iterator[np.ndarray]:
+        from grn.media import from_pixels
+
+        cache = TimeCache() if codes.kind == "video" else None
+        left = codes.frames
+        for i, plane in enumerate(codes.indices):
+            indices = torch.from_numpy(plane.astype(np.int64)).movedim(-1, 0)[None, :, None]
+            with torch.inference_mode():
+                features = hbq.decode(indices, codes.rounds).to(self.device, self.dtype)
+                pixels = self.network.decode_group(features, cache, first=i == 0).float().cpu()
+            yield from from_pixels(pixels[..., : codes.height, : codes.width])[:left]
+            left -= pixels.shape[2]
+
+    def _check(self, codes: Codes, any_tokenizer: bool) -> None:
+        if codes.fingerprint != self.fingerprint and not any_tokenizer:
+            raise ModelMismatchError(
+                f"the codes were made with {codes.tokenizer} ({codes.fingerprint[:12]}) and this tokenizer is {self.name} "
+                f"({self.fingerprint[:12]}); name the right one with --tokenizer, or --force to decode all the same"
+            )
+        stride, step = self.config.stride, self.config.time_stride
+        expected = (
+            1 + -(-(codes.frames - 1) // step),
+            -(-codes.height // stride),
+            -(-codes.width // stride),
+            self.config.channels,
+        )
+        if codes.indices.shape != expected:
+            raise ModelMismatchError(
+                f"the codes are a map of {list(codes.indices.shape)} and {self.name} makes {list(expected)} of "
+                f"{codes.frames} frames of {codes.width}x{codes.height}; name the tokenizer they were made with"
+            )
+
+    def _groups(self, frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """The first frame, then `time_stride` frames at a time; the last group may be shorter."""
+        group: list[np.ndarray] = []
+        first = True
+        for frame in frames:
+            group.append(frame)
+            if first or len(group) == self.config.time_stride:
+                yield group
+                group, first = [], False
+        if group:
+            yield group
+
+    def _whole(self, group: list[np.ndarray], later: bool) -> list[np.ndarray]:
+        """The group with its last frame repeated up to what the network takes at once."""
+        missing = self.config.time_stride - len(group) if later else 0
+        return group + [group[-1]] * missing
+
+    def _pad(self, pixels: Tensor) -> Tensor:
+        missing = -(pixels.shape[2] - 1) % self.config.time_stride
+        pixels = torch.cat([pixels, pixels[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)
+        return self._pad_space(pixels).to(self.device, self.dtype)
+
+    def _pad_space(self, pixels: Tensor) -> Tensor:
+        """Repeat the last row and column up to a multiple of the stride."""
+        stride = self.config.stride
+        bottom, right = -pixels.shape[-2] % stride, -pixels.shape[-1] % stride
+        return F.pad(pixels, (0, right, 0, bottom, 0, 0), mode="replicate") if bottom or right else pixels
+
+
+def save_tokenizer(folder: Path, network: CausalAutoencoder, name: str, dtype: torch.dtype = torch.float16, card: str = "") -> None:
+    """Write a tokenizer as a model folder."""
+    config = {"kind": "tokenizer", "name": name, "network": network.config.model_dump(mode="json")}
+    store.save_model(folder, config, network.state_dict(), dtype=dtype, card=card)

@@ -1,0 +1,202 @@
+"""What a recipe (TOML) holds: everything that decides a training run.
+
+A recipe's `kind` says what is trained. `load_recipe` reads one, applies `--set section.key=value` overrides and checks every key.
+"""
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from grn.errors import ConfigError, UsageError
+from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.tokenizer.config import TokenizerConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceConfig(_Section):
+    """One place with pictures, and how often it is drawn from in relation to its size."""
+
+    path: Path
+    weight: Positive = 1.0
+    keep: dict[str, tuple[str, ...]] = Field({}, description="only samples whose JSON facts have one of these values")
+    resize: tuple[int, int] | None = Field(
+        None, description="range of the short side before a random crop; none: resize to data.size and crop the centre"
+    )
+
+
+class DataConfig(_Section):
+    """Pictures and how they become square crops of `size` pixels."""
+
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    size: int = Field(256, ge=1, le=4096, description="pixels a side of what the network sees")
+    flip: bool = False
+    workers: int = Field(0, ge=0, le=64)
+
+    @model_validator(mode="after")
+    def _check_resize(self) -> "DataConfig":
+        for source in self.sources:
+            if source.resize is not None and not self.size <= source.resize[0] <= source.resize[1]:
+                raise ValueError(f"{source.path}: resize {list(source.resize)} must be a range that starts at size {self.size} or above")
+        return self
+
+
+class OptimizerConfig(_Section):
+    """AdamW, or Muon for matrices with AdamW for the rest."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    lr: Positive = 1e-4
+    matrix_lr: Positive = Field(0.02, description="Muon's rate, for the matrices inside the blocks")
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    weight_decay: Weight = 0.0
+    warmup_steps: int = Field(0, ge=0)
+    final_lr: Share = Field(1.0, description="share of the rate that a linear decay over the last `decay_steps` ends at")
+    decay_steps: int = Field(0, ge=0)
+    clip: Positive = Field(1.0, description="largest norm of the whole gradient")
+
+
+class RunConfig(_Section):
+    """How long, how often, with what randomness."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1, description="samples a step, over all devices")
+    seed: int = Field(0, ge=0)
+    ema: Share = Field(0.999, description="decay of the weights' moving average, which is what is kept in the end; 0: none")
+    save_every: int = Field(1000, ge=1)
+    keep: int = Field(2, ge=2, description="checkpoints kept")
+    log_every: int = Field(50, ge=1)
+    sheet_every: int = Field(1000, ge=1, description="steps between sample sheets")
+    compile: bool = False
+    init: Path | str | None = Field(None, description="model to start from: a name or a model folder")
+
+
+class TokenizerLosses(_Section):
+    """Weights of the losses; 0 leaves one out."""
+
+    l1: Weight = 1.0
+    l2: Weight = 0.0
+    perceptual: Weight = 1.0
+    gan: Weight = 0.1
+    gan_start: int = Field(0, ge=0, description="step from which the discriminator counts")
+    gan_lr: Positive = 1e-4
+
+
+class TokenizerRecipe(_Section):
+    """Reconstruction, perceptual and PatchGAN losses on pictures quantized to a random number of rounds."""
+
+    kind: Literal["tokenizer"]
+    name: str
+    network: TokenizerConfig
+    data: DataConfig
+    run: RunConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    losses: TokenizerLosses = TokenizerLosses()
+    rounds: dict[str, Weight] = Field({"4": 1.0}, description='share of each number of rounds; "none": not quantized')
+    decoder_only: bool = Field(False, description="leave the encoder as it is, so that codes made with it stay valid")
+
+    @model_validator(mode="after")
+    def _check(self) -> "TokenizerRecipe":
+        for rounds in self.rounds:
+            if rounds != "none" and not (rounds.isdigit() and 1 <= int(rounds) <= 16):
+                raise ValueError(f'rounds: {rounds!r} is neither a number from 1 to 16 nor "none"')
+        if sum(self.rounds.values()) <= 0:
+            raise ValueError("rounds: at least one share must be above 0")
+        if self.data.size % self.network.stride:
+            raise ValueError(f"data.size {self.data.size} is not a multiple of the network's stride {self.network.stride}")
+        return self
+
+
+class RatioConfig(_Section):
+    """Selection ratios in training: sigmoid of a normal (logit-normal)."""
+
+    mean: float = -0.8
+    deviation: Positive = 0.8
+
+
+class GeneratorRecipe(_Section):
+    """Cross-entropy on randomly corrupted token maps (algorithm 2)."""
+
+    kind: Literal["generator"]
+    name: str
+    network: Annotated[ClassToImageConfig | TextToVisualConfig, Field(discriminator="kind")]
+    tokenizer: str = Field(description="name or folder of the tokenizer whose codes are generated")
+    text_encoder: Path | None = Field(None, description="folder of the text encoder; text models need one")
+    data: DataConfig
+    run: RunConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    ratio: RatioConfig = RatioConfig()
+    drop_condition: Share = 0.1
+    sampling: dict[str, Any] = Field({}, description="sampling defaults written into the model's config")
+
+
+Recipe = Annotated[TokenizerRecipe | GeneratorRecipe, Field(discriminator="kind")]
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TokenizerRecipe | GeneratorRecipe:
+    """Read and check a recipe. Relative paths in it are relative to its folder.
+
+    Raises ConfigError naming the file and the key, with the nearest known key for a misspelt one; UsageError for a malformed override.
+    """
+    try:
+        tree = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe; see the recipes folder for examples") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable TOML recipe ({error})") from error
+    for override in overrides:
+        _override(tree, override)
+    try:
+        return TypeAdapter(Recipe).validate_python(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """The first complaint of a validation, in one line, with the nearest known key for an unknown one."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("tokenizer", "generator", "class-to-image", "text-to-visual"))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where!r}{_suggest(str(first['loc'][-1]))}{more}"
+    found = f" (found {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
+    return f"{where or 'recipe'}: {first['msg'].removeprefix('Value error, ')}{found}{more}"
+
+
+def _suggest(key: str) -> str:
+    sections = [SourceConfig, DataConfig, OptimizerConfig, RunConfig, TokenizerLosses, TokenizerRecipe, RatioConfig, GeneratorRecipe]
+    networks = [TokenizerConfig, ClassToImageConfig, TextToVisualConfig]
+    known = {name for section in [*sections, *networks] for name in section.model_fields}
+    near = get_close_matches(key, sorted(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    """Set a dotted key to a TOML value; a value that is not TOML is taken as a string."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {override}: expected section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    for part in parents:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise UsageError(f"--set {override}: {part} is not a section")
+    tree[last] = value

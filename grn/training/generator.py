@@ -1,0 +1,147 @@
+"""Training a generator: cross-entropy on randomly corrupted token maps (algorithm 2).
+
+Axes: token maps are [B, t, h, w, E] with values in [0, K): indices (E = C, K = 2^M) or round-major bits (E = M*C, K = 2).
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from grn import hbq
+from grn.data.code_cache import Progress, cached_maps
+from grn.errors import ConfigError, ModelMismatchError
+from grn.generator.condition import ClassCondition, TextCondition
+from grn.generator.text_to_visual import TextToVisual
+from grn.refine.sampler import Sampler, SamplerConfig
+from grn.text import StaticWordVectors
+from grn.tokenizer.tokenizer import Tokenizer
+from grn.training.config import GeneratorRecipe, RatioConfig
+from grn.training.loop import Slot
+from grn.training.sheets import save_sheet
+from grn.training.tokenizer import MixedSource
+
+SHEET_PROMPTS = (
+    "a cat", "a dog", "a red apple", "a house", "a smiling face", "a rocket", "a tree", "a pizza",
+    "a red heart", "a fish", "a guitar", "the sun", "a kitten", "an automobile", "a blue bird", "a birthday cake",
+)  # fmt: skip
+
+
+class GeneratorTask:
+    """What `Loop` runs for a generator recipe."""
+
+    def __init__(
+        self, recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, text: StaticWordVectors | None, progress: Progress = iter
+    ) -> None:
+        self.recipe, self.tokenizer, self.text = recipe, tokenizer, text
+        self.source = MixedSource(recipe.data)
+        self.modules = nn.ModuleDict({"model": network})
+        self.config: Any = recipe.network
+        _check_fit(self.config, tokenizer)
+        self.maps = [cached_maps(source, tokenizer, recipe.data.size, recipe.data.flip, progress) for source in self.source.sources]
+        if isinstance(network, TextToVisual) and text is None:
+            raise ConfigError("text_encoder is missing: a text-to-visual generator needs one; name its folder in the recipe")
+        self.forward = torch.compile(network) if recipe.run.compile else network
+
+    def draw(self, rng: np.random.Generator) -> int:
+        return self.source.draw(rng)
+
+    def read(self, slot: Slot) -> dict[str, Any]:
+        """One token map and its caption or class; None of either where the condition is dropped."""
+        step, place, number = slot
+        rng = np.random.default_rng([self.recipe.run.seed, step, place])
+        views = self._map(number)
+        sample = self.source[number]
+        dropped = bool(rng.random() < self.recipe.drop_condition)
+        caption = "" if dropped else str(rng.choice(np.array(sample.captions)))
+        targets = self._elements(torch.from_numpy(views[rng.integers(len(views))].astype(np.int64)))
+        state, ratio = corrupt(targets, self.config.classes, self.recipe.ratio, rng)
+        example = {"targets": targets, "state": state, "ratio": ratio}
+        if self.text is not None:
+            return example | {"caption": caption}
+        if sample.label is None:
+            raise ConfigError(f"{sample.key}: has no class; a class-to-image generator needs class folders or .cls files")
+        return example | {"label": self.config.num_classes if dropped else sample.label}
+
+    def _elements(self, indices: Tensor) -> Tensor:
+        """Indices [h, w, C] -> what the generator predicts, [1, h, w, E]."""
+        if self.config.target == "bit":
+            indices = hbq.indices_to_bits(indices, self.config.rounds, dim=-1)
+        return indices.unsqueeze(0)
+
+    def _map(self, number: int) -> np.ndarray:
+        which = self.source.which(number)
+        return self.maps[which][number - int(self.source.starts[which])]
+
+    def optimizers(self) -> dict[str, list[torch.optim.Optimizer]]:
+        config = self.recipe.optimizer
+        named = dict(self.modules["model"].named_parameters())
+        inner = {n for n, p in named.items() if p.ndim == 2 and "blocks" in n} if config.name == "muon" else set()
+        rest = [p for n, p in named.items() if n not in inner]
+        found: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+        ]
+        if inner:
+            matrices = [p for n, p in named.items() if n in inner]
+            # Scaled as in "Muon is scalable for LLM training", so that one learning rate and decay suit both.
+            found.append(torch.optim.Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"))
+        return {"model": found}
+
+    def step(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
+        targets = batch["targets"]
+        condition = self._condition(batch).to(targets.device)
+        network, device = self.modules["model"], targets.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            logits = self.forward(batch["state"], batch["ratio"].float(), network.prepare(condition))
+        loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+        yield "model", loss, {"loss": float(loss.detach())}
+
+    def _condition(self, batch: dict[str, Any]) -> ClassCondition | TextCondition:
+        if self.text is not None:
+            return self.text.encode(batch["caption"])
+        return ClassCondition(batch["label"])
+
+    @torch.no_grad()
+    def sheet(self, step: int, path: Path) -> None:
+        """Pictures for fixed prompts, or for the first classes."""
+        sampler = Sampler(self.modules["model"], SamplerConfig(**self.recipe.sampling))
+        if self.text is not None:
+            condition: ClassCondition | TextCondition = self.text.encode(list(SHEET_PROMPTS))
+            null: ClassCondition | TextCondition = self.text.encode([""])
+        else:
+            count = min(16, self.config.num_classes)
+            condition = ClassCondition(torch.arange(count))
+            null = self.modules["model"].null_condition(1)
+        side = self.recipe.data.size // self.tokenizer.config.stride
+        samples = sampler.run(condition, null, (1, side, side), seed=0)
+        indices = torch.stack([s.indices for s in sorted(samples, key=lambda s: s.number)])
+        save_sheet(self.tokenizer.decode(indices).squeeze(2), path, columns=8)
+
+    def export(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
+def corrupt(targets: Tensor, classes: int, config: RatioConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The state that the network sees in training, and its selection ratio (algorithm 2).
+
+    A logit-normal ratio l is drawn; each element of `targets` is kept with probability l and is a uniformly random class otherwise.
+    Returns (state of the same shape, ratio float32 []).
+    """
+    ratio = 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
+    kept = torch.from_numpy(rng.random(targets.shape) < ratio)
+    noise = torch.from_numpy(rng.integers(classes, size=targets.shape))
+    return torch.where(kept, targets, noise), torch.tensor(ratio, dtype=torch.float32)
+
+
+def _check_fit(network: Any, tokenizer: Tokenizer) -> None:
+    made, wanted = (tokenizer.config.channels, tokenizer.config.rounds), (network.channels, network.rounds)
+    if made != wanted:
+        raise ModelMismatchError(
+            f"the generator is for {wanted[0]} channels at {wanted[1]} rounds and tokenizer {tokenizer.name} makes {made[0]} at {made[1]}; "
+            "change network.channels and network.rounds in the recipe"
+        )

@@ -1,0 +1,293 @@
+"""The training loop, the same for tokenizers and generators.
+
+A `Task` knows the networks, how a batch is read and what a step does; the loop owns order, time, devices, checkpoints and stopping.
+Every random choice of a step is drawn from (seed, step), so resuming at a step continues exactly.
+"""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from grn.errors import EnvironmentFaultError, ModelMismatchError, TrainingDivergedError
+from grn.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from grn.training.config import OptimizerConfig, RunConfig
+
+Slot = tuple[int, int, int]  # (step, place in the batch, number of the sample)
+
+
+class Task(Protocol):
+    """What is trained."""
+
+    modules: nn.ModuleDict
+    """Every module with trained weights; "model" is the one that the run is for and that EMA follows."""
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """The number of a sample to train on."""
+
+    def read(self, slot: Slot) -> Any:
+        """One example, augmented with randomness from its slot alone; may run in a worker process."""
+
+    def optimizers(self) -> dict[str, list[torch.optim.Optimizer]]:
+        """By the name of the loss that they lower."""
+
+    def step(self, batch: Any, step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
+        """For each loss in turn: its name, its value, and figures for the log."""
+
+    def sheet(self, step: int, path: Path) -> None:
+        """Draw what the (averaged) model does now."""
+
+    def export(self, folder: Path) -> None:
+        """Write the (averaged) model as a model folder."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A signal asked the run to stop; its checkpoint is written."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+class Loop:
+    """Runs a task to `config.steps`, from its newest checkpoint if there is one.
+
+    report(step, figures) is called every `log_every` steps with losses, samples/s and seconds left.
+    """
+
+    def __init__(self, task: Task, config: RunConfig, optimizer: OptimizerConfig, folder: Path, workers: int = 0) -> None:
+        self.task, self.config, self.optimizer_config, self.folder = task, config, optimizer, folder
+        self.workers = workers
+        gpu = torch.cuda.is_available()
+        self.accelerator = Accelerator(mixed_precision="bf16" if gpu else "no", cpu=not gpu)
+        self.device = self.accelerator.device
+        task.modules.to(self.device)
+        self.optimizers = task.optimizers()
+        self.ema = _copy(task.modules["model"]) if config.ema else None
+        self.step = 0
+        self._signal: int | None = None
+
+    def resume(self, path: Path | None = None) -> list[str]:
+        """Continue from `path` or from the newest intact checkpoint; returns what was wrong with newer ones."""
+        problems: list[str] = []
+        if path is None:
+            path, problems = newest_checkpoint(self.folder)
+            if path is None:
+                return []
+        self.step, weights, ema, optimizers = load_checkpoint(path)
+        try:
+            self.task.modules.load_state_dict(weights)
+            if self.ema is not None:
+                if ema is None:
+                    raise KeyError("ema.safetensors")
+                for name, value in self.ema.items():
+                    value.copy_(ema[name])
+            for name, group in self.optimizers.items():
+                for optimizer, state in zip(group, optimizers[name], strict=True):
+                    optimizer.load_state_dict(state)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ModelMismatchError(f"{path}: does not fit this recipe ({str(error).splitlines()[0]}); use the recipe it was made with") from error
+        return problems
+
+    def run(self, report: Callable[[int, dict[str, float]], None], stop_after: float = math.inf) -> None:
+        """Train until `config.steps`, a signal (Stopped) or `stop_after` seconds; a checkpoint is written in each case."""
+        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        end = time.monotonic() + stop_after
+        try:
+            self._run(report, end)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _run(self, report: Callable[[int, dict[str, float]], None], end: float) -> None:
+        config = self.config
+        figures = _Means(config.batch_size, config.steps)
+        for batch in self._batches():
+            rate = self._learning_rate()
+            losses = self._update(batch, rate)
+            self.step += 1
+            figures.add(losses)
+            if self.step % config.log_every == 0 or self.step == config.steps:
+                row = {**figures.take(self.step), "lr": rate}
+                self._log(row)
+                report(self.step, row)
+            last = self.step == config.steps or self._signal is not None or time.monotonic() > end
+            if self.accelerator.is_main_process:
+                if self.step % config.save_every == 0 or last:
+                    self.save()
+                if self.step % config.sheet_every == 0 or self.step == config.steps:
+                    self._with_average(lambda: self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png"))
+            if self._signal is not None:
+                raise Stopped(self._signal)
+            if last:
+                break
+        if self.accelerator.is_main_process:
+            self._with_average(lambda: self.task.export(self.folder / "final"))
+
+    def save(self) -> Path:
+        states = {name: [optimizer.state_dict() for optimizer in group] for name, group in self.optimizers.items()}
+        return save_checkpoint(self.folder, self.step, self.task.modules.state_dict(), self.ema, states, self.config.keep)
+
+    def _batches(self) -> Iterator[Any]:
+        loader: DataLoader[Any] = DataLoader(
+            _Reader(self.task), batch_sampler=_Slots(self), num_workers=self.workers, persistent_workers=False
+        )
+        for batch in loader:
+            yield _to(batch, self.device)
+
+    def slots(self) -> Iterator[list[Slot]]:
+        """The slots of every step still to do; each process takes its share."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        for step in range(self.step, self.config.steps):
+            rng = np.random.default_rng([self.config.seed, step])
+            numbers = [self.task.draw(rng) for _ in range(self.config.batch_size)]
+            yield [(step, place, numbers[place]) for place in range(rank, self.config.batch_size, world)]
+
+    def _update(self, batch: Any, rate: float) -> dict[str, float]:
+        row: dict[str, float] = {}
+        self.task.modules.train()
+        for name, loss, figures in self.task.step(batch, self.step):
+            groups = [group for optimizer in self.optimizers[name] for group in optimizer.param_groups]
+            for optimizer in self.optimizers[name]:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            parameters = [p for group in groups for p in group["params"] if p.grad is not None]
+            self._average_gradients(parameters)
+            norm = nn.utils.clip_grad_norm_(parameters, self.optimizer_config.clip)
+            if not math.isfinite(float(norm)) or not math.isfinite(float(loss.detach())):
+                rescue = self.save() if self.accelerator.is_main_process else self.folder
+                raise TrainingDivergedError(
+                    f"step {self.step}: {name} loss {float(loss.detach()):g}, gradient norm {float(norm):g}; the weights before it are in {rescue}; "
+                    "lower optimizer.lr or look at this step's samples"
+                )
+            for group in groups:
+                group["lr"] = group.setdefault("base_lr", group["lr"]) * rate
+            for optimizer in self.optimizers[name]:
+                optimizer.step()
+            row.update(figures, **{f"{name}_norm": float(norm)})
+        if self.ema is not None:
+            # A young average follows faster, or it would drag the random start along.
+            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+            current = self.task.modules["model"].state_dict()
+            floats = [n for n in self.ema if self.ema[n].is_floating_point()]
+            torch._foreach_lerp_([self.ema[n] for n in floats], [current[n].detach() for n in floats], 1 - decay)
+        return row
+
+    def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        if self.accelerator.num_processes > 1:
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter.grad.copy_(self.accelerator.reduce(parameter.grad, "mean"))
+
+    def _learning_rate(self) -> float:
+        """Share of the full rate: linear warm-up, constant, linear decay at the end."""
+        config, step = self.optimizer_config, self.step
+        warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+        left = (self.config.steps - step) / config.decay_steps if config.decay_steps else 1.0
+        return warm * (config.final_lr + (1 - config.final_lr) * min(1.0, left))
+
+    def _with_average(self, act: Callable[[], None]) -> None:
+        """Run `act` with the averaged weights in the model."""
+        model = self.task.modules["model"]
+        model.eval()
+        if self.ema is None:
+            act()
+            return
+        current = _copy(model)
+        model.load_state_dict(self.ema)
+        try:
+            act()
+        finally:
+            model.load_state_dict(current)
+
+    def _log(self, row: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            with (self.folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            os._exit(128 + signum)  # asked twice: leave now
+        self._signal = signum
+
+
+def lock(folder: Path) -> Callable[[], None]:
+    """Claim a run folder for this process; returns what gives it back. EnvironmentFaultError if another live process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lock"
+    for _ in range(2):
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            owner = path.read_text().split()
+            host, pid = (owner[0], int(owner[1])) if len(owner) == 2 and owner[1].isdigit() else ("?", 0)
+            if host == os.uname().nodename and not Path(f"/proc/{pid}").exists():
+                path.unlink(missing_ok=True)  # its owner died
+                continue
+            raise EnvironmentFaultError(f"{folder}: in use by process {pid} on {host}; wait for it or choose another folder with -o") from None
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{os.uname().nodename} {os.getpid()}")
+        return lambda: path.unlink(missing_ok=True)
+    raise EnvironmentFaultError(f"{folder}: another process claimed the run just now; choose another folder with -o")
+
+
+class _Reader(torch.utils.data.Dataset):
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __getitem__(self, slot: Slot) -> Any:
+        return self.task.read(slot)
+
+
+class _Slots:
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+
+    def __iter__(self) -> Iterator[list[Slot]]:
+        return self.loop.slots()
+
+
+class _Means:
+    """Means of the figures since they were last taken, and the speed."""
+
+    def __init__(self, batch_size: int, steps: int) -> None:
+        self.batch_size, self.steps = batch_size, steps
+        self.rows: list[dict[str, float]] = []
+        self.since = time.monotonic()
+
+    def add(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+
+    def take(self, step: int) -> dict[str, float]:
+        now = time.monotonic()
+        seconds, count = max(now - self.since, 1e-9), len(self.rows)
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        means = {n: sum(values) / len(values) for n in names if (values := [row[n] for row in self.rows if n in row])}
+        self.rows, self.since = [], now
+        speed = count * self.batch_size / seconds
+        return {"step": step, **means, "samples_per_s": speed, "seconds_left": (self.steps - step) * seconds / count}
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: _to(value, device) for key, value in batch.items()}
+    if isinstance(batch, Iterable) and not isinstance(batch, str):
+        return [_to(value, device) for value in batch]
+    return batch

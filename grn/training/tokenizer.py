@@ -1,0 +1,166 @@
+"""Training a tokenizer: reconstruction, perceptual and adversarial losses at a random number of rounds.
+
+Axes: crops are [B, 3, 1, S, S] in [-1, 1]; features [B, C, 1, s, s].
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from grn import hbq
+from grn.data.sources import Source, open_source
+from grn.data.transforms import centre_crop, random_crop, random_flip, resize_short_side
+from grn.tokenizer.network import CausalAutoencoder
+from grn.training.config import DataConfig, TokenizerRecipe
+from grn.training.loop import Slot
+from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss
+from grn.training.sheets import save_sheet
+
+
+class MixedSource:
+    """Several sources in one, each drawn from in proportion to its size times its weight."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self.sources: list[Source] = []
+        for source in config.sources:
+            self.sources.append(open_source(source.path).keep(**source.keep))
+        sizes = np.array([len(s) for s in self.sources])
+        shares = sizes * np.array([s.weight for s in config.sources])
+        self.shares = shares / shares.sum()
+        self.starts = np.concatenate([[0], np.cumsum(sizes)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, number: int) -> Any:
+        which = self.which(number)
+        return self.sources[which][number - int(self.starts[which])]
+
+    def resize(self, number: int) -> tuple[int, int] | None:
+        """The range of the short side before a random crop, as configured for the place that a sample is from."""
+        return self.config.sources[self.which(number)].resize
+
+    def draw(self, rng: np.random.Generator) -> int:
+        which = int(rng.choice(len(self.sources), p=self.shares))
+        return int(self.starts[which] + rng.integers(len(self.sources[which])))
+
+    def which(self, number: int) -> int:
+        """The place, by its number in the recipe, that a sample is from."""
+        return int(np.searchsorted(self.starts, number, side="right")) - 1
+
+
+def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:
+    """The training crop of a slot, uint8 [3, S, S]."""
+    step, place, number = slot
+    rng = np.random.default_rng([seed, step, place])
+    frame = source[number].image()
+    config, resize = source.config, source.resize(number)
+    if resize is None:
+        frame = centre_crop(resize_short_side(frame, config.size), config.size)
+    else:
+        low, high = resize
+        frame = random_crop(resize_short_side(frame, int(rng.integers(low, high + 1))), config.size, rng)
+    if config.flip:
+        frame = random_flip(frame, rng)
+    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+
+
+class TokenizerTask:
+    """What `Loop` runs for a tokenizer recipe."""
+
+    def __init__(self, recipe: TokenizerRecipe, network: CausalAutoencoder) -> None:
+        self.recipe = recipe
+        self.source = MixedSource(recipe.data)
+        self.modules = nn.ModuleDict({"model": network})
+        losses = recipe.losses
+        if losses.gan:
+            self.modules["discriminator"] = PatchDiscriminator()
+        self.perceptual = PerceptualLoss() if losses.perceptual else None
+        if recipe.decoder_only:
+            network.encoder.requires_grad_(False)
+            network.to_latent.requires_grad_(False)
+        names = list(recipe.rounds)
+        self.rounds = [None if name == "none" else int(name) for name in names]
+        shares = np.array([recipe.rounds[name] for name in names])
+        self.shares = shares / shares.sum()
+        self.encode, self.decode = network.encode, network.decode
+        if recipe.run.compile:
+            self.encode, self.decode = torch.compile(network.encode), torch.compile(network.decode)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        return self.source.draw(rng)
+
+    def read(self, slot: Slot) -> Tensor:
+        return read_crop(self.source, slot, self.recipe.run.seed)
+
+    def optimizers(self) -> dict[str, list[torch.optim.Optimizer]]:
+        config, model = self.recipe.optimizer, self.modules["model"]
+        trained = [p for p in model.parameters() if p.requires_grad]
+        adamw = torch.optim.AdamW(trained, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+        found: dict[str, list[torch.optim.Optimizer]] = {"model": [adamw]}
+        if "discriminator" in self.modules:
+            judge = self.modules["discriminator"].parameters()
+            found["discriminator"] = [torch.optim.AdamW(judge, lr=self.recipe.losses.gan_lr, betas=(0.5, 0.9))]
+        return found
+
+    def step(self, batch: Tensor, step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
+        losses = self.recipe.losses
+        pixels = (batch.float() / 127.5 - 1).unsqueeze(2)
+        device = pixels.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            drawn = self.decode(self._quantize(self.encode(pixels), step))
+        drawn = drawn.float()
+        parts = {"l1": (drawn - pixels).abs().mean(), "l2": (drawn - pixels).square().mean()}
+        figures = {"l1": float(parts["l1"].detach()), "psnr": -10 * float(torch.log10(parts["l2"].detach() / 4))}
+        if self.perceptual is not None:
+            self.perceptual.to(pixels.device)
+            parts["perceptual"] = self.perceptual(drawn.squeeze(2), pixels.squeeze(2))
+            figures["perceptual"] = float(parts["perceptual"].detach())
+        loss = sum(getattr(losses, name) * part for name, part in parts.items())
+        fooling = "discriminator" in self.modules and step >= losses.gan_start
+        if fooling:
+            adversarial = generator_loss(self.modules["discriminator"](drawn.squeeze(2)))
+            loss = loss + losses.gan * adversarial
+            figures["gan"] = float(adversarial.detach())
+        assert isinstance(loss, Tensor)
+        yield "model", loss, figures
+        if fooling:
+            judge = self.modules["discriminator"]
+            judged = discriminator_loss(judge(pixels.squeeze(2)), judge(drawn.detach().squeeze(2)))
+            yield "discriminator", judged, {"discriminator": float(judged.detach())}
+
+    def _quantize(self, features: Tensor, step: int) -> Tensor:
+        """Each picture of the batch at a number of rounds of its own."""
+        rng = np.random.default_rng([self.recipe.run.seed, step, 1 << 20])
+        picks = rng.choice(len(self.rounds), size=features.shape[0], p=self.shares)
+        features, out = features.float(), features.float().clone()
+        for pick in np.unique(picks):
+            rounds, rows = self.rounds[int(pick)], torch.from_numpy(np.flatnonzero(picks == pick)).to(features.device)
+            if rounds is not None:
+                out = out.index_copy(0, rows, hbq.quantize(features[rows], rounds))
+        return out
+
+    @torch.no_grad()
+    def sheet(self, step: int, path: Path) -> None:
+        """Pictures above their reconstructions."""
+        network = self.modules["model"]
+        assert isinstance(network, CausalAutoencoder)
+        device = next(network.parameters()).device
+        numbers = np.linspace(0, len(self.source) - 1, 12).astype(int)
+        crops = torch.stack([read_crop(self.source, (0, i, int(n)), 0) for i, n in enumerate(numbers)])
+        pixels = (crops.to(device).float() / 127.5 - 1).unsqueeze(2)
+        rounds = network.config.rounds
+        drawn = network.decode(hbq.quantize(network.encode(pixels), rounds))
+        save_sheet(torch.cat([pixels, drawn]).squeeze(2), path, columns=12)
+
+    def export(self, folder: Path) -> None:
+        from grn.tokenizer.tokenizer import save_tokenizer
+
+        network = self.modules["model"]
+        assert isinstance(network, CausalAutoencoder)
+        save_tokenizer(folder, network, self.recipe.name)
