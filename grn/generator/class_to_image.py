@@ -1,0 +1,140 @@
+"""The class-to-image generator.
+
+Axes
+    token_map  int64 [B, 1, h, w, E] in [0, K), -1 for a masked element; h = w = the config's size
+    ratio      float [B], the selection ratio
+    logits     float32 [B, 1, h, w, E, K]
+
+The ratio's and the class's embeddings add up to one vector that scales, shifts and gates every block. From block `context_start` on, copies of
+the class embedding stand before the image tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from grn.generator.condition import ClassCondition
+from grn.generator.config import ClassToImageConfig
+from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, one_hot
+from grn.generator.rope import cos_sin, frequencies, grid_angles, rotate
+
+
+@dataclass(frozen=True)
+class PreparedClass:
+    """The class embedding, [B, D]."""
+
+    embedding: Tensor
+
+    def __len__(self) -> int:
+        return self.embedding.shape[0]
+
+    def rows(self, index: Tensor) -> "PreparedClass":
+        """The samples that `index` names."""
+        return PreparedClass(self.embedding[index])
+
+    @classmethod
+    def cat(cls, parts: Sequence["PreparedClass"]) -> "PreparedClass":
+        return cls(torch.cat([part.embedding for part in parts]))
+
+
+class Modulation(nn.Module):
+    """Conditioning vector [B, D] -> `count` vectors [B, 1, D]."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.linear = nn.Linear(width, count * width)
+
+    def forward(self, vector: Tensor) -> tuple[Tensor, ...]:
+        return self.linear(F.silu(vector))[:, None].chunk(self.count, -1)
+
+
+class Block(nn.Module):
+    """Attention and gated MLP with adaptive layer norm: each is shifted, scaled and gated by the conditioning vector."""
+
+    def __init__(self, config: ClassToImageConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.attention = AttentionProjections(config.width, config.heads, bias=True)
+        self.mlp_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.mlp = GatedMLP(config.width, int(config.width * 4 * 2 / 3), bias=True)
+        self.modulation = Modulation(config.width, 6)
+
+    def forward(self, x: Tensor, vector: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(vector)
+        query, key, value = self.attention.split(self.attention_norm(x) * (1 + scale_a) + shift_a)
+        attended = F.scaled_dot_product_attention(rotate(query, angles), rotate(key, angles), value)
+        x = x + gate_a * self.attention.merge(attended)
+        return x + gate_m * self.mlp(self.mlp_norm(x) * (1 + scale_m) + shift_m)
+
+
+class ClassToImage(nn.Module):
+    """See the module's docstring; `prepare`, then call as often as there are steps."""
+
+    positions: Tensor
+
+    def __init__(self, config: ClassToImageConfig) -> None:
+        super().__init__()
+        self.config = config
+        per_token = config.elements * config.classes
+        self.squeeze = nn.Linear(per_token, config.bottleneck, bias=False)
+        self.embed = nn.Linear(config.bottleneck, config.width)
+        self.register_buffer("positions", sincos_positions(config.size, config.width), persistent=False)
+        self.ratio = RatioEmbedding(config.width)
+        self.classes = nn.Embedding(config.num_classes + 1, config.width)
+        self.context_positions = nn.Parameter(torch.zeros(config.context_tokens, config.width))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.head_modulation = Modulation(config.width, 2)
+        self.head = nn.Linear(config.width, per_token)
+        self._initialise()
+
+    def prepare(self, condition: ClassCondition) -> PreparedClass:
+        return PreparedClass(self.classes(condition.labels.to(self.classes.weight.device)))
+
+    def null_condition(self, count: int) -> ClassCondition:
+        """No class, `count` times."""
+        return ClassCondition(torch.full((count,), self.config.num_classes))
+
+    def forward(self, token_map: Tensor, ratio: Tensor, prepared: PreparedClass) -> Tensor:
+        """Logits of every element."""
+        config = self.config
+        hot = one_hot(token_map.flatten(1, 3), config.classes, self.embed.weight.dtype)  # [B, N, E, K]
+        x = self.embed(self.squeeze(hot.transpose(2, 3).flatten(2))) + self.positions.to(self.embed.weight.dtype)
+        vector = self.ratio(ratio) + prepared.embedding
+        image_angles = grid_angles(config.size, config.width // config.heads).to(x.device)
+        angles = cos_sin(image_angles)
+        for number, block in enumerate(self.blocks):
+            if number == config.context_start and config.context_tokens:
+                x = torch.cat([prepared.embedding[:, None] + self.context_positions, x], 1)
+                # Context tokens have no place in the picture: they are not rotated.
+                angles = cos_sin(F.pad(image_angles, (0, 0, config.context_tokens, 0)))
+            x = block(x, vector, angles)
+        x = x[:, -token_map[0, ..., 0].numel() :]
+        shift, scale = self.head_modulation(vector)
+        logits = self.head(self.head_norm(x) * (1 + scale) + shift)
+        logits = logits.unflatten(-1, (config.classes, config.elements)).transpose(2, 3)
+        return logits.unflatten(1, tuple(token_map.shape[1:4])).float()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.classes.weight, std=0.02)
+        nn.init.normal_(self.context_positions, std=0.02)
+        # Gates and the head start at zero: the network begins as the identity that predicts every class alike.
+        for linear in [self.head, self.head_modulation.linear, *(b.modulation.linear for b in self.blocks)]:  # type: ignore[union-attr]
+            nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
+
+
+def sincos_positions(side: int, width: int) -> Tensor:
+    """Fixed 2-D positions [side^2, D]: sines and cosines of the column in the first half of the channels, of the row in the second."""
+    waves = torch.arange(side, dtype=torch.float32)[:, None] * frequencies(width // 4)
+    line = torch.cat([waves.sin(), waves.cos()], 1)
+    columns, rows = line[None].expand(side, -1, -1), line[:, None].expand(-1, side, -1)
+    return torch.cat([columns, rows], -1).flatten(0, 1)

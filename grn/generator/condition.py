@@ -1,0 +1,65 @@
+"""What a generator draws to order: classes or texts, a batch at a time.
+
+Axes: B samples, L text tokens, D their width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClassCondition:
+    """labels: int64 [B]; `num_classes` stands for no class."""
+
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    def rows(self, index: Tensor) -> "ClassCondition":
+        """The samples that `index` (int64 or slice-like) names."""
+        return ClassCondition(self.labels[index])
+
+    def to(self, device: torch.device | str) -> "ClassCondition":
+        return ClassCondition(self.labels.to(device))
+
+    @classmethod
+    def cat(cls, parts: Sequence["ClassCondition"]) -> "ClassCondition":
+        return cls(torch.cat([part.labels for part in parts]))
+
+
+@dataclass(frozen=True)
+class TextCondition:
+    """tokens: float [B, L, D]; mask: bool [B, L], True where there is a token."""
+
+    tokens: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def rows(self, index: Tensor) -> "TextCondition":
+        """The samples that `index` names."""
+        return TextCondition(self.tokens[index], self.mask[index])
+
+    def to(self, device: torch.device | str) -> "TextCondition":
+        return TextCondition(self.tokens.to(device), self.mask.to(device))
+
+    @classmethod
+    def cat(cls, parts: Sequence["TextCondition"]) -> "TextCondition":
+        """Joined, the shorter ones padded."""
+        longest = max(part.mask.shape[1] for part in parts)
+        return cls(
+            torch.cat([pad_length(part.tokens, longest, 1) for part in parts]),
+            torch.cat([pad_length(part.mask, longest, 1) for part in parts]),
+        )
+
+
+def pad_length(x: Tensor, length: int, dim: int) -> Tensor:
+    """Zeros (False) behind axis `dim` up to `length`."""
+    missing = length - x.shape[dim]
+    return F.pad(x, [0, 0] * (x.dim() - 1 - dim) + [0, missing]) if missing else x

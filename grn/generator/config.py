@@ -1,0 +1,88 @@
+"""Sizes of the two generator families; what a generator's config.json and the recipes hold."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from grn.hbq import MAX_ROUNDS
+
+Target = Literal["ind", "bit"]
+
+
+class _TokenMapConfig(BaseModel):
+    """What every generator needs to know of the token maps that it predicts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: Target = Field("ind", description="predict indices (GRN_ind) or bits (GRN_bit)")
+    channels: int = Field(16, ge=1, le=4096, description="latent channels C")
+    rounds: int = Field(4, ge=1, le=MAX_ROUNDS, description="rounds M")
+    width: int = Field(ge=1, le=65536)
+    depth: int = Field(ge=1, le=1024)
+    heads: int = Field(ge=1, le=1024)
+
+    @property
+    def elements(self) -> int:
+        """Elements E of one token: C indices or M*C bits."""
+        return self.channels * (self.rounds if self.target == "bit" else 1)
+
+    @property
+    def classes(self) -> int:
+        """Classes K of one element: 2^M for indices, 2 for bits."""
+        return 2 if self.target == "bit" else 2**self.rounds
+
+    def _check_heads(self, divisor: int) -> None:
+        if self.width % self.heads or self.width // self.heads % divisor:
+            raise ValueError(f"width {self.width} does not give each of {self.heads} heads a multiple of {divisor} channels")
+        if self.target == "ind" and self.rounds > 8:
+            raise ValueError(f"target ind at {self.rounds} rounds means {2**self.rounds} classes an element; use target bit above 8 rounds")
+
+
+class ClassToImageConfig(_TokenMapConfig):
+    """The class-to-image network."""
+
+    kind: Literal["class-to-image"] = "class-to-image"
+    num_classes: int = Field(1000, ge=1, le=10**6)
+    size: int = Field(16, ge=1, le=1024, description="tokens a side of the map")
+    bottleneck: int = Field(128, ge=1, le=65536)
+    context_tokens: int = Field(32, ge=0, le=1024, description="copies of the class embedding put before the image tokens")
+    context_start: int = Field(4, ge=0, description="block that they join at")
+
+    @model_validator(mode="after")
+    def _check(self) -> "ClassToImageConfig":
+        self._check_heads(4)
+        if self.width % 4:
+            raise ValueError(f"width {self.width} is not a multiple of 4, which the 2-D positions need")
+        return self
+
+    @classmethod
+    def tiny(cls, target: Target = "ind") -> "ClassToImageConfig":
+        """A network small enough for tests."""
+        return cls(
+            target=target, channels=4, rounds=2, width=32, depth=2, heads=2, num_classes=5, size=4, bottleneck=8,
+            context_tokens=3, context_start=1,
+        )  # fmt: skip
+
+
+class TextToVisualConfig(_TokenMapConfig):
+    """The text-to-image and text-to-video network."""
+
+    kind: Literal["text-to-visual"] = "text-to-visual"
+    text_width: int = Field(4096, ge=1, le=65536, description="channels of the text encoder's tokens")
+    mlp_ratio: float = Field(3.55, gt=0, le=64, description="hidden over width, rounded to multiples of 256")
+    patch: int = Field(1, ge=1, le=8, description="side of the square of tokens that share one place in the sequence")
+
+    @model_validator(mode="after")
+    def _check(self) -> "TextToVisualConfig":
+        self._check_heads(2)
+        return self
+
+    @property
+    def hidden(self) -> int:
+        """Width inside the MLP."""
+        return max(1, round(self.mlp_ratio * self.width / 256)) * 256
+
+    @classmethod
+    def tiny(cls, target: Target = "bit", patch: int = 1) -> "TextToVisualConfig":
+        """A network small enough for tests."""
+        return cls(target=target, channels=4, rounds=2, width=32, depth=2, heads=2, text_width=6, patch=patch)

@@ -1,0 +1,68 @@
+"""Layers that the generator families share.
+
+Axes: B samples, N tokens, D width, E elements of a token, K classes of an element.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-6
+
+
+def one_hot(tokens: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """[..., E] -> [..., E, K]; an element of -1 (no token: a mask) is all zeros."""
+    return (tokens.unsqueeze(-1) == torch.arange(classes, device=tokens.device)).to(dtype)
+
+
+class RatioEmbedding(nn.Module):
+    """Selection ratio [B] -> [B, D]: 128 cosines and 128 sines, then an MLP."""
+
+    WAVES = 256
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(self.WAVES, width), nn.Linear(width, width)
+
+    def forward(self, ratio: Tensor) -> Tensor:
+        half = self.WAVES // 2
+        frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=ratio.device, dtype=torch.float32))
+        angles = ratio.float()[:, None] * frequencies
+        waves = torch.cat([angles.cos(), angles.sin()], 1).to(self.inner.weight.dtype)
+        return self.outer(F.silu(self.inner(waves)))
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU: silu(gate x) * (up x), then down."""
+
+    def __init__(self, width: int, hidden: int, bias: bool) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=bias)
+        self.down = nn.Linear(hidden, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * up)
+
+
+class AttentionProjections(nn.Module):
+    """Queries, keys and values by head, the first two normalised; and the way out."""
+
+    def __init__(self, width: int, heads: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.query_norm = nn.RMSNorm(width // heads, eps=EPSILON)
+        self.key_norm = nn.RMSNorm(width // heads, eps=EPSILON)
+        self.out = nn.Linear(width, width, bias=bias)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, N, D] -> queries, keys, values, each [B, heads, N, d], before rotation."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.query_norm(query), self.key_norm(key), value
+
+    def merge(self, attended: Tensor) -> Tensor:
+        """[B, heads, N, d] -> [B, N, D]."""
+        return self.out(attended.transpose(1, 2).flatten(2))

@@ -1,0 +1,155 @@
+"""The text-to-image and text-to-video generator (one network; an image is a clip of one frame).
+
+Axes
+    token_map  int64 [B, t, h, w, E] in [0, K), -1 for a masked element
+    ratio      float [B], the selection ratio
+    logits     float32 [B, t, h, w, E, K]
+
+The sequence is the map's tokens (frame, row, column order) and one token that carries the ratio. They see each other and the text. The text
+tokens see only each other, so what they give to every layer, their keys and values, is computed once a prompt (`prepare`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from grn.generator.condition import TextCondition, pad_length
+from grn.generator.config import TextToVisualConfig
+from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, one_hot
+from grn.generator.rope import cos_sin, ratio_angles, rotate, text_angles, visual_angles
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """The text's keys and values in every layer, [layers, B, heads, L, d], and its mask [B, L]."""
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return self.mask.shape[0]
+
+    def rows(self, index: Tensor) -> "PreparedText":
+        """The samples that `index` names."""
+        return PreparedText(self.keys[:, index], self.values[:, index], self.mask[index])
+
+    @classmethod
+    def cat(cls, parts: Sequence["PreparedText"]) -> "PreparedText":
+        """Joined, the shorter ones padded."""
+        longest = max(part.mask.shape[1] for part in parts)
+        return cls(
+            torch.cat([pad_length(part.keys, longest, 3) for part in parts], 1),
+            torch.cat([pad_length(part.values, longest, 3) for part in parts], 1),
+            torch.cat([pad_length(part.mask, longest, 1) for part in parts]),
+        )
+
+
+class Block(nn.Module):
+    """Attention and gated MLP, each after an RMS norm and added to its input; text and image go through the same weights."""
+
+    def __init__(self, config: TextToVisualConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.attention = AttentionProjections(config.width, config.heads, bias=False)
+        self.mlp_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.mlp = GatedMLP(config.width, config.hidden, bias=False)
+
+    def text(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, L, D] -> the same after the block, and the keys and values that image tokens will see."""
+        query, key, value = self.attention.split(self.attention_norm(x))
+        query, key = rotate(query, angles), rotate(key, angles)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = x + self.attention.merge(attended)
+        return x + self.mlp(self.mlp_norm(x)), key, value
+
+    def visual(self, x: Tensor, angles: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        """x [B, N, D], image tokens and the ratio token; text: keys and values [B, heads, L, d]."""
+        query, key, value = self.attention.split(self.attention_norm(x))
+        query, key = rotate(query, angles), rotate(key, angles)
+        key, value = torch.cat([text[0], key], 2), torch.cat([text[1], value], 2)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = x + self.attention.merge(attended)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class TextToVisual(nn.Module):
+    """See the module's docstring; `prepare`, then call as often as there are steps."""
+
+    def __init__(self, config: TextToVisualConfig) -> None:
+        super().__init__()
+        self.config = config
+        per_token = config.elements * config.classes * config.patch**2
+        self.embed = nn.Linear(per_token, config.width)
+        self.ratio = RatioEmbedding(config.width)
+        self.text = nn.Linear(config.text_width, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.head = nn.Linear(config.width, per_token)
+        self._initialise()
+
+    def prepare(self, condition: TextCondition) -> PreparedText:
+        """Run the text tokens through every layer."""
+        x = self.text(condition.tokens.to(self.text.weight.dtype))
+        angles = self._angles(text_angles(x.shape[1], self._head_width))
+        # A padded row attends to something too, or its softmax would be of nothing; nobody sees what comes of it.
+        padded = ~condition.mask[:, None, :, None]
+        mask = condition.mask[:, None, None, :] | padded
+        keys, values = [], []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            x, key, value = block.text(x, angles, mask)
+            keys.append(key)
+            values.append(value)
+        return PreparedText(torch.stack(keys), torch.stack(values), condition.mask)
+
+    def forward(self, token_map: Tensor, ratio: Tensor, prepared: PreparedText, aspect: float | None = None) -> Tensor:
+        """Logits of every element. aspect: height / width of the picture, by default of the map."""
+        shape = (token_map.shape[1], token_map.shape[2], token_map.shape[3])
+        x = torch.cat([self._embed(token_map), self.ratio(ratio)[:, None]], 1)
+        visual = visual_angles(shape, aspect or shape[1] / shape[2], self._head_width, self.config.patch)
+        angles = self._angles(torch.cat([visual, ratio_angles(self._head_width)]))
+        mask = None
+        if not bool(prepared.mask.all()):
+            mask = F.pad(prepared.mask, (0, x.shape[1]), value=True)[:, None, None, :]
+        for block, key, value in zip(self.blocks, prepared.keys, prepared.values, strict=True):
+            assert isinstance(block, Block)
+            x = block.visual(x, angles, (key, value), mask)
+        return self._unpatch(self.head(self.head_norm(x[:, :-1])), shape).float()
+
+    @property
+    def _head_width(self) -> int:
+        return self.config.width // self.config.heads
+
+    def _angles(self, angles: Tensor) -> tuple[Tensor, Tensor]:
+        return cos_sin(angles.to(self.embed.weight.device))
+
+    def _embed(self, token_map: Tensor) -> Tensor:
+        """[B, t, h, w, E] -> [B, N, D]."""
+        hot = one_hot(token_map, self.config.classes, self.embed.weight.dtype).flatten(-2)
+        patch = self.config.patch
+        hot = hot.unflatten(3, (-1, patch)).unflatten(2, (-1, patch)).transpose(3, 4)  # [B, t, h/p, w/p, p, p, E*K]
+        return self.embed(hot.flatten(4).flatten(1, 3))
+
+    def _unpatch(self, x: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """[B, N, p*p*E*K] -> [B, t, h, w, E, K]."""
+        frames, height, width = shape
+        patch = self.config.patch
+        x = x.view(-1, frames, height // patch, width // patch, patch, patch, self.config.elements, self.config.classes)
+        return x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        # Each of the 2 * depth additions to the residual stream starts small, so that their sum does not grow with depth.
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            for last in (block.attention.out, block.mlp.down):
+                nn.init.normal_(last.weight, std=0.02 / (2 * self.config.depth) ** 0.5)
+        nn.init.zeros_(self.head.weight)
