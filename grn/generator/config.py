@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from grn.hbq import MAX_ROUNDS
 
-Target = Literal["ind", "bit"]
+Target = Literal["ind", "bit", "flip"]
 
 
 class _TokenMapConfig(BaseModel):
@@ -14,7 +14,7 @@ class _TokenMapConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    target: Target = Field("ind", description="predict indices (GRN_ind) or bits (GRN_bit)")
+    target: Target = Field("ind", description="predict indices (GRN_ind), bits (GRN_bit), or which of the state's bits are wrong")
     channels: int = Field(16, ge=1, le=4096, description="latent channels C")
     rounds: int = Field(4, ge=1, le=MAX_ROUNDS, description="rounds M")
     width: int = Field(ge=1, le=65536)
@@ -24,12 +24,12 @@ class _TokenMapConfig(BaseModel):
     @property
     def elements(self) -> int:
         """Elements E of one token: C indices or M*C bits."""
-        return self.channels * (self.rounds if self.target == "bit" else 1)
+        return self.channels * (self.rounds if self.target != "ind" else 1)
 
     @property
     def classes(self) -> int:
         """Classes K of one element: 2^M for indices, 2 for bits."""
-        return 2 if self.target == "bit" else 2**self.rounds
+        return 2 if self.target != "ind" else 2**self.rounds
 
     def _check_heads(self, divisor: int) -> None:
         if self.width % self.heads or self.width // self.heads % divisor:

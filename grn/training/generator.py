@@ -61,6 +61,8 @@ class GeneratorTask:
         caption = "" if dropped else str(rng.choice(np.array(sample.captions)))
         targets = self._elements(torch.from_numpy(views[rng.integers(len(views))].astype(np.int64)))
         state, ratio = corrupt(targets, self.config.classes, self.recipe.ratio, rng)
+        if self.config.target == "flip":
+            targets = targets ^ state
         example = {"targets": targets, "state": state, "ratio": ratio}
         if self.text is not None:
             return example | {"caption": caption}
@@ -70,7 +72,7 @@ class GeneratorTask:
 
     def _elements(self, indices: Tensor) -> Tensor:
         """Indices [h, w, C] -> what the generator predicts, [1, h, w, E]."""
-        if self.config.target == "bit":
+        if self.config.target != "ind":
             indices = hbq.indices_to_bits(indices, self.config.rounds, dim=-1)
         return indices.unsqueeze(0)
 

@@ -1,0 +1,202 @@
+"""The refinement loop over a batch (algorithm 3), with fixed or complexity-aware numbers of steps.
+
+Axes: token maps [t, h, w, E] a sample, stacked to [B, t, h, w, E]; the result's indices are [t, h, w, C].
+
+Every sample has a random generator of its own, on the CPU, seeded from (seed, its number): it comes out the same alone or in any batch. The
+batch never waits for its slowest sample: the place of a finished one goes to the next.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from grn import hbq
+from grn.errors import UsageError
+from grn.refine.guidance import guide, is_guided
+from grn.refine.schedule import PACE, adaptive_steps, cosine_ratio, normalised_entropy, progress
+from grn.refine.step import MASK, StepView, draw, mix, select_confident, select_random
+
+Condition = Any  # ClassCondition or TextCondition
+Callback = Callable[[StepView], None]
+
+
+class SamplerConfig(BaseModel):
+    """How a model is sampled; its config.json holds the defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(50, ge=1, le=10_000, description="T of a run that is not adaptive")
+    adaptive: bool = Field(False, description="choose T from the entropy of each sample")
+    tmin: int = Field(10, ge=1, le=10_000)
+    tmax: int = Field(50, ge=1, le=10_000)
+    k: float = Field(0.0, allow_inf_nan=False, description="T = round(clip(k * H + b, tmin, tmax))")
+    b: float = Field(50.0, allow_inf_nan=False)
+    warmup: int = Field(5, ge=0, le=PACE - 1, description="t0: steps before the entropy is measured")
+    guidance: float = Field(1.0, ge=0, le=1000, description="scale s; 1 is none")
+    guidance_start: float = Field(0.0, ge=0, le=1, description="selection ratio above which the scale counts; 0 includes 0")
+    guidance_end: float = Field(1.0, ge=0, le=1, description="and below which")
+    temperature: float = Field(1.0, gt=0, le=1000, description="tau: logits are divided by it")
+    curve: Literal["identity", "cosine"] = "identity"
+    ratio_shown: Literal["scheduled", "kept"] = Field("scheduled", description="what the network is told: the scheduled ratio or the share really kept")
+    selection: Literal["random", "confidence"] = "random"
+    fill: Literal["refine", "mask"] = Field("refine", description="what unselected elements show: the random map, or nothing")
+
+    @model_validator(mode="after")
+    def _check(self) -> "SamplerConfig":
+        if self.tmin > self.tmax:
+            raise ValueError(f"tmin {self.tmin} is above tmax {self.tmax}")
+        if self.adaptive and self.tmin <= self.warmup:
+            raise ValueError(f"tmin {self.tmin} must be above the warm-up of {self.warmup} steps, after which T is chosen")
+        if self.guidance_start > self.guidance_end:
+            raise ValueError(f"guidance_start {self.guidance_start} is above guidance_end {self.guidance_end}")
+        return self
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A finished sample. entropy is H at step t0 + 1, or None where the run was too short to reach it."""
+
+    number: int
+    indices: Tensor
+    steps: int
+    entropy: float | None
+
+
+class _Run:
+    """One sample on its way: its own randomness, state and place in its schedule."""
+
+    def __init__(self, number: int, shape: tuple[int, ...], classes: int, config: SamplerConfig, seed: int) -> None:
+        self.number, self.config = number, config
+        key = int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        self.generator = torch.Generator().manual_seed(key)
+        noise = torch.randint(classes, shape, generator=self.generator)
+        self.random_map = torch.full_like(noise, MASK) if config.fill == "mask" else noise
+        self.state = self.random_map
+        self.selection = torch.zeros(shape, dtype=torch.bool)
+        self.drawing = noise
+        self.step = 0
+        self.total = config.tmax if config.adaptive else config.steps
+        self.entropy: float | None = None
+
+    def scheduled(self, step: int) -> float:
+        """Selection ratio of the state that `step` sees."""
+        done = progress(step, self.total, self.config.warmup if self.config.adaptive else None)
+        return cosine_ratio(done, self.total) if self.config.curve == "cosine" else done
+
+    @property
+    def ratio(self) -> float:
+        """What the network is told."""
+        return float(self.selection.float().mean()) if self.config.ratio_shown == "kept" else self.scheduled(self.step)
+
+    @property
+    def guided(self) -> bool:
+        config = self.config
+        return is_guided(self.scheduled(self.step), config.guidance, (config.guidance_start, config.guidance_end))
+
+    def uniforms(self) -> Tensor:
+        return torch.rand(self.random_map.shape, generator=self.generator)
+
+    def measure(self, entropy: float) -> None:
+        """Take H at step t0 + 1 and choose T by it."""
+        if self.step == self.config.warmup:
+            self.entropy = entropy
+            if self.config.adaptive:
+                self.total = adaptive_steps(entropy, self.config.k, self.config.b, (self.config.tmin, self.config.tmax))
+
+    def advance(self, drawing: Tensor, confidence: Tensor | None, callback: Callback | None) -> None:
+        """Select among the elements just drawn and mix the next state."""
+        self.drawing = drawing
+        ratio, before = self.scheduled(self.step + 1), self.selection
+        uniforms = self.uniforms()
+        self.selection = select_random(ratio, uniforms) if confidence is None else select_confident(ratio, confidence)
+        self.state = mix(drawing, self.selection, self.random_map)
+        self.step += 1
+        if callback is not None:
+            now = self.selection
+            callback(
+                StepView(
+                    self.number, self.step, self.total, ratio, drawing, self.state, now & ~before, now & before, before & ~now
+                )
+            )
+
+
+class Sampler:
+    """Draws samples from a generator. `passes` counts the rows sent through the network, as (conditional, unconditional)."""
+
+    def __init__(self, model: nn.Module, config: SamplerConfig) -> None:
+        self.model, self.config = model, config
+        self.passes = [0, 0]
+
+    @torch.inference_mode()
+    def run(
+        self,
+        condition: Condition,
+        null: Condition | None,
+        shape: tuple[int, int, int],
+        *,
+        seed: int = 0,
+        numbers: list[int] | None = None,
+        batch_size: int = 16,
+        callback: Callback | None = None,
+    ) -> Iterator[Sample]:
+        """Draw one sample for each row of `condition`, yielded as they finish.
+
+        null: one row, the unconditional condition; may be None where guidance is off. shape: (t, h, w) of the token map. numbers: the
+        samples' numbers, which with `seed` decide their randomness (default 0, 1, ...). Raises UsageError if guidance lacks a null.
+        """
+        if self.config.guidance != 1 and null is None:
+            raise UsageError("guidance needs an unconditional condition; give one or set guidance to 1")
+        config = self.model.config
+        full = (*shape, config.elements)
+        numbers = list(range(len(condition))) if numbers is None else numbers
+        waiting = [(row, _Run(n, full, config.classes, self.config, seed)) for row, n in enumerate(numbers)][::-1]
+        null_prepared = self.model.prepare(null) if null is not None and self.config.guidance != 1 else None  # type: ignore[operator]
+        active: list[_Run] = []
+        prepared: Any = None
+        while active or waiting:
+            joining = [waiting.pop() for _ in range(min(batch_size - len(active), len(waiting)))]
+            if joining:
+                new = self.model.prepare(condition.rows(torch.tensor([row for row, _ in joining])))  # type: ignore[operator]
+                prepared = new if prepared is None else type(new).cat([prepared, new])
+                active += [run for _, run in joining]
+            self._step(active, prepared, null_prepared, callback)
+            left = [i for i, run in enumerate(active) if run.step < run.total]
+            if len(left) < len(active):
+                yield from (self._finish(run) for run in active if run.step >= run.total)
+                prepared = prepared.rows(torch.tensor(left)) if left else None
+                active = [active[i] for i in left]
+
+    def _step(self, active: list[_Run], prepared: Any, null_prepared: Any, callback: Callback | None) -> None:
+        """One network pass for all active samples, a second one for those that are guided."""
+        device = next(self.model.parameters()).device
+        states = torch.stack([run.state for run in active]).to(device)
+        ratios = torch.tensor([run.ratio for run in active], device=device)
+        logits = self.model(states, ratios, prepared)
+        self.passes[0] += len(active)
+        if any(run.step == self.config.warmup for run in active):
+            for run, entropy in zip(active, normalised_entropy(logits).tolist(), strict=True):
+                run.measure(entropy)
+        guided = torch.tensor([i for i, run in enumerate(active) if run.guided], device=device, dtype=torch.int64)
+        if len(guided):
+            rows = null_prepared.rows(torch.zeros(len(guided), dtype=torch.int64, device=device))
+            unconditional = self.model(states[guided], ratios[guided], rows)
+            self.passes[1] += len(guided)
+            logits = logits.index_copy(0, guided, guide(logits[guided], unconditional, self.config.guidance))
+        uniforms = torch.stack([run.uniforms() for run in active]).to(device)
+        drawn, confidence = draw(logits, self.config.temperature, uniforms)
+        if self.model.config.target == "flip":  # type: ignore[union-attr]
+            drawn = drawn ^ states
+        drawn, confidence = drawn.cpu(), confidence.cpu()
+        for i, run in enumerate(active):
+            run.advance(drawn[i], confidence[i] if self.config.selection == "confidence" else None, callback)
+
+    def _finish(self, run: _Run) -> Sample:
+        config = self.model.config
+        bits = config.target != "ind"
+        indices = hbq.bits_to_indices(run.drawing, config.rounds, dim=-1) if bits else run.drawing  # type: ignore[arg-type, union-attr]
+        return Sample(run.number, indices, run.step, run.entropy)

@@ -1,0 +1,55 @@
+"""Selection ratios over the steps, fixed or complexity-aware (equations 8 and 9).
+
+A run of T steps numbers them 0 to T-1. Progress l_t, for t = 0 to T, rises from 0 to 1; step t sees a state selected at l_t and the next one
+is selected at l_{t+1}. A family's curve turns progress into the selection ratio.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+PACE = 50
+"""Steps that the warm-up counts in: an adaptive run sets out as if it had this many."""
+
+
+def progress(step: int, total: int, warmup: int | None) -> float:
+    """l_t: t / T in a fixed run (warmup None); in an adaptive one t / 50 up to t0 = `warmup`, then linear to 1 at T."""
+    if warmup is None:
+        return step / total
+    if step <= warmup:
+        return step / PACE
+    start = warmup / PACE
+    return start + (1 - start) * (step - warmup) / (total - warmup)
+
+
+def cosine_ratio(done: float, total: int) -> float:
+    """The published text models' curve: 0.999 * (1 - cos(pi/2 * min(1, l * T / (T - 1)))), for progress l of T steps."""
+    if total == 1:
+        return 0.999 * done
+    return 0.999 * (1 - math.cos(math.pi / 2 * min(1.0, done * total / (total - 1))))
+
+
+def normalised_entropy(logits: Tensor) -> Tensor:
+    """H: mean over a sample's elements of its prediction's entropy over log K. logits [B, ..., K] -> [B] in [0, 1]."""
+    log_p = logits.float().log_softmax(-1)
+    entropy = -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
+    return entropy.flatten(1).mean(1)
+
+
+def adaptive_steps(entropy: float, k: float, b: float, bounds: tuple[int, int]) -> int:
+    """T = round(clip(k * H + b, Tmin, Tmax)) (equation 8)."""
+    return round(min(max(k * entropy + b, bounds[0]), bounds[1]))
+
+
+def calibrate(entropies: Sequence[float], k: float, bounds: tuple[int, int], mean: float) -> float:
+    """The b with which the mean of T over measured entropies comes nearest to `mean`, which must lie within the bounds."""
+    assert entropies and bounds[0] <= mean <= bounds[1]
+    values = torch.tensor(entropies, dtype=torch.float64) * k
+    low, high = bounds[0] - float(values.max()), bounds[1] - float(values.min())
+    for _ in range(60):
+        middle = (low + high) / 2
+        steps = (values + middle).clamp(*bounds).round().mean()
+        low, high = (middle, high) if steps < mean else (low, middle)
+    return (low + high) / 2
