@@ -1,0 +1,138 @@
+"""Whatever ends a command early -> one line on stderr and an exit code.
+
+Codes: 2 wrong usage, 3 bad input media, 4 bad codes, weights or config, 5 the machine's fault, 6 training diverged,
+1 anything else, 130 interrupted, 143 terminated. A closed pipe is silent and gives 141, as it does for any shell tool.
+GRN_DEBUG=1 adds the traceback.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from grn import errors
+from grn.files import display
+
+_CODES: dict[type[BaseException], int] = {
+    errors.UsageError: 2,
+    errors.BadInputError: 3,
+    errors.CodesError: 4,
+    errors.ConfigError: 4,
+    errors.ModelMismatchError: 4,
+    errors.ModelNotFoundError: 4,
+    errors.EnvironmentFaultError: 5,
+    errors.TrainingDivergedError: 6,
+    errors.GrnError: 1,
+    MemoryError: 5,
+    OSError: 5,
+}
+SOME_BAD = 3
+_CLOSED_PIPE = 141
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, it passes every `except Exception` and lets clean-up run."""
+
+
+class Stop(BaseException):
+    """End now with this exit code; everything has been said."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def report(error: BaseException) -> int:
+    """Say what went wrong in one line, if anything is to be said, and return the exit code."""
+    if os.environ.get("GRN_DEBUG") == "1":
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):
+        _silence_stdout()
+        return _CLOSED_PIPE
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        return 130 if isinstance(error, KeyboardInterrupt) else 143
+    if isinstance(error, Stop):
+        return error.code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    # typer's own endings: which class they derive from depends on whether typer is old enough to use click.
+    if hasattr(error, "format_message"):
+        say("error", _usage(error))
+        return 2
+    if hasattr(error, "exit_code"):
+        return int(error.exit_code)
+    say("error", message(error))
+    return exit_code(error)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of a kind of error."""
+    if _out_of_memory(error):
+        return 5
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
+
+
+def message(error: BaseException) -> str:
+    """What to tell the user."""
+    if isinstance(error, errors.GrnError):
+        return str(error)
+    if _out_of_memory(error):
+        return "out of memory; use a smaller size or batch, or another --device"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; check the disk and the permissions"
+    return f"unexpected {type(error).__name__}: {error}; run again with GRN_DEBUG=1 for the details and report it"
+
+
+def say(kind: str, text: str) -> None:
+    """One line on stderr, with control characters escaped."""
+    print(f"grn: {kind}: {display(text)}", file=sys.stderr, flush=True)
+
+
+class Batch:
+    """The items of one command: a bad one is reported and the rest done; where there is but one, its error ends it."""
+
+    def __init__(self, alone: bool) -> None:
+        self.alone = alone
+        self.failed = 0
+
+    @contextmanager
+    def item(self) -> Iterator[None]:
+        """Wrap the work on one item."""
+        try:
+            yield
+        except (errors.UsageError, errors.EnvironmentFaultError):
+            raise  # no other item would fare better
+        except errors.GrnError as error:
+            if self.alone:
+                raise
+            say("error", message(error))
+            self.failed += 1
+
+    def finish(self) -> None:
+        """End the command with the code for a batch in which something was bad."""
+        if self.failed:
+            raise Stop(SOME_BAD)
+
+
+def _usage(error: Any) -> str:
+    text = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    hint = f"; see `{context.command_path} --help`" if context else ""
+    return text[:1].lower() + text[1:] + hint
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # torch is not imported for this: its error is known by its name, and the CPU allocator's only by its text.
+    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return named or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _silence_stdout() -> None:
+    # Python flushes stdout once more on its way out, and would complain again.
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,112 @@
+"""Options that commands share, and how a command takes many options as one object.
+
+    @command
+    def tokenize(inputs: Annotated[list[str], Argument(...)], options: TokenizeOptions, common: Common) -> None: ...
+
+Each field of a dataclass among the parameters becomes an option of the command (its annotation holds the
+`typer.Option`), and the function gets the filled-in object.
+"""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from grn_cli.console import Console
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DType(str, Enum):
+    """Number formats that networks run in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise typer.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:N")
+    return value
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that every command has."""
+
+    device: Annotated[
+        str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", callback=_device, help="Where to compute.")
+    ] = "auto"
+    dtype: Annotated[
+        DType | None, typer.Option("--dtype", help="Number format of the networks; the model's own if not given.")
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Print results as JSON, one object a line.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No bars and no warnings.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is used and found.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files; decode in spite of a mismatch.")] = False
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False
+
+    @functools.cached_property
+    def console(self) -> Console:
+        """Where this command speaks."""
+        return Console(quiet=self.quiet, verbose=self.verbose, as_json=self.json)
+
+    def torch_device(self) -> str:
+        """The device to use, checked to be there. Raises EnvironmentFaultError where it is not."""
+        import torch
+
+        from grn.errors import EnvironmentFaultError
+
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if self.device == "auto":
+            return "cuda" if found else "cpu"
+        number = int(self.device.partition(":")[2] or 0)
+        if self.device.startswith("cuda") and number >= found:
+            raise EnvironmentFaultError(
+                f"--device {self.device}: no such device (found {found} CUDA devices); use --device cpu"
+            )
+        return self.device
+
+    def torch_dtype(self) -> "torch.dtype | None":
+        """The number format asked for, None for the model's own."""
+        if self.dtype is None:
+            return None
+        import torch
+
+        dtype: torch.dtype = getattr(torch, self.dtype.value)
+        return dtype
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one flat option for each field of its dataclass parameters."""
+    groups: dict[str, type] = {}
+    flat: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation):
+            groups[parameter.name] = parameter.annotation
+            hints = get_type_hints(parameter.annotation, include_extras=True)
+            flat += [
+                inspect.Parameter(
+                    field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+                )
+                for field in fields(parameter.annotation)
+            ]
+        else:
+            flat.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+
+    def run(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        function(**values)
+
+    run.__name__, run.__doc__, run.__module__ = function.__name__, function.__doc__, function.__module__
+    run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return run

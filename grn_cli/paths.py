@@ -1,0 +1,116 @@
+"""The files that a command reads and writes: folders and globs spelt out, names for the results."""
+
+import os
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from grn.errors import BadInputError, UsageError
+from grn.files import numbered
+from grn_cli.errors import Batch
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input: `path` is None for standard input; `place` is where its result goes inside an output folder."""
+
+    path: Path | None
+    place: Path
+
+    @property
+    def name(self) -> str:
+        """For messages and results."""
+        return "-" if self.path is None else str(self.path)
+
+    def source(self) -> Path | BinaryIO:
+        """What to open."""
+        return sys.stdin.buffer if self.path is None else self.path
+
+
+def expand(arguments: list[str], suffixes: Collection[str], batch: Batch) -> list[Item]:
+    """Files, '-', globs and whole folders (searched for `suffixes`) as items, in the order given, each sorted by name.
+
+    Raises UsageError where standard input is named twice or is a terminal. An empty folder or glob is a bad item.
+    """
+    if arguments.count("-") > 1:
+        raise UsageError("-: standard input can be read only once; name it once")
+    if "-" in arguments and sys.stdin.isatty():
+        raise UsageError("-: standard input is a terminal; pipe a file into it, or name a file")
+    items: list[Item] = []
+    for argument in arguments:
+        with batch.item():
+            items += _expand(argument, suffixes)
+    batch.alone = batch.alone and len(items) == 1
+    return items
+
+
+def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
+    path = Path(argument)
+    if argument == "-":
+        yield Item(None, Path("stdin"))
+    elif _is_folder(path):
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+        if not found:
+            raise BadInputError(
+                f"{path}: no file in this folder ends in any of {' '.join(sorted(suffixes))}; check the path"
+            )
+        yield from (Item(file, file.relative_to(path)) for file in found)
+    elif not os.path.lexists(path) and any(mark in argument for mark in "*?["):
+        matches = sorted(
+            match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not match.is_dir()
+        )
+        if not matches:
+            raise BadInputError(f"{argument}: nothing matches; check the pattern")
+        yield from (Item(match, Path(match.name)) for match in matches)
+    else:
+        yield Item(path, Path(path.name))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have: opening it will say so
+        return False
+
+
+class Outputs:
+    """Where results go: beside their inputs, to one file, into a folder, or to standard output."""
+
+    def __init__(self, target: str | None, *, many: bool, force: bool) -> None:
+        """Raises UsageError where `target` cannot take the results, before any work is done."""
+        self.stdout = target == "-"
+        self._force = force
+        self._written: set[Path] = set()
+        self._target = Path(target) if target and not self.stdout else None
+        self._folder = bool(target and self._target) and (
+            many or str(target).endswith("/") or _is_folder(Path(str(target)))
+        )
+        if self.stdout and many:
+            raise UsageError("-o -: standard output takes the result of one input only; name a folder")
+        if self.stdout and sys.stdout.isatty():
+            raise UsageError("-o -: standard output is a terminal; redirect it, or name a file")
+        if self._target and self._folder and os.path.lexists(self._target) and not _is_folder(self._target):
+            raise UsageError(f"{self._target}: is a file and there are many results; name a folder")
+        if self._target and not self._folder and os.path.lexists(self._target) and not force:
+            raise UsageError(f"{self._target}: exists already; choose another name, or --force to overwrite it")
+
+    def suffix(self, default: str) -> str:
+        """The suffix that the results will have."""
+        return self._target.suffix if self._target and not self._folder else default
+
+    def path(self, item: Item, suffix: str) -> Path:
+        """The file for this item's result; its folder is made. A name that was not asked for gets a number if taken."""
+        if self._target and not self._folder:
+            return self._target
+        if self._target:
+            path = self._target / item.place.with_suffix(suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            path = (item.path or item.place).with_suffix(suffix)
+        # Two inputs of one name must not become one file, whatever --force allows.
+        if not self._force or path in self._written:
+            path = numbered(path)
+        self._written.add(path)
+        return path
