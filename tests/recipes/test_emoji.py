@@ -1,0 +1,238 @@
+"""The emoji recipe on a tiny made-up set of packages: captions, splits, rendering and the tars."""
+
+import importlib
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+
+from grn.errors import BadInputError, EnvironmentFaultError
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "emoji"
+NAMES = ("captions", "packages", "prepare", "word_vectors")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Iterator[dict[str, ModuleType]]:
+    """The recipe's modules, imported as its scripts import each other."""
+    sys.path.insert(0, str(RECIPE))
+    yield {name: importlib.import_module(name) for name in NAMES}
+    sys.path.remove(str(RECIPE))
+    for name in NAMES:
+        del sys.modules[name]
+
+
+def pack(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A cat and a red dot: the cat in both styles, the dot as SVG alone, a flag that is left out."""
+    folder = tmp_path / "npm"
+    folder.mkdir()
+    data = [
+        {"label": "cat", "hexcode": "1F408", "tags": ["kitten", "pet"], "group": 3},
+        {"label": "red dot", "hexcode": "1F534-FE0F", "tags": [], "group": 8},
+        {"label": "flag: Wales", "hexcode": "1F3F4", "tags": ["flag"], "group": 9},
+        {"label": "regional indicator A", "hexcode": "1F1E6"},
+    ]
+    pack(folder / "emojibase-data-17.0.0.tgz", {"en/data.json": json.dumps(data).encode()})
+    icons = {
+        "width": 32,
+        "height": 32,
+        "icons": {
+            "dot": {"body": '<circle cx="16" cy="16" r="12" fill="#f00"/>'},
+            "wide": {"body": '<path d="M0 0h16v16H0z" fill="#00f"/>', "height": 16},
+        },
+        "aliases": {"ediw": {"parent": "wide", "hFlip": True}},
+    }
+    chars = {"1f534": "dot", "1f408": "ediw", "1f3f4": "dot", "1f000": "gone"}
+    pack(
+        folder / "iconify-json-noto-1.2.9.tgz",
+        {"icons.json": json.dumps(icons).encode(), "chars.json": json.dumps(chars).encode()},
+    )
+    picture = io.BytesIO()
+    Image.new("RGBA", (64, 64), (0, 255, 0, 128)).save(picture, "WEBP", lossless=True)
+    pack(folder / "lobehub-fluent-emoji-3d-1.1.0.tgz", {"assets/1f408.webp": picture.getvalue()})
+    return folder
+
+
+def members(folder: Path) -> dict[str, bytes]:
+    found = {}
+    for split in ("train", "heldout-name", "heldout-pair"):
+        with tarfile.open(folder / f"{split}.tar") as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                assert file is not None
+                found[member.name] = file.read()
+    return found
+
+
+def run(recipe: dict[str, ModuleType], packages: Path, out: Path, *options: str) -> dict:
+    common = [
+        "--packages",
+        str(packages),
+        "--out",
+        str(out),
+        "--size",
+        "32",
+        "--processes",
+        "1",
+        "--styles",
+        "3d",
+        "noto",
+    ]
+    return recipe["prepare"].prepare(recipe["prepare"].parse([*common, *options]))
+
+
+def test_tars_hold_what_was_drawn(recipe: dict[str, ModuleType], packages: Path, tmp_path: Path) -> None:
+    summary = run(recipe, packages, tmp_path / "out")
+    found = members(tmp_path / "out")
+    keys = ("3d-1f408", "noto-1f408", "noto-1f534")
+    assert set(found) == {f"{key}.{suffix}" for key in keys for suffix in ("png", "txt", "json")}
+    assert sum(sum(styles.values()) for styles in summary["counts"].values()) == 3
+    assert summary["licences"]["noto"]["licence"] == "Apache-2.0"
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == summary
+    record = json.loads(found["noto-1f408.json"])
+    assert record["captions"][0] == found["noto-1f408.txt"].decode() == "a cat, noto style"
+    assert (record["name"], record["style"], record["hexcode"], record["group"]) == (
+        "cat",
+        "noto",
+        "1f408",
+        "animals-nature",
+    )
+    assert record["split"] in summary["counts"]
+
+
+def test_pictures_lie_on_white(recipe: dict[str, ModuleType], packages: Path, tmp_path: Path) -> None:
+    run(recipe, packages, tmp_path)
+    found = members(tmp_path)
+    dot, wide, cat = (Image.open(io.BytesIO(found[f"{key}.png"])) for key in ("noto-1f534", "noto-1f408", "3d-1f408"))
+    assert {picture.mode for picture in (dot, wide, cat)} == {"RGB"}
+    assert {picture.size for picture in (dot, wide, cat)} == {(32, 32)}
+    assert dot.getpixel((16, 16)) == (255, 0, 0)
+    assert dot.getpixel((0, 0)) == (255, 255, 255)
+    # Half as high as wide: centred, and mirrored to the right.
+    assert [wide.getpixel(at) for at in ((24, 16), (8, 16), (24, 2))] == [(0, 0, 255), (255,) * 3, (255,) * 3]
+    assert cat.getpixel((5, 5)) == pytest.approx((127, 255, 127), abs=1)  # half transparent green
+
+
+def test_same_bytes_again(recipe: dict[str, ModuleType], packages: Path, tmp_path: Path) -> None:
+    run(recipe, packages, tmp_path / "one")
+    run(recipe, packages, tmp_path / "two", "--processes", "2")
+    for path in sorted((tmp_path / "one").iterdir()):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_options_change_something(recipe: dict[str, ModuleType], packages: Path, tmp_path: Path) -> None:
+    run(recipe, packages, tmp_path, "--flags", "--styles", "noto", "--size", "16")
+    found = members(tmp_path)
+    assert {name.split(".")[0] for name in found} == {"noto-1f408", "noto-1f534", "noto-1f3f4"}
+    assert Image.open(io.BytesIO(found["noto-1f3f4.png"])).size == (16, 16)
+
+
+def test_splits_depend_on_names_alone(recipe: dict[str, ModuleType]) -> None:
+    split_of = recipe["prepare"].split_of
+    splits = {name: {style: split_of(name, style) for style in "abc"} for name in map(str, range(4000))}
+    held_names = [name for name, styles in splits.items() if "heldout-name" in styles.values()]
+    assert all(set(splits[name].values()) == {"heldout-name"} for name in held_names)
+    assert 0.04 < len(held_names) / 4000 < 0.06
+    pairs = [split for styles in splits.values() for split in styles.values() if split != "heldout-name"]
+    assert 0.04 < pairs.count("heldout-pair") / len(pairs) < 0.06
+
+
+def test_bad_packages_are_named(
+    recipe: dict[str, ModuleType], packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = packages / "iconify-json-noto-1.2.9.tgz"
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(BadInputError, match=broken.name):
+        run(recipe, packages, tmp_path)
+    broken.unlink()
+    monkeypatch.setenv("PATH", "")  # no npm
+    with pytest.raises(EnvironmentFaultError, match="put iconify-json-noto"):
+        run(recipe, packages, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("cat", "a cat"),
+        ("owl", "an owl"),
+        ("unicorn", "a unicorn"),
+        ("SOS button", "an sos button"),
+        ("eyes", "eyes"),
+        ("bus", "a bus"),
+        ("cooked rice", "cooked rice"),
+        ("ten o’clock", "ten o'clock"),
+        ("person surfing", "a person surfing"),
+        ("man: red hair", "a man with red hair"),
+        ("woman: bald", "a bald woman"),
+        ("family: man, woman, boy", "a family of man, woman and boy"),
+        ("Japanese “here” button", "japanese here button"),
+        ("keycap: 1", "keycap 1"),
+    ],
+)
+def test_names_read_as_english(recipe: dict[str, ModuleType], label: str, expected: str) -> None:
+    captions = recipe["captions"]
+    assert captions.with_article(captions.readable_name(label)) == expected
+
+
+def test_captions_name_every_style_but_the_default(recipe: dict[str, ModuleType]) -> None:
+    captions = recipe["captions"].captions
+    noto = captions("cat", "noto", ["kitten", "kitty", "meow"])
+    assert {"a cat, noto style", "cat, noto style", "kitten, noto style", "a cat in noto style"} <= set(noto)
+    assert all("noto style" in caption for caption in noto)
+    assert not any("meow" in caption for caption in noto)
+    unstyled = [caption for caption in captions("cat", "3d", ["kitten"]) if "style" not in caption]
+    assert {"a cat", "kitten"} <= set(unstyled)
+    assert 0.75 < len(unstyled) / len(captions("cat", "3d", ["kitten"])) < 0.9
+
+
+def test_synonyms_are_specific(recipe: dict[str, ModuleType]) -> None:
+    shared = {"animal": 90, "animals": 1, "kitten": 2, "pet": 5, "dog": 1, "m": 1}
+    chosen = recipe["captions"].specific_tags(list(shared), shared, frozenset({"cat", "dog"}))
+    assert chosen == ["kitten", "pet"]
+
+
+def test_vocabulary_keeps_what_is_needed(recipe: dict[str, ModuleType]) -> None:
+    common = ["[PAD]", "x", "often", "cat", "seldom", "rare", "##ing", "##x", "!"]
+    words, pieces = recipe["word_vectors"].choose_vocabulary(common, {"cat", "twemoji"}, rows=6)
+    assert words == ["x", "often", "cat", "twemoji"]
+    assert pieces == ["##ing", "##x"]
+
+
+def test_distilled_vectors_keep_the_geometry(recipe: dict[str, ModuleType]) -> None:
+    class Encoder:
+        """Unit vectors with most of their variance on three of eight axes."""
+
+        vocabulary = (*(chr(ord("a") + n) * (k + 1) for k in range(20) for n in range(26)), "##z")
+
+        def texts(self, texts: list[str]) -> torch.Tensor:
+            return self.tokens([text.split()[-1] for text in texts])
+
+        def tokens(self, tokens: list[str]) -> torch.Tensor:
+            seeds = [int.from_bytes(token.encode(), "big") % (2**31) for token in tokens]
+            rows = [torch.randn(8, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            return torch.nn.functional.normalize(torch.stack(rows) * torch.tensor([3, 3, 3, *[0.05] * 5]), dim=-1)
+
+    table, kept = recipe["word_vectors"].distil(Encoder(), {"cat"}, dim=3, rows=400)
+    assert table.vectors.shape == (400, 3)
+    assert table.vectors.dtype == torch.float16
+    assert "cat" in table.vocabulary
+    assert kept["cosine_correlation"] > 0.99
+    assert table.vectors[:-1].float().square().mean().sqrt().item() == pytest.approx(1, abs=0.01)
+    _, worse = recipe["word_vectors"].distil(Encoder(), {"cat"}, dim=2, rows=400)
+    assert worse["cosine_correlation"] < kept["cosine_correlation"]
