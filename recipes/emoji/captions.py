@@ -65,7 +65,8 @@ def specific_tags(tags: list[str], shared: Mapping[str, int], names: frozenset[s
     """
     singular = {tag: tag[:-1] if tag.endswith("s") else tag for tag in tags}
     carried = {tag: max(shared.get(tag, 0), shared.get(singular[tag], 0)) for tag in tags}
-    chosen = [tag for tag in tags if len(tag) > 2 and carried[tag] <= SPECIFIC_TAG and not {tag, singular[tag]} & names]
+    worded = [tag for tag in tags if sum(map(str.isalnum, tag)) > 2]  # not ":-)" nor "..."
+    chosen = [tag for tag in worded if carried[tag] <= SPECIFIC_TAG and not {tag, singular[tag]} & names]
     return sorted(chosen, key=lambda tag: (carried[tag], tag))
 
 
