@@ -6,12 +6,15 @@ The range of the data is 2, from -1 to 1, so the numbers equal those computed on
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from grn.errors import ModelMismatchError
 from grn.evaluation.inception import argument_names, load_script
 from grn.files import display
+
+_WINDOW = 11
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
@@ -25,7 +28,13 @@ def psnr(pixels: Tensor, reference: Tensor) -> Tensor:
 
 
 def ssim(pixels: Tensor, reference: Tensor) -> Tensor:
-    """Structural similarity (Gaussian window, sigma 1.5) in [-1, 1], 1 for equal pictures."""
+    """Structural similarity (Gaussian window of 11 pixels, sigma 1.5) in [-1, 1], 1 for equal pictures.
+
+    Pictures smaller than the window are continued to its size with their last rows and columns.
+    """
+    right, bottom = (max(0, _WINDOW - side) for side in (pixels.shape[3], pixels.shape[2]))
+    if right or bottom:
+        pixels, reference = (F.pad(p, (0, right, 0, bottom), mode="replicate") for p in (pixels, reference))
     found = structural_similarity_index_measure(pixels, reference, data_range=2.0, reduction="none")
     assert isinstance(found, Tensor)
     return found.reshape(len(pixels))

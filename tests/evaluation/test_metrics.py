@@ -30,6 +30,13 @@ def test_ssim_is_one_for_equal_and_falls_with_noise():
     torch.testing.assert_close(ssim(reference[1:2] + 0.02 * noise[1:2], reference[1:2]), weak[1:2])
 
 
+@pytest.mark.parametrize("size", [1, 3, 10, 11])
+def test_ssim_of_tiny_pictures_is_a_number(size):
+    reference = pixels(size=size)
+    torch.testing.assert_close(ssim(reference, reference), torch.ones(3), atol=1e-4, rtol=0)  # variances of a flat area
+    assert (ssim(-reference, reference) < 1).all()
+
+
 def test_to_bytes_rounds_to_levels_and_clips():
     found = to_bytes(torch.tensor([-2.0, -1.0, 0.001, 1.0, 2.0]))
     levels = (found + 1) * 127.5

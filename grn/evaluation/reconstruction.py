@@ -1,0 +1,103 @@
+"""Quality after a tokenizer's round trip, by number of rounds (figure 5).
+
+Pixels are float [B, 3, H, W] in [-1, 1]; reconstructions are rounded to bytes before anything is measured.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from grn.errors import UsageError
+from grn.evaluation.features import FeatureNetwork
+from grn.evaluation.frechet import Moments, frechet_distance
+from grn.evaluation.metrics import Lpips, psnr, ssim, to_bytes
+from grn.hbq import MAX_ROUNDS
+
+if TYPE_CHECKING:
+    from grn.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Means over the pictures at one number of rounds; rounds None is without quantization.
+
+    bits_per_pixel counts the codes alone, None where nothing was quantized. psnr (dB) is the mean of the pictures' own.
+    """
+
+    rounds: int | None
+    bits_per_pixel: float | None
+    psnr: float
+    ssim: float
+    frechet: float
+    lpips: float | None = None
+
+
+def parse_rounds(text: str) -> list[int | None]:
+    """ "1,2,4,none" -> [1, 2, 4, None]. Raises UsageError."""
+    found: list[int | None] = []
+    for word in (part.strip().lower() for part in text.split(",")):
+        if word == "none":
+            found.append(None)
+        elif word.isascii() and word.isdigit() and 1 <= int(word) <= MAX_ROUNDS:
+            found.append(int(word))
+        else:
+            raise UsageError(
+                f"--rounds: {word!r} is neither a number from 1 to {MAX_ROUNDS} nor 'none'; try 1,2,4,none"
+            )
+    return found
+
+
+class _Sums:
+    """What one number of rounds has gathered so far."""
+
+    def __init__(self, dim: int) -> None:
+        self.psnr: list[Tensor] = []
+        self.ssim: list[Tensor] = []
+        self.lpips: list[Tensor] = []
+        self.moments = Moments(dim)
+
+
+@torch.inference_mode()
+def evaluate_rounds(
+    tokenizer: "Tokenizer",
+    batches: Iterable[Tensor],
+    rounds: Sequence[int | None],
+    network: FeatureNetwork,
+    lpips: Lpips | None = None,
+) -> list[Quality]:
+    """Reconstruct every batch at every number of rounds; the Frechet distance is that to the originals."""
+    originals, sums = Moments(network.dim), [_Sums(network.dim) for _ in rounds]
+    tokens = pixels_seen = 0
+    for pixels in batches:
+        originals.add(network(pixels))
+        height, width = pixels.shape[-2:]
+        stride = tokenizer.config.stride
+        tokens += len(pixels) * -(-height // stride) * -(-width // stride)
+        pixels_seen += len(pixels) * height * width
+        for count, sum_ in zip(rounds, sums, strict=True):
+            drawn = to_bytes(tokenizer.reconstruct_pixels(pixels.unsqueeze(2), count).squeeze(2))
+            sum_.psnr.append(psnr(drawn, pixels))
+            sum_.ssim.append(ssim(drawn, pixels))
+            sum_.moments.add(network(drawn))
+            if lpips is not None:
+                sum_.lpips.append(lpips(drawn, pixels))
+    reference = originals.statistics(network.name)
+    values_per_pixel = tokens * tokenizer.config.channels / pixels_seen
+    return [
+        Quality(
+            rounds=count,
+            bits_per_pixel=None if count is None else count * values_per_pixel,
+            psnr=_mean(sum_.psnr),
+            ssim=_mean(sum_.ssim),
+            frechet=frechet_distance(sum_.moments.statistics(network.name), reference),
+            lpips=_mean(sum_.lpips) if sum_.lpips else None,
+        )
+        for count, sum_ in zip(rounds, sums, strict=True)
+    ]
+
+
+def _mean(values: list[Tensor]) -> float:
+    return float(torch.cat(values).double().mean())

@@ -1,0 +1,83 @@
+"""Results as tables and plots."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from grn.errors import EnvironmentFaultError
+from grn.evaluation.reconstruction import Quality
+from grn.files import atomic_path
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], markdown: bool = False) -> list[str]:
+    """Lines of a table with aligned columns; floats get 4 significant digits or more, None shows as a dash."""
+    cells = [[_text(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(headers), *cells]) for i in range(len(headers))]
+    lines = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in [list(headers), *cells]]
+    if not markdown:
+        return ["  ".join(line) for line in lines]
+    rule = ["-" * (width - 1) + ":" for width in widths]
+    return ["| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]]]
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, float):
+        return f"{cell:.2f}" if abs(cell) >= 10 else f"{cell:.4f}"
+    return str(cell)
+
+
+def histogram(values: Sequence[int], width: int = 40) -> list[str]:
+    """Lines "value | bar count", one for every value from the least to the most; the longest bar has `width` marks."""
+    counts = Counter(values)
+    scale = width / max(counts.values())
+    lines = []
+    for value in range(min(counts), max(counts) + 1):
+        bar = "#" * max(round(counts[value] * scale), counts[value] > 0)
+        lines.append(f"{value:4d} | {bar} {counts[value]}".rstrip())
+    return lines
+
+
+def plot_rounds(rows: Sequence[Quality], network: str, path: Path) -> None:
+    """PSNR, SSIM and Frechet distance against the rounds; a dashed line is the quality without quantization."""
+    figure = _figure(12, 3.6)
+    panels = (("PSNR (dB)", "psnr"), ("SSIM", "ssim"), (f"Frechet distance, {network}", "frechet"))
+    quantized = sorted((row for row in rows if row.rounds is not None), key=lambda row: row.rounds or 0)
+    for axes, (title, key) in zip(figure.subplots(1, 3), panels, strict=True):
+        axes.plot([row.rounds for row in quantized], [getattr(row, key) for row in quantized], "o-", label="quantized")
+        for row in rows:
+            if row.rounds is None:
+                axes.axhline(getattr(row, key), linestyle="--", color="grey", label="not quantized")
+        axes.set_xlabel("rounds")
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def plot_steps(steps: Sequence[int], bounds: tuple[int, int], title: str, path: Path) -> None:
+    """Histogram of the number of steps that samples took."""
+    figure = _figure(6, 3.6)
+    axes = figure.subplots()
+    axes.hist(steps, bins=[edge - 0.5 for edge in range(bounds[0], bounds[1] + 2)])
+    axes.set_xlabel("steps")
+    axes.set_ylabel("samples")
+    axes.set_title(title, fontsize=9)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EnvironmentFaultError(
+            "--plot needs matplotlib, which is not installed; pip install 'grn[plot]'"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)

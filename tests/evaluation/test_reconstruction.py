@@ -1,0 +1,71 @@
+"""Quality by rounds, on a tokenizer without a network: pixels themselves are the features."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from grn import hbq
+from grn.errors import UsageError
+from grn.evaluation.metrics import psnr, ssim, to_bytes
+from grn.evaluation.reconstruction import evaluate_rounds, parse_rounds
+
+
+class PixelTokenizer:
+    config = SimpleNamespace(channels=3, stride=1)
+
+    def reconstruct_pixels(self, pixels: torch.Tensor, rounds: int | None) -> torch.Tensor:
+        assert pixels.ndim == 5
+        return pixels if rounds is None else hbq.decode(hbq.encode(pixels, rounds), rounds)
+
+
+class Corners:
+    name, dim = "corners", 3
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels[:, :, 0, 0]
+
+
+def pictures() -> torch.Tensor:
+    return torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_quality_rises_with_rounds_to_that_of_no_quantization():
+    found = evaluate_rounds(PixelTokenizer(), pictures().split(4), [1, 4, 8, None], Corners())
+    assert [row.rounds for row in found] == [1, 4, 8, None]
+    assert [row.bits_per_pixel for row in found] == [3, 12, 24, None]
+    assert [row.psnr for row in found] == sorted(row.psnr for row in found)
+    assert [row.ssim for row in found] == sorted(row.ssim for row in found)
+    assert found[0].frechet > found[1].frechet > found[3].frechet
+    assert found[3].frechet < 1e-4
+
+
+def test_numbers_are_means_over_pictures_whatever_the_batches():
+    whole, split = (evaluate_rounds(PixelTokenizer(), pictures().split(n), [2], Corners())[0] for n in (6, 4))
+    drawn = to_bytes(hbq.decode(hbq.encode(pictures(), 2), 2))
+    assert whole.psnr == pytest.approx(psnr(drawn, pictures()).mean().item(), rel=1e-6)
+    assert whole.ssim == pytest.approx(ssim(drawn, pictures()).mean().item(), rel=1e-6)
+    assert split.psnr == pytest.approx(whole.psnr)
+    assert split.frechet == pytest.approx(whole.frechet, rel=1e-6, abs=1e-9)
+
+
+def test_bits_count_whole_tokens():
+    tokenizer = PixelTokenizer()
+    tokenizer.config = SimpleNamespace(channels=8, stride=16)
+    (found,) = evaluate_rounds(tokenizer, [torch.zeros(2, 3, 16, 24)], [4], Corners())
+    assert found.bits_per_pixel == pytest.approx(2 * 8 * 4 / (16 * 24))  # 24 columns take two tokens
+
+
+def test_lpips_is_measured_when_given():
+    (found,) = evaluate_rounds(
+        PixelTokenizer(), [pictures()], [1], Corners(), lambda a, b: (a - b).abs().mean((1, 2, 3))
+    )
+    assert found.lpips is not None
+    assert found.lpips > 0
+
+
+def test_parse_rounds():
+    assert parse_rounds("1,2, 8,none") == [1, 2, 8, None]
+    for text in ("0", "17", "1,,2", "all", "-1", ""):
+        with pytest.raises(UsageError, match="--rounds"):
+            parse_rounds(text)
