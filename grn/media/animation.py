@@ -5,11 +5,14 @@ structure is walked here first, which also gives the times without decoding anyt
 """
 
 import itertools
+import math
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
 
+# A length field can claim 4 GiB, which would be allocated before anything is read.
+_LONGEST = 1 << 28
 # Browsers show pictures without a time for 0.1 s.
 _UNTIMED = Fraction(1, 10)
 _RATES = [Fraction(rate) for rate in range(1, 121)] + [Fraction(rate * 1000, 1001) for rate in (24, 30, 60)]
@@ -39,9 +42,9 @@ class Timeline:
 
     def cut(self, start: float, duration: float | None) -> tuple[range, "Timeline"]:
         """Which pictures appear in [start, start + duration), and their times from `start` on."""
-        first, end = Fraction(start), self.times[-1]
+        first, end = _exact(start), self.times[-1]
         if duration is not None:
-            end = min(end, first + Fraction(duration))
+            end = min(end, first + _exact(duration))
         chosen = [index for index in range(self.frames) if first <= self.times[index] < end]
         if not chosen:
             return range(0), self
@@ -50,14 +53,17 @@ class Timeline:
         return range(chosen[0], chosen[-1] + 1), Timeline((*times, stop), self.tick)
 
     def repeats(self, fps: float | None) -> list[int]:
-        """How often to show each picture for a constant rate: by its time, as ffmpeg's fps filter rounds it. None: once
-        each.
+        """How often to show each picture at a constant rate, where frame k is the picture on screen at k / fps; None:
+        once each.
         """
         if fps is None:
             return [1] * self.frames
-        slots = [int(time * Fraction(fps) + Fraction(1, 2)) for time in self.times]
+        # Times are rounded to the tick, so half a tick late is in time.
+        slots = [max(0, math.ceil((time - self.tick / 2) * Fraction(fps))) for time in self.times]
+        # A jump between two pictures begins with the next one.
+        slots[0] = 0
         # However short, a clip has one frame.
-        slots[-1] = max(slots[-1], slots[0] + 1)
+        slots[-1] = max(slots[-1], 1)
         return [after - before for before, after in itertools.pairwise(slots)]
 
 
@@ -78,6 +84,11 @@ def _timeline(delays: list[int], tick: Fraction) -> Timeline:
     for delay in delays:
         times.append(times[-1] + (delay * tick or _UNTIMED))
     return Timeline(tuple(times), tick)
+
+
+def _exact(seconds: float) -> Fraction:
+    """A time as it was meant: 0.4 is 2/5, not the nearest binary fraction above it."""
+    return Fraction(round(seconds * 1_000_000), 1_000_000)
 
 
 def _gif_delays(file: BinaryIO) -> list[int]:
@@ -133,7 +144,7 @@ def _webp_delays(file: BinaryIO) -> list[int]:
     while position + 8 <= declared:
         name, length = struct.unpack("<4sI", _take(file, 8))
         body = _take(file, length)
-        _take(file, min(length % 2, declared - position - 8 - length))
+        _take(file, max(0, min(length % 2, declared - position - 8 - length)))
         position += 8 + length + length % 2
         if name == b"ANMF":
             delays.append(int.from_bytes(body[12:15], "little"))
@@ -141,7 +152,7 @@ def _webp_delays(file: BinaryIO) -> list[int]:
 
 
 def _take(file: BinaryIO, length: int) -> bytes:
-    data = file.read(length) if length > 0 else b""
-    if len(data) < max(length, 0):
+    data = file.read(min(length, _LONGEST))
+    if len(data) < length:
         raise ValueError("the file ends early")
     return data

@@ -5,6 +5,7 @@ ffmpeg open another. ffmpeg ends with status 0 on most damaged files; what tells
 kept and read.
 """
 
+import math
 import re
 import subprocess
 import tempfile
@@ -25,6 +26,7 @@ from grn.errors import BadInputError, EnvironmentFaultError
 # A decoder silent for this long hangs; a slow disk or a huge frame does not take so long.
 SILENCE_SECONDS = 60.0
 SCALING = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+TOLERANCE_US = 1000  # WebM rounds to milliseconds
 _CLOSE_ENOUGH = 0.01  # ffmpeg prints average rates with two decimals
 
 
@@ -99,14 +101,7 @@ def decode(path: Path, demuxer: str, info: VideoInfo, cut: Cut) -> Generator[npt
     when something was wrong.
     """
     channels = 4 if info.has_alpha else 3
-    # Naming the size keeps every frame as long as the first where the resolution changes midway.
-    chain = f"scale={info.width}:{info.height}:flags={SCALING},format={'rgba' if info.has_alpha else 'rgb24'}"
-    if cut.fps is not None:
-        chain = f"fps={Fraction(cut.fps).limit_denominator(100_000)},{chain}"
-    seek = ["-ss", f"{cut.start:.6f}"] if cut.start else []
-    seek += ["-t", f"{cut.duration:.6f}"] if cut.duration is not None else []
-    output = ["-map", "0:V:0", "-vf", chain, "-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
-    command = [executable(), "-hide_banner", "-nostdin", "-loglevel", "error", *seek, *_input(path, demuxer), *output]
+    command = _decode_command(path, demuxer, info, cut)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
         assert process.stdout is not None
@@ -158,6 +153,27 @@ def complaint(log: str) -> str:
     return "".join(c for c in text if c.isprintable())[:200]
 
 
+def _decode_command(path: Path, demuxer: str, info: VideoInfo, cut: Cut) -> list[str]:
+    # Naming the size keeps every frame as long as the first where the resolution changes midway.
+    chain = f"scale={info.width}:{info.height}:flags={SCALING},format={'rgba' if info.has_alpha else 'rgb24'}"
+    part = ["-ss", f"{cut.start:.6f}"] if cut.start else []
+    part += ["-t", f"{cut.duration:.6f}"] if cut.duration is not None else []
+    limit: list[str] = []
+    if cut.fps is not None:
+        # The filter rounds to the nearest slot, which would show frames half an interval early. Moved by that half,
+        # less a tolerance for files that round their timestamps, each frame is shown from its own time on.
+        late = max(0, round(500_000 / cut.fps) - TOLERANCE_US)
+        # After a jump the next frame stands for the time jumped to.
+        first = ":start_time=0" if cut.start else ""
+        rate = Fraction(cut.fps).limit_denominator(100_000)
+        chain = f"settb=AVTB,setpts=PTS+{late},fps={rate}{first},{chain}"
+        if cut.duration is not None:
+            # The last frame may last longer than the part asked for.
+            limit = ["-frames:v", str(max(1, math.ceil((cut.duration - TOLERANCE_US / 1e6) * cut.fps)))]
+    output = ["-map", "0:V:0", "-vf", chain, "-fps_mode", "passthrough", *limit, "-f", "rawvideo", "pipe:1"]
+    return [executable(), "-hide_banner", "-nostdin", "-loglevel", "error", *part, *_input(path, demuxer), *output]
+
+
 def _input(path: Path, demuxer: str) -> list[str]:
     limit = ["-max_pixels", str(Image.MAX_IMAGE_PIXELS)] if Image.MAX_IMAGE_PIXELS else []
     # The prefix keeps a name like http: or -x a file's name.
@@ -198,12 +214,15 @@ def _fill(process: subprocess.Popen[bytes], pipe: IO[bytes], frame: npt.NDArray[
 
 
 def _rate(log: str) -> Fraction:
-    """Frames a second: the exact rate where it agrees with the average, else (variable rate) the average."""
+    """Frames a second: the exact rate that the timestamps allow where frames really come at it, else (variable rate)
+    the average.
+    """
     average = re.search(r"^(?:\[info\])?   ?Stream #.* Video: .*?, ([\d.]+)(k?) fps\b", log, re.M)
     exact = re.search(r"^\[Parsed_showinfo.*config in .*frame_rate: (\d+)/(\d+)", log, re.M)
     guess = Fraction(int(exact[1]), int(exact[2])) if exact and int(exact[1]) and int(exact[2]) else None
     if average:
         rate = Fraction(average[1]) * (1000 if average[2] else 1)
-        if rate and (guess is None or abs(guess - rate) > max(_CLOSE_ENOUGH, float(rate) / 1000)):
+        # An average above what the timestamps allow is only the clock of a file that does not know its average.
+        if rate and (guess is None or rate < guess - max(_CLOSE_ENOUGH, float(guess) / 1000)):
             return rate
     return guess or Fraction(25)

@@ -22,6 +22,7 @@ from grn.errors import BadInputError, EnvironmentFaultError, UsageError
 from grn.files import atomic_path, display
 from grn.media.animation import Timeline, walk
 from grn.media.sniff import IMAGE_SUFFIXES, Source, open_source
+from grn.media.structure import check_png
 
 Frame = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -143,6 +144,8 @@ def open_image(source: Source) -> Iterator[OpenImage]:
     if source.container.is_video:
         raise BadInputError(f"{name}: is a video (expected an image); take a frame from it first")
     with decoding(name):
+        if form == "PNG":
+            check_png(source.file)
         source.file.seek(0)
         timeline = walk(source.file, form)
         source.file.seek(0)

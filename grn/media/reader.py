@@ -1,8 +1,8 @@
 """Any image or video file as a stream of upright, opaque RGB frames of one size.
 
-Timing: without `fps`, frames come as they are stored, and `Media.fps` is the stored rate (the average where the rate
-varies). With `fps`, the frame at time k / fps is the one shown then, rounded to half an interval: pictures are repeated
-or left out by their timestamps. A still image is one frame; fps, start and duration mean nothing to it.
+Timing: without `fps`, frames come as they are stored, and `Media.fps` is the stored rate (the average where it varies).
+With `fps`, frame k is the one on screen at k / fps: pictures are repeated or left out by their timestamps.
+A still image is one frame; fps, start and duration mean nothing to it.
 """
 
 import contextlib

@@ -1,10 +1,11 @@
-"""Whether a video file is as long as its own structure says.
+"""Whether a file is as long as its own structure says.
 
 ffmpeg decodes a file cut in half without an error status, and says nothing where the cut falls between two frames.
 Containers state the length of their parts, so the end of the last part must be the end of the file.
 """
 
 import struct
+import zlib
 from typing import BinaryIO
 
 from grn.media.sniff import TS_PACKET
@@ -25,6 +26,26 @@ def missing_end(file: BinaryIO, demuxer: str) -> str | None:
     if claimed is None or claimed <= length:
         return None
     return f"{claimed - length:,} of {claimed:,} bytes are missing"
+
+
+def check_png(file: BinaryIO) -> None:
+    """Walk the chunks of a PNG to its end. Raises ValueError where it is cut, or where a chunk that matters is not what
+    was written.
+    """
+    end = file.seek(0, 2)
+    file.seek(8)
+    while True:
+        header = file.read(8)
+        length, name = struct.unpack(">I4s", header) if len(header) == 8 else (0, b"")
+        # Asked first, since a claim of 4 GiB would be allocated before it is found wanting.
+        if not name or file.tell() + length + 4 > end:
+            raise ValueError("the file ends early")
+        body, checksum = file.read(length), file.read(4)
+        # Lower case marks chunks that a picture can do without; some tools get their checksums wrong.
+        if name[:1].isupper() and zlib.crc32(body, zlib.crc32(name)) != int.from_bytes(checksum, "big"):
+            raise ValueError(f"chunk {name.decode('ascii', 'replace')} does not match its checksum")
+        if name == b"IEND":
+            return
 
 
 def _mov(file: BinaryIO, length: int) -> int:
