@@ -5,7 +5,6 @@ A recipe's `kind` says what is trained. `load_recipe` reads one, applies `--set 
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from grn.errors import ConfigError, UsageError
 from grn.generator.config import ClassToImageConfig, TextToVisualConfig
 from grn.tokenizer.config import TokenizerConfig
+from grn.validation import describe
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -163,26 +163,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TokenizerRecipe | 
     try:
         return TypeAdapter(Recipe).validate_python(tree)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error)}") from error
+        raise ConfigError(f"{path}: {describe(error, _KNOWN)}") from error
 
 
-def describe(error: ValidationError) -> str:
-    """The first complaint of a validation, in one line, with the nearest known key for an unknown one."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("tokenizer", "generator", "class-to-image", "text-to-visual"))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {where!r}{_suggest(str(first['loc'][-1]))}{more}"
-    found = f" (found {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
-    return f"{where or 'recipe'}: {first['msg'].removeprefix('Value error, ')}{found}{more}"
-
-
-def _suggest(key: str) -> str:
-    sections = [SourceConfig, DataConfig, OptimizerConfig, RunConfig, TokenizerLosses, TokenizerRecipe, RatioConfig, GeneratorRecipe]
-    networks = [TokenizerConfig, ClassToImageConfig, TextToVisualConfig]
-    known = {name for section in [*sections, *networks] for name in section.model_fields}
-    near = get_close_matches(key, sorted(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+_KNOWN = (
+    *(SourceConfig, DataConfig, OptimizerConfig, RunConfig, TokenizerLosses, RatioConfig),
+    *(TokenizerRecipe, GeneratorRecipe),
+    *(TokenizerConfig, ClassToImageConfig, TextToVisualConfig),
+)
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

@@ -1,0 +1,1 @@
+"""Models by name: what is known (registry), where it lies (store), and the authors' published weights (published)."""
