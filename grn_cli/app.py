@@ -33,7 +33,7 @@ COMMANDS: Table = {
     "models": (
         "List, inspect and fetch models.",
         {
-            "list": ("List the models known by name and the model folders here.", "models:list_models"),
+            "list": ("List the models known by name.", "models:list_models"),
             "show": ("Show where a model is found and what it is.", "models:show"),
             "pull": ("Fetch a model from the hub, once.", "models:pull"),
         },

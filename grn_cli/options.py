@@ -37,6 +37,17 @@ def _device(value: str) -> str:
     return value
 
 
+def _rounds(value: int | None) -> int | None:
+    if value is not None and not 1 <= value <= 16:
+        raise typer.BadParameter(f"{value} is out of range (expected 1 to 16)")
+    return value
+
+
+def rounds_option(what: str) -> Any:
+    """The `--rounds` option, 1 to 16."""
+    return typer.Option("--rounds", metavar="1..16", callback=_rounds, help=what)
+
+
 @dataclass(frozen=True)
 class Common:
     """The options that every command has."""
@@ -45,7 +56,12 @@ class Common:
         str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", callback=_device, help="Where to compute.")
     ] = "auto"
     dtype: Annotated[
-        DType | None, typer.Option("--dtype", help="Number format of the networks; the model's own if not given.")
+        DType | None,
+        typer.Option(
+            "--dtype",
+            metavar="float32|bfloat16|float16",
+            help="Number format of the networks; the model's own if not given.",
+        ),
     ] = None
     json: Annotated[bool, typer.Option("--json", help="Print results as JSON, one object a line.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No bars and no warnings.")] = False

@@ -15,7 +15,7 @@ import typer
 
 from grn_cli.console import Console
 from grn_cli.errors import Batch, say
-from grn_cli.options import Common, command
+from grn_cli.options import Common, command, rounds_option
 from grn_cli.paths import Item, Outputs, expand
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class ReconstructOptions:
             help="Where to write; .png or .mp4 beside each input if not given, '-' for stdout.",
         ),
     ] = None
-    rounds: Annotated[
-        int | None, typer.Option("--rounds", min=1, max=16, help="Use only this many of the rounds stored.")
-    ] = None
+    rounds: Annotated[int | None, rounds_option("Use only this many of the rounds stored.")] = None
     tokenizer: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +59,7 @@ class ReconstructOptions:
 @command
 def reconstruct(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="CODES...", help="Codes files, folders or globs of them; '-' is stdin.")
+        list[str], typer.Argument(metavar="CODES", help="Codes files, folders or globs of them; '-' is stdin.")
     ],
     options: ReconstructOptions,
     common: Common,

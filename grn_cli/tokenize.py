@@ -10,7 +10,7 @@ import typer
 
 from grn_cli.console import Console
 from grn_cli.errors import Batch
-from grn_cli.options import Common, command
+from grn_cli.options import Common, command, rounds_option
 from grn_cli.paths import Item, Outputs, expand
 
 if TYPE_CHECKING:
@@ -39,10 +39,7 @@ class TokenizeOptions:
             help="Where to write; beside each input if not given, '-' for stdout.",
         ),
     ] = None
-    rounds: Annotated[
-        int | None,
-        typer.Option("--rounds", min=1, max=16, help="Quantization rounds; the tokenizer's own if not given."),
-    ] = None
+    rounds: Annotated[int | None, rounds_option("Quantization rounds; the tokenizer's own if not given.")] = None
     tokenizer: Annotated[
         str | None,
         typer.Option("--tokenizer", metavar="NAME|FOLDER", help="Model to use; the embedded one if not given."),
@@ -53,12 +50,18 @@ class TokenizeOptions:
             "--size", metavar="N|WxH", callback=parse_size, help="Scale to cover this size and crop the centre."
         ),
     ] = None
-    fps: Annotated[float | None, typer.Option("--fps", help="Frames a second to take from a video.")] = None
-    start: Annotated[float, typer.Option("--start", min=0, help="Where to start in a video, in seconds.")] = 0.0
-    duration: Annotated[float | None, typer.Option("--duration", help="How much of a video to take, in seconds.")] = (
+    fps: Annotated[float | None, typer.Option("--fps", metavar="N", help="Frames a second to take from a video.")] = (
         None
     )
-    background: Annotated[str, typer.Option("--background", help="Colour to lay transparent pictures over.")] = "white"
+    start: Annotated[
+        float, typer.Option("--start", metavar="SECONDS", help="Where to start in a video, in seconds.")
+    ] = 0.0
+    duration: Annotated[
+        float | None, typer.Option("--duration", metavar="SECONDS", help="How much of a video to take, in seconds.")
+    ] = None
+    background: Annotated[
+        str, typer.Option("--background", metavar="COLOUR", help="Colour to lay transparent pictures over.")
+    ] = "white"
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Use what there is of a cut-off video.")] = (
         False
     )
@@ -79,7 +82,7 @@ class TokenizeOptions:
 @command
 def tokenize(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Images, videos, folders or globs of them; '-' is stdin.")
+        list[str], typer.Argument(metavar="INPUT", help="Images, videos, folders or globs of them; '-' is stdin.")
     ],
     options: TokenizeOptions,
     common: Common,

@@ -1,0 +1,211 @@
+"""The command as a whole: help, usage errors, exit codes, signals, pipes, and what it does not import."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grn import errors
+from grn_cli import app
+from grn_cli.errors import Batch, Stop, Terminated, exit_code, report, say
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *arguments], env=environment, **(pipes | options))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "err"),
+    [
+        ("--version", 0, ""),
+        ("--help", 0, ""),
+        ("", 0, ""),
+        ("tokenize -h", 0, ""),
+        ("tokenise", 2, "grn: error: no such command 'tokenise'; did you mean 'tokenize'?; see `grn --help`\n"),
+        ("eval fit", 2, "grn: error: no such command 'fit'; did you mean 'fid'?; see `grn eval --help`\n"),
+        ("eval", 2, "grn: error: missing command; see `grn eval --help`\n"),
+        ("tokenize", 2, "grn: error: missing argument 'INPUT'; see `grn tokenize --help`\n"),
+        ("tokenize x --rounds 0", 2, "'--rounds': 0 is out of range (expected 1 to 16); see `grn tokenize --help`\n"),
+        ("tokenize x --rounds 17", 2, "'--rounds': 17 is out of range (expected 1 to 16); see `grn tokenize --help`\n"),
+        ("tokenize x --rounds two", 2, "grn: error: invalid value for '--rounds'"),
+        ("tokenize x --roundz 2", 2, "--rounds"),
+        ("tokenize x --size 0", 2, "'0' is no size; give a number of pixels, or WIDTHxHEIGHT"),
+        ("tokenize x --device gpu", 2, "'gpu' is none of auto, cpu, cuda, cuda:N"),
+        ("tokenize x --dtype int8", 2, "grn: error: invalid value for '--dtype'"),
+        ("tokenize x --fps", 2, "grn: error: option '--fps' requires an argument"),
+    ],
+)
+def test_usage(grn: Any, arguments: str, code: int, err: str) -> None:
+    outcome = grn(*arguments.split())
+    assert outcome.code == code
+    if code:
+        assert err in outcome.err
+        assert outcome.err.startswith("grn: error: ")
+        assert outcome.err.count("\n") == 1
+        assert outcome.out == b""
+    else:
+        assert outcome.out
+        assert outcome.err == ""
+
+
+def leaves(table: app.Table, *path: str) -> Iterator[tuple[str, str, str]]:
+    """Every command: its full name, its line of help in the table, its function."""
+    for name, (line, target) in table.items():
+        if isinstance(target, dict):
+            yield from leaves(target, *path, name)
+        else:
+            yield " ".join([*path, name]), line, target
+
+
+@pytest.mark.parametrize(("name", "line", "target"), list(leaves(app.COMMANDS)))
+def test_help_lines_are_those_of_the_commands(name: str, line: str, target: str) -> None:
+    """The table that `grn --help` prints is written by hand, so that nothing is imported."""
+    pytest.importorskip(f"grn_cli.{target.split(':')[0]}")
+    text = app.load(name, line, target).help
+    assert text is not None
+    assert text.splitlines()[0] == line
+
+
+# typer itself takes pydantic to read options, so a command's own help has it.
+LIGHT = ["torch", "numpy", "rich", "PIL", "transformers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [(["--help"], [*LIGHT, "pydantic"]), (["eval", "-h"], LIGHT), (["--version"], LIGHT), (["tokenize", "-h"], LIGHT)],
+)
+def test_help_imports_nothing_heavy(arguments: list[str], absent: list[str]) -> None:
+    script = (
+        f"import sys; from grn_cli.app import run; run({arguments})\n"
+        f"print({{*{absent}}} & {{*sys.modules}}, file=sys.stderr)"
+    )
+    process = start("-c", script)
+    assert process.communicate()[1] == "set()\n"
+
+
+def test_runs_as_a_module() -> None:
+    process = start("-m", "grn_cli", "--version")
+    assert process.communicate() == ("grn 0.1.0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("x"), 2),
+        (errors.BadInputError("x"), 3),
+        (errors.CodesError("x"), 4),
+        (errors.ConfigError("x"), 4),
+        (errors.ModelMismatchError("x"), 4),
+        (errors.ModelNotFoundError("x"), 4),
+        (errors.EnvironmentFaultError("x"), 5),
+        (errors.TrainingDivergedError("x"), 6),
+        (errors.GrnError("x"), 1),
+        (MemoryError(), 5),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 5),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 5),
+        (OSError(28, "No space left on device", "x"), 5),
+        (ValueError("x"), 1),
+    ],
+)
+def test_exit_codes(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(error) == report(error) == code
+    err = capsys.readouterr().err
+    assert err.startswith("grn: error: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [(KeyboardInterrupt(), 130), (Terminated(), 143), (Stop(3), 3), (SystemExit(7), 7)]
+)
+def test_silent_endings(ending: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ending) == code
+    assert capsys.readouterr().err == ""
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GRN_DEBUG", "1")
+    try:
+        raise errors.CodesError("half.npz: is cut short")
+    except errors.CodesError as error:
+        report(error)
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.endswith("grn: error: half.npz: is cut short\n")
+
+
+@pytest.mark.parametrize("mark", ["\x1b[31m", "\x1b]52;c;AAAA\x07", "\r", "\n", "\u202e", "\x00", "\udcff", "\x9b"])
+def test_control_characters_are_escaped(mark: str, capsys: pytest.CaptureFixture[str]) -> None:
+    say("error", f"a{mark}b.png: is empty")
+    err = capsys.readouterr().err
+    assert mark not in err[:-1]
+    assert err.isascii()
+    assert err.count("\n") == 1
+
+
+def test_batch_goes_on_and_then_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    batch = Batch(alone=False)
+    done = []
+    for number in range(4):
+        with batch.item():
+            if number % 2:
+                raise errors.BadInputError(f"{number}.png: is empty")
+            done.append(number)
+    assert done == [0, 2]
+    with pytest.raises(Stop) as stop:
+        batch.finish()
+    assert stop.value.code == 3
+    assert capsys.readouterr().err == "grn: error: 1.png: is empty\ngrn: error: 3.png: is empty\n"
+
+
+def test_batch_stops_where_nothing_else_could_work() -> None:
+    batch = Batch(alone=False)
+    with pytest.raises(errors.EnvironmentFaultError), batch.item():
+        raise errors.EnvironmentFaultError("disk full")
+
+
+SLEEPER = """
+import sys, time, types
+from grn_cli import app
+def sleep() -> None:
+    "Sleep."
+    try:
+        print("ready", flush=True)
+        time.sleep(30)
+    finally:
+        print("tidied", flush=True)
+sys.modules["grn_cli.sleeper"] = types.SimpleNamespace(sleep=sleep)
+app.COMMANDS["sleep"] = ("Sleep.", "sleeper:sleep")
+sys.argv = ["grn", "sleep"]
+app.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals(number: signal.Signals, code: int) -> None:
+    process = start("-c", SLEEPER)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    begun = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (code, "tidied\n", "")
+    assert time.monotonic() - begun < 5
+
+
+def test_closed_pipe_is_silent() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("-m", "grn_cli", "--help", stdout=writer)
+    os.close(writer)
+    assert process.communicate()[1] == ""
+    assert process.returncode == 141
