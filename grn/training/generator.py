@@ -18,9 +18,10 @@ from grn.data.code_cache import Progress, cached_maps
 from grn.errors import ConfigError, ModelMismatchError
 from grn.generator.condition import ClassCondition, TextCondition
 from grn.generator.text_to_visual import TextToVisual
+from grn.models import store
 from grn.refine.sampler import Sampler, SamplerConfig
 from grn.text import StaticWordVectors
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.tokenizer.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import GeneratorRecipe, RatioConfig
 from grn.training.loop import Slot
 from grn.training.sheets import save_sheet
@@ -125,7 +126,18 @@ class GeneratorTask:
         save_sheet(self.tokenizer.decode(indices).squeeze(2), path, columns=8)
 
     def export(self, folder: Path) -> None:
-        raise NotImplementedError
+        network = self.modules["model"]
+        config = {
+            "kind": self.config.kind,
+            "name": self.recipe.name,
+            "network": self.config.model_dump(mode="json", exclude={"kind"}),
+            "sampling": SamplerConfig(**self.recipe.sampling).model_dump(mode="json"),
+            "size": self.recipe.data.size,
+        }
+        store.save_model(folder, config, network.state_dict(), dtype=torch.float16)
+        save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
+        if self.text is not None:
+            self.text.save(folder / "text_encoder")
 
 
 def corrupt(targets: Tensor, classes: int, config: RatioConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

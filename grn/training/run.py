@@ -1,0 +1,74 @@
+"""From a recipe to a trained model folder."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from grn.data.code_cache import Progress
+from grn.errors import ModelMismatchError
+from grn.generator.class_to_image import ClassToImage
+from grn.generator.config import ClassToImageConfig
+from grn.generator.text_to_visual import TextToVisual
+from grn.models import store
+from grn.text import StaticWordVectors
+from grn.tokenizer.network import CausalAutoencoder
+from grn.tokenizer.tokenizer import Tokenizer
+from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.generator import GeneratorTask
+from grn.training.loop import Loop, lock
+from grn.training.tokenizer import TokenizerTask
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    recipe: TokenizerRecipe | GeneratorRecipe,
+    folder: Path,
+    report: Report,
+    *,
+    resume: Path | None = None,
+    progress: Progress = iter,
+    stop_after: float = math.inf,
+) -> list[str]:
+    """Train `recipe` in the run folder, from `resume` or its newest checkpoint; the model is in folder/final when it is done.
+
+    stop_after: seconds after which to stop with a checkpoint. Returns what was wrong with newer checkpoints that were passed over.
+    Raises Stopped on a signal, TrainingDivergedError, and what reading data and models raises.
+    """
+    release = lock(folder)
+    try:
+        loop = Loop(_task(recipe, progress), recipe.run, recipe.optimizer, folder, recipe.data.workers)
+        problems = loop.resume(resume)
+        loop.run(report, stop_after)
+        return problems
+    finally:
+        release()
+
+
+def _task(recipe: TokenizerRecipe | GeneratorRecipe, progress: Progress) -> TokenizerTask | GeneratorTask:
+    torch.manual_seed(recipe.run.seed)  # the initial weights
+    network: nn.Module
+    if isinstance(recipe, TokenizerRecipe):
+        network = CausalAutoencoder(recipe.network)
+        _start_from(network, recipe.run.init, "tokenizer")
+        return TokenizerTask(recipe, network)
+    network = ClassToImage(recipe.network) if isinstance(recipe.network, ClassToImageConfig) else TextToVisual(recipe.network)
+    _start_from(network, recipe.run.init, "generator")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, device)
+    text = StaticWordVectors.load(recipe.text_encoder) if recipe.text_encoder is not None else None
+    return GeneratorTask(recipe, network, tokenizer, text, progress)
+
+
+def _start_from(network: nn.Module, name: Path | str | None, kind: str) -> None:
+    if name is None:
+        return
+    found = store.resolve(str(name), kind=kind)
+    stored, wanted = store.load_config(found.folder)["network"], network.config.model_dump(mode="json", exclude={"kind"})  # type: ignore[union-attr, operator]
+    for key, value in wanted.items():
+        if key in stored and stored[key] != value:
+            raise ModelMismatchError(f"{found.folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe")
+    store.load_weights(network, found.folder)
