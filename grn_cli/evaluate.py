@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -17,7 +17,6 @@ from grn_cli.paths import expand
 if TYPE_CHECKING:
     from grn.data.sources import Sample
     from grn.evaluation.features import FeatureNetwork
-    from grn.evaluation.frechet import Statistics
 
 _SET = "FOLDER|TAR"
 
@@ -136,7 +135,6 @@ def stats(
 class ReconOptions:
     """The options of `grn eval recon`."""
 
-    data: Annotated[Path, typer.Option("--data", metavar=_SET, help="Pictures to take through the tokenizer.")]
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", metavar="NAME|FOLDER", help="The embedded one if not given.")
     ] = None
@@ -161,7 +159,13 @@ class ReconOptions:
 
 
 @command
-def recon(options: ReconOptions, choice: ChoiceOptions, features: FeatureOptions, common: Common) -> None:
+def recon(
+    data: Annotated[Path, typer.Option("--data", metavar=_SET, help="Pictures to take through the tokenizer.")],
+    options: ReconOptions,
+    choice: ChoiceOptions,
+    features: FeatureOptions,
+    common: Common,
+) -> None:
     """What a tokenizer loses at each number of rounds: PSNR, SSIM, Frechet distance, bits per pixel."""
     from grn.evaluation import report
     from grn.evaluation.metrics import Lpips
@@ -172,7 +176,7 @@ def recon(options: ReconOptions, choice: ChoiceOptions, features: FeatureOptions
 
     rounds = parse_rounds(options.rounds)
     _refuse_existing(options.plot, common.force)
-    samples = choice.samples(options.data)
+    samples = choice.samples(data)
     device = common.torch_device()
     name = options.tokenizer or registry.DEFAULT_TOKENIZER
     tokenizer = Tokenizer.from_pretrained(name, device, common.torch_dtype(), common.offline)
@@ -184,7 +188,8 @@ def recon(options: ReconOptions, choice: ChoiceOptions, features: FeatureOptions
     cells = [
         ["none" if r.rounds is None else r.rounds, r.bits_per_pixel, r.psnr, r.ssim, r.frechet, r.lpips] for r in rows
     ]
-    title = f"{tokenizer.name}, {len(samples)} pictures of {options.size}x{options.size}; Frechet distance with {network.name}"
+    pictures = f"{len(samples)} pictures of {options.size}x{options.size}"
+    title = f"{tokenizer.name}, {pictures}; Frechet distance with {network.name}"
     record = {
         "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,

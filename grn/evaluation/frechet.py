@@ -10,6 +10,7 @@ between the Gaussians with these moments: |mean1 - mean2|^2 + tr(S1 + S2 - 2 (S1
 pictures, so both numbers are reported with it, and only distances of the same network and numbers compare.
 """
 
+import functools
 import json
 import zipfile
 from collections.abc import Iterable
@@ -39,6 +40,12 @@ class Statistics:
     count: int
     mean: Tensor = field(repr=False)
     covariance: Tensor = field(repr=False)
+
+    @functools.cached_property
+    def root(self) -> Tensor:
+        """Symmetric square root of the covariance; slow, so kept for the next distance."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
     def save(self, path: Path) -> None:
         """Write an .npz with the keys `mu` and `sigma`, as other tools name them, and `meta`.
@@ -153,18 +160,11 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
             f"the statistics come from different networks, {named[0]} and {named[1]}; "
             "compute both with the same --features"
         )
-    # S1^(1/2) S2 S1^(1/2) has the eigenvalues of S1 S2 and is symmetric: they come out real, however few the pictures.
-    root = _root(first.covariance)
-    eigenvalues = torch.linalg.eigvalsh(root @ second.covariance @ root)
+    # S2^(1/2) S1 S2^(1/2) has the eigenvalues of S1 S2 and is symmetric: they come out real, however few the pictures.
+    eigenvalues = torch.linalg.eigvalsh(second.root @ first.covariance @ second.root)
     cross = eigenvalues.clamp_min(0).sqrt().sum()
     trace = first.covariance.trace() + second.covariance.trace() - 2 * cross
     return max(0.0, float((first.mean - second.mean).square().sum() + trace))
-
-
-def _root(matrix: Tensor) -> Tensor:
-    """Symmetric square root of a covariance."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
 
 def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:

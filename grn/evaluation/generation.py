@@ -1,0 +1,100 @@
+"""Generated pictures on their way to a measurement: features, steps, time.
+
+A result is what the pipeline yields: `frames` uint8 [T, H, W, 3], `steps` and `entropy`. Of a clip, the first frame
+counts.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grn.evaluation.features import FeatureNetwork
+from grn.evaluation.frechet import Moments, Statistics
+from grn.evaluation.pictures import stack
+
+
+class Result(Protocol):
+    """One generated sample."""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """uint8 [T, H, W, 3]."""
+
+    @property
+    def steps(self) -> int:
+        """Refinement steps that it took."""
+
+    @property
+    def entropy(self) -> float | None:
+        """H of equation 8, None where the run was too short to measure it."""
+
+
+@dataclass
+class Drawn:
+    """What is kept of a run of generated pictures, in the order they came in.
+
+    features: float32 [N, D]. probabilities: [N, classes] where asked for, else empty. seconds: spent generating, not
+    measuring. size: the shorter side of the pictures.
+    """
+
+    network: str
+    features: Tensor
+    probabilities: Tensor
+    steps: list[int] = field(default_factory=list)
+    entropies: list[float | None] = field(default_factory=list)
+    seconds: float = 0.0
+    size: int = 0
+
+    def statistics(self) -> Statistics:
+        """For a Frechet distance."""
+        moments = Moments(self.features.shape[1])
+        moments.add(self.features)
+        return moments.statistics(self.network)
+
+
+@torch.inference_mode()
+def measure(
+    results: Iterable[Result],
+    network: FeatureNetwork,
+    *,
+    batch_size: int = 32,
+    device: str = "cpu",
+    classes: bool = False,
+) -> Drawn:
+    """Run through generated pictures and keep their features; with `classes`, the network's class probabilities too."""
+    drawn = Drawn(network.name, torch.empty(0), torch.empty(0))
+    features, probabilities = [], []
+    for frames in _batches(results, drawn, batch_size):
+        pixels = stack(frames).to(device)
+        features.append(network(pixels).float().cpu())
+        if classes:
+            probabilities.append(network.probabilities(pixels).float().cpu())  # type: ignore[attr-defined]
+    drawn.features = torch.cat(features) if features else torch.empty(0, network.dim)
+    drawn.probabilities = torch.cat(probabilities) if probabilities else torch.empty(0)
+    return drawn
+
+
+def _batches(results: Iterable[Result], drawn: Drawn, batch_size: int) -> Iterator[list[np.ndarray]]:
+    """First frames in batches; steps, entropies and time are noted on the way."""
+    group: list[np.ndarray] = []
+    waiting = iter(results)
+    while True:
+        start = time.perf_counter()
+        result = next(waiting, None)
+        drawn.seconds += time.perf_counter() - start
+        if result is None:
+            break
+        drawn.steps.append(result.steps)
+        drawn.entropies.append(result.entropy)
+        group.append(result.frames[0])
+        drawn.size = min(group[0].shape[:2])
+        if len(group) == batch_size:
+            yield group
+            group = []
+    if group:
+        yield group
