@@ -26,8 +26,15 @@ COMMANDS: Table = {
         "Measure models.",
         {
             "fid": ("Frechet distance between generated and reference pictures.", "evaluate:fid"),
-            "recon": ("What a tokenizer loses at each number of rounds.", "evaluate:recon"),
-            "stats": ("Gather the feature statistics of a folder of pictures.", "evaluate:stats"),
+            "recon": (
+                "What a tokenizer loses at each number of rounds: PSNR, SSIM, Frechet distance, bits per pixel.",
+                "evaluate:recon",
+            ),
+            "stats": (
+                "Gather the feature statistics of a folder or tar of pictures, for `grn eval fid --reference`.",
+                "evaluate:stats",
+            ),
+            "video": ("Frechet distance between two sets of clips, by features of pairs of frames.", "evaluate:video"),
         },
     ),
     "models": (
