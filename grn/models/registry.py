@@ -4,13 +4,15 @@ Importing this is cheap and reads nothing; the sizes of the networks are in `grn
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 DEFAULT_MODEL = "emoji"
 DEFAULT_TOKENIZER = "emoji-tokenizer"
 PUBLISHED_REPO = "bytedance-research/GRN"
 _UNSTATED = "see the authors' repository"
+_CLASSES: dict[str, float | str] = {"guidance": 2.35, "guidance_start": 0.44, "temperature": 1.31}
+_TEXT: dict[str, float | str] = {"curve": "cosine", "ratio_shown": "kept"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Entry:
     repo, file: on the hub; file is None where the authors have published none.
     parameters: of the network, rounded; 0 where only the folder tells.
     tokenizer: name of the tokenizer whose codes a generator makes.
+    sampling: fields of its SamplerConfig that differ from the defaults.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Entry:
     repo: str | None = None
     file: str | None = None
     tokenizer: str | None = None
+    sampling: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def approximate_bytes(self) -> int:
@@ -50,27 +54,38 @@ _ENTRIES = (
         embedded="emoji/tokenizer",
     ),
     Entry(
-        "hbq-16", "tokenizer", "the authors' image tokenizer, C=16, M=4", _UNSTATED, 0,
+        "hbq-16", "tokenizer", "the authors' image tokenizer, C=16, M=4", _UNSTATED, 703_000_000,
         repo=PUBLISHED_REPO, file="HBQ_image_tokenizer_16dim_M4.ckpt",
     ),
     Entry(
-        "hbq-64", "tokenizer", "the authors' joint image and video tokenizer, C=64, M=4", _UNSTATED, 0,
+        "hbq-64", "tokenizer", "the authors' joint image and video tokenizer, C=64, M=4", _UNSTATED, 706_000_000,
         repo=PUBLISHED_REPO, file="HBQ_tokenizer_64dim_M4.ckpt",
     ),
     Entry(
         "grn-b", "class-to-image", "GRN_ind-B, ImageNet 256x256", _UNSTATED, 130_000_000,
-        repo=PUBLISHED_REPO, file="GRN_ind_B_ep599.pth", tokenizer="hbq-16",
+        repo=PUBLISHED_REPO, file="GRN_ind_B_ep599.pth", tokenizer="hbq-16", sampling=_CLASSES,
     ),
-    Entry("grn-l", "class-to-image", "GRN_ind-L, ImageNet 256x256", _UNSTATED, 458_000_000, tokenizer="hbq-16"),
-    Entry("grn-h", "class-to-image", "GRN_ind-H, ImageNet 256x256", _UNSTATED, 952_000_000, tokenizer="hbq-16"),
-    Entry("grn-g", "class-to-image", "GRN_ind-G, ImageNet 256x256", _UNSTATED, 2_000_000_000, tokenizer="hbq-16"),
     Entry(
-        "grn-t2i", "text-to-visual", "text to image", _UNSTATED, 2_000_000_000,
+        "grn-l", "class-to-image", "GRN_ind-L, ImageNet 256x256", _UNSTATED, 458_000_000,
+        tokenizer="hbq-16", sampling=_CLASSES,
+    ),
+    Entry(
+        "grn-h", "class-to-image", "GRN_ind-H, ImageNet 256x256", _UNSTATED, 952_000_000,
+        tokenizer="hbq-16", sampling=_CLASSES,
+    ),
+    Entry(
+        "grn-g", "class-to-image", "GRN_ind-G, ImageNet 256x256", _UNSTATED, 2_000_000_000,
+        tokenizer="hbq-16", sampling=_CLASSES,
+    ),
+    Entry(
+        "grn-t2i", "text-to-visual", "text to image", _UNSTATED, 2_200_000_000,
         repo=PUBLISHED_REPO, file="GRN_T2I_2B.pth", tokenizer="hbq-64",
+        sampling={**_TEXT, "guidance": 3.0, "temperature": 1.1},
     ),
     Entry(
-        "grn-t2v", "text-to-visual", "text to video", _UNSTATED, 2_000_000_000,
+        "grn-t2v", "text-to-visual", "text to video", _UNSTATED, 2_200_000_000,
         repo=PUBLISHED_REPO, file="GRN_T2V_2B.pth", tokenizer="hbq-64",
+        sampling={**_TEXT, "guidance": 4.0, "temperature": 1.0},
     ),
 )  # fmt: skip
 ENTRIES = {entry.name: entry for entry in _ENTRIES}

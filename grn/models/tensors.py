@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,14 +27,17 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -
     The bytes depend on nothing but the tensors and `dtype`. Raises ModelMismatchError where a finite value
     does not fit `dtype`.
     """
-    kinds = {name: dtype if tensor.is_floating_point() else tensor.dtype for name, tensor in state.items()}
+    kinds, shapes = {}, {}
+    for name in state:  # each tensor is asked for once here and once below: the mapping may make it on demand
+        tensor = state[name]
+        kinds[name], shapes[name] = dtype if tensor.is_floating_point() else tensor.dtype, list(tensor.shape)
     # Wide types first, as the format's own writers do, so that every tensor starts at a multiple of its item size.
     order = sorted(state, key=lambda name: (-kinds[name].itemsize, name))
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in order:
-        start, end = end, end + state[name].numel() * kinds[name].itemsize
-        header[name] = {"dtype": _CODES[kinds[name]], "shape": list(state[name].shape), "data_offsets": [start, end]}
+        start, end = end, end + math.prod(shapes[name]) * kinds[name].itemsize
+        header[name] = {"dtype": _CODES[kinds[name]], "shape": shapes[name], "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
@@ -58,7 +62,8 @@ def read_tensors(path: Path, module: nn.Module, allow_nonfinite: bool) -> None:
     targets = {name: targets[name] for name in module.state_dict()}
     try:
         with safe_open(path, "pt") as file:
-            _compare(path, targets, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            compare(path, targets, {name: (s.get_dtype(), s.get_shape()) for name, s in slices.items()})
             for name, target in targets.items():
                 tensor = file.get_tensor(name)
                 if not allow_nonfinite and not torch.isfinite(tensor).all():
@@ -86,6 +91,11 @@ def sha256(path: Path) -> str:
         ) from error
 
 
+def summary(tensor: Tensor) -> tuple[str, list[int]]:
+    """(type, shape) as `compare` takes them."""
+    return _CODES.get(tensor.dtype, str(tensor.dtype)), list(tensor.shape)
+
+
 def _bytes(name: str, tensor: Tensor, dtype: torch.dtype) -> memoryview:
     stored = tensor.detach().to("cpu", dtype).contiguous()
     if dtype.is_floating_point and not torch.equal(stored.isfinite(), tensor.detach().cpu().isfinite()):
@@ -95,12 +105,12 @@ def _bytes(name: str, tensor: Tensor, dtype: torch.dtype) -> memoryview:
     return stored.flatten().view(torch.uint8).numpy().data
 
 
-def _compare(path: Path, targets: Mapping[str, Tensor], stored: Mapping[str, object]) -> None:
+def compare(path: Path, targets: Mapping[str, Tensor], stored: Mapping[str, tuple[str, list[int]]]) -> None:
+    """Hold stored tensors, name -> (type, shape), against a network's; ModelMismatchError lists what differs."""
     problems = {"missing": sorted(targets.keys() - stored), "unexpected": sorted(stored.keys() - targets)}
     misshaped = []
     for name in sorted(targets.keys() & stored):
-        found, shape = stored[name].get_dtype(), stored[name].get_shape()  # type: ignore[attr-defined]
-        target = targets[name]
+        (found, shape), target = stored[name], targets[name]
         if list(target.shape) != shape:
             misshaped.append(f"{name} (expected {list(target.shape)}, found {shape})")
         elif found not in (("F32", "F16", "BF16") if target.is_floating_point() else (_CODES[target.dtype],)):
@@ -113,6 +123,5 @@ def _compare(path: Path, targets: Mapping[str, Tensor], stored: Mapping[str, obj
             parts.append(f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{more}")
     if parts:
         raise ModelMismatchError(
-            f"{display(path)}: does not fit the network in config.json beside it: {'; '.join(parts)}; "
-            "use the files of one model"
+            f"{display(path)}: does not fit its network: {'; '.join(parts)}; use the files of one model"
         )
