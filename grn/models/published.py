@@ -330,12 +330,9 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], str]:
             f"{display(path)}: cannot be read ({error.strerror or error}); check the file"
         ) from error
     except Exception as error:  # a damaged or hostile pickle can raise anything
-        reason = " ".join(str(error).split())
-        found = re.search(r"Unsupported (?:global|class|operand)[^.]*\.?[\w.]*", reason)
-        reason = found[0] if found else reason[:160]
-        raise ModelMismatchError(
-            f"{display(path)}: refused, not a checkpoint of plain tensors ({reason}); give a published file"
-        ) from error
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it would run {code[1]}" if code else "it is cut short, damaged or of another format"
+        raise ModelMismatchError(f"{display(path)}: refused, {reason}; give a published file") from error
     where = next(
         (
             key
