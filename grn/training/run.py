@@ -68,6 +68,8 @@ def _start_from(network: nn.Module, name: Path | str | None, kind: str) -> None:
         return
     found = store.resolve(str(name), kind=kind)
     stored, wanted = store.load_config(found.folder)["network"], network.config.model_dump(mode="json", exclude={"kind"})  # type: ignore[union-attr, operator]
+    if kind == "tokenizer":
+        wanted.pop("rounds")  # a default of its use, not a size of the network
     for key, value in wanted.items():
         if key in stored and stored[key] != value:
             raise ModelMismatchError(f"{found.folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe")
