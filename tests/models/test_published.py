@@ -200,7 +200,7 @@ def test_a_cut_checkpoint_is_refused(share: float, new_layout: bool, tmp_path: P
 
 
 def test_text_and_plain_pickles_are_refused(tmp_path: Path) -> None:
-    for name, data in {"text": b"weights\n", "pickle": pickle.dumps({"a": 1})}.items():
+    for name, data in {"text": b"weights\n", "pickle": pickle.dumps({"a": 1}, protocol=2)}.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ModelMismatchError):
             published.convert(tmp_path / name, tmp_path / "out", "mine")
