@@ -4,89 +4,30 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from grn_cli.errors import Batch
+from grn_cli.evaluate_options import (
+    EMOJI,
+    SET,
+    ChoiceOptions,
+    FeatureOptions,
+    Features,
+    ModelOptions,
+    SetOptions,
+    open_set,
+)
 from grn_cli.options import Common, command
 from grn_cli.paths import expand
 
 if TYPE_CHECKING:
-    from grn.data.sources import Sample
-    from grn.evaluation.features import FeatureNetwork
+    from grn.evaluation.generation import Drawn
+    from grn_cli.evaluate_options import Prompts
 
-_SET = "FOLDER|TAR"
-
-
-class Features(str, Enum):
-    """Networks that distances are measured with."""
-
-    offline = "offline"
-    inception = "inception"
-
-
-@dataclass(frozen=True)
-class FeatureOptions:
-    """Which network measures, and how."""
-
-    features: Annotated[
-        Features,
-        typer.Option(
-            "--features",
-            metavar="offline|inception",
-            help="Feature network; with inception, the distance is FID as published.",
-        ),
-    ] = Features.offline
-    inception: Annotated[
-        Path | None,
-        typer.Option(
-            "--inception",
-            metavar="FILE",
-            help="The Inception weights, as TorchScript or a state dict. TorchScript is a program: trust its source.",
-        ),
-    ] = None
-    resolution: Annotated[
-        int,
-        typer.Option(
-            "--resolution", min=32, max=1024, help="Side to which the offline network resizes; less is faster."
-        ),
-    ] = 224
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at a time.")] = 32
-
-    def network(self, device: str) -> "FeatureNetwork":
-        """Load it. Raises UsageError, ModelNotFoundError or ModelMismatchError."""
-        from grn.errors import UsageError
-        from grn.evaluation.features import OfflineFeatures
-        from grn.evaluation.inception import InceptionFeatures
-
-        if self.features is Features.offline:
-            if self.inception is not None:
-                raise UsageError("--inception: is used with --features inception only; give that too")
-            return OfflineFeatures(self.resolution).to(device)
-        if self.inception is None:
-            raise UsageError("--features inception: needs the network's file; name it with --inception FILE")
-        return InceptionFeatures(self.inception).to(device)
-
-
-@dataclass(frozen=True)
-class ChoiceOptions:
-    """How many pictures of a set, and which."""
-
-    num: Annotated[
-        int | None,
-        typer.Option("--num", "-n", min=1, metavar="N", help="Use so many of the pictures, drawn by --seed."),
-    ] = None
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0
-
-    def samples(self, path: Path) -> "list[Sample]":
-        """Open a set and choose. Raises BadInputError."""
-        from grn.data.sources import open_source
-        from grn.evaluation.pictures import pick
-
-        return pick(open_source(path), self.num, self.seed)
+_SPLITS = 10
 
 
 @dataclass(frozen=True)
@@ -104,7 +45,7 @@ class StatsOptions:
 
 @command
 def stats(
-    data: Annotated[Path, typer.Argument(metavar=_SET, help="Pictures.")],
+    data: Annotated[Path, typer.Argument(metavar=SET, help="Pictures.")],
     options: StatsOptions,
     choice: ChoiceOptions,
     features: FeatureOptions,
@@ -160,7 +101,7 @@ class ReconOptions:
 
 @command
 def recon(
-    data: Annotated[Path, typer.Option("--data", metavar=_SET, help="Pictures to take through the tokenizer.")],
+    data: Annotated[Path, typer.Option("--data", metavar=SET, help="Pictures to take through the tokenizer.")],
     options: ReconOptions,
     choice: ChoiceOptions,
     features: FeatureOptions,
@@ -233,6 +174,187 @@ def video(
     }
     text = f"Frechet distance {distance:.3f} ({sides[0].network}; {sides[1].count} against {sides[0].count} pairs)"
     common.console.result(record, text)
+
+
+@command
+def fid(
+    sets: SetOptions,
+    model: ModelOptions,
+    features: FeatureOptions,
+    common: Common,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Refinement steps.")] = None,
+) -> None:
+    """Frechet distance between generated and reference pictures.
+
+    With --features inception it is FID as published, and the Inception score is printed too.
+    """
+    from grn.evaluation.frechet import frechet_distance, inception_score
+
+    work = _Generation(model, features, common)
+    prompts = sets.prompts(work.pipeline)
+    drawn = work.draw(prompts, sets.seed, "generate", steps=steps)
+    reference = sets.statistics(drawn.size, work.network, features.batch_size, common)
+    name, count = work.pipeline.name, reference.count or None
+    distance = frechet_distance(drawn.statistics(), reference)
+    record = {
+        "model": name,
+        "frechet": distance,
+        "features": drawn.network,
+        "generated": len(prompts),
+        "reference": count,
+        "seconds": drawn.seconds,
+    }
+    sides = f"{len(prompts)} generated by {name}, {count or 'an unknown number of'} reference pictures"
+    lines = [f"Frechet distance {distance:.3f} ({drawn.network}; {sides})"]
+    if len(drawn.probabilities) >= _SPLITS:
+        score, deviation = inception_score(drawn.probabilities, _SPLITS)
+        record |= {"inception_score": score, "inception_score_deviation": deviation}
+        lines.append(f"Inception score {score:.3f} +- {deviation:.3f}")
+    common.console.result(record, *lines)
+
+
+@dataclass(frozen=True)
+class NeighbourOptions:
+    """The options of `grn eval neighbours`."""
+
+    data: Annotated[
+        Path,
+        typer.Option("--data", metavar=SET, help="Set whose captions are generated; its JSON has name and style."),
+    ] = EMOJI / "train.tar"
+    among: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--among", metavar=SET, help="Where to look for neighbours; may be repeated. --data if not given."
+        ),
+    ] = None
+    num: Annotated[int, typer.Option("--num", "-n", min=1, metavar="N", help="Captions to generate.")] = 200
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0
+
+
+@command
+def neighbours(
+    options: NeighbourOptions,
+    model: ModelOptions,
+    features: FeatureOptions,
+    common: Common,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Refinement steps.")] = None,
+) -> None:
+    """How often the nearest real picture of the same style has the name that was asked for."""
+    from grn.evaluation.generation import captions
+    from grn.evaluation.neighbours import features_of, label_of, match, share_within
+    from grn.evaluation.pictures import batches, pick
+
+    work = _Generation(model, features, common)
+    samples = pick(open_set(options.data), options.num, options.seed)
+    wanted = [label_of(sample) for sample in samples]
+    groups = {label.group for label in wanted}
+    among = [s for path in options.among or [options.data] for s in open_set(path) if label_of(s).group in groups]
+    drawn = work.draw(captions(samples), options.seed, "generate", steps=steps)
+    shown = common.console.progress(among, "compare with")
+    gallery = features_of(batches(shown, drawn.size, features.batch_size, work.device), work.network)
+    matches = match(drawn.features, wanted, gallery, [label_of(sample) for sample in among])
+    top1, top5 = share_within(matches, 1), share_within(matches, 5)
+    record = {
+        "model": work.pipeline.name,
+        "features": drawn.network,
+        "generated": len(matches),
+        "among": len(among),
+        "top1": top1,
+        "top5": top5,
+        "matches": [
+            {"name": m.wanted.name, "style": m.wanted.group, "nearest": m.nearest, "rank": m.rank} for m in matches
+        ],
+    }
+    sets = (
+        f"{len(matches)} pictures by {work.pipeline.name} among {len(among)} of {len(groups)} styles, {drawn.network}"
+    )
+    common.console.result(record, f"top 1 {top1:.1%}, top 5 {top5:.1%} ({sets})")
+    for m in matches:
+        common.console.detail(f"{m.wanted.name} ({m.wanted.group}): rank {m.rank}, nearest {m.nearest}")
+
+
+@dataclass(frozen=True)
+class AdaptiveOptions:
+    """The options of `grn eval adaptive`."""
+
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the fixed schedule.")] = 50
+    tmin: Annotated[int, typer.Option("--tmin", min=1, help="Fewest steps of the complexity-aware schedule.")] = 10
+    tmax: Annotated[int, typer.Option("--tmax", min=1, help="Most steps of the complexity-aware schedule.")] = 50
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the histogram of steps (.png, .svg, .pdf).")
+    ] = None
+
+    def check(self, force: bool) -> None:
+        """Raises UsageError before any work is done."""
+        from grn.errors import UsageError
+
+        if self.tmin > self.tmax:
+            raise UsageError(f"--tmin {self.tmin} is above --tmax {self.tmax}; swap them")
+        _refuse_existing(self.plot, force)
+
+
+@command
+def adaptive(
+    options: AdaptiveOptions, sets: SetOptions, model: ModelOptions, features: FeatureOptions, common: Common
+) -> None:
+    """Complexity-aware against fixed sampling: steps taken, Frechet distances and time on the same prompts."""
+    from grn.evaluation import report
+    from grn.evaluation.generation import compare
+
+    options.check(common.force)
+    work = _Generation(model, features, common)
+    name, prompts = work.pipeline.name, sets.prompts(work.pipeline)
+    fixed = work.draw(prompts, sets.seed, "fixed", adaptive=False, steps=options.steps)
+    drawn = work.draw(prompts, sets.seed, "adaptive", adaptive=True, tmin=options.tmin, tmax=options.tmax)
+    reference = sets.statistics(drawn.size, work.network, features.batch_size, common)
+    found = compare(fixed, drawn, reference)
+    mean = sum(drawn.steps) / len(drawn.steps)
+    if options.plot:
+        title = f"{name}, {len(prompts)} prompts, mean {mean:.1f} steps"
+        report.plot_steps(drawn.steps, (options.tmin, options.tmax), title, options.plot)
+    record = {
+        "model": name,
+        "features": drawn.network,
+        "generated": len(prompts),
+        "reference": reference.count or None,
+        "fixed": {"steps": options.steps, "frechet": found.distances[0], "seconds": found.seconds[0]},
+        "adaptive": {"mean_steps": mean, "frechet": found.distances[1], "seconds": found.seconds[1]},
+        "frechet_ratio": found.distance_ratio,
+        "time_ratio": found.time_ratio,
+        "steps": drawn.steps,
+        "entropies": drawn.entropies,
+    }
+    lines = [
+        *report.histogram(drawn.steps),
+        f"mean {mean:.1f} steps, {min(drawn.steps)} to {max(drawn.steps)}, {len(prompts)} prompts by {name}",
+        f"Frechet distance {found.distances[1]:.3f} against {found.distances[0]:.3f} with {options.steps} fixed steps: "
+        f"{found.distance_ratio:.3f} times ({drawn.network})",
+        f"time {found.seconds[1]:.1f} s against {found.seconds[0]:.1f} s: {found.time_ratio:.2f} times as fast",
+    ]
+    common.console.result(record, *lines)
+
+
+class _Generation:
+    """What the commands that generate share: the model, then the network that measures its pictures."""
+
+    def __init__(self, model: ModelOptions, features: FeatureOptions, common: Common) -> None:
+        self.model, self.features, self.common = model, features, common
+        self.device = common.torch_device()
+        self.pipeline = model.load(common)
+        self.network = features.network(self.device)
+
+    def draw(self, prompts: "Prompts", seed: int, description: str, **settings: Any) -> "Drawn":
+        """Generate a picture for every prompt and keep its features.
+
+        settings: fields of SamplerConfig, None for the model's own.
+        """
+        from grn.evaluation.generation import measure
+
+        batch_size = self.features.batch_size
+        results = self.pipeline(prompts, seed=seed, batch_size=batch_size, **self.model.overrides(**settings))
+        shown = self.common.console.progress(results, description, len(prompts))
+        classes = self.features.features is Features.inception
+        return measure(shown, self.network, batch_size=batch_size, device=self.device, classes=classes)
 
 
 def _clips(path: Path) -> list[Path]:

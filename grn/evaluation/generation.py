@@ -5,7 +5,7 @@ counts.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grn.data.sources import Sample
+from grn.errors import BadInputError
 from grn.evaluation.features import FeatureNetwork
-from grn.evaluation.frechet import Moments, Statistics
+from grn.evaluation.frechet import Moments, Statistics, frechet_distance
 from grn.evaluation.pictures import stack
 
 
@@ -98,3 +100,42 @@ def _batches(results: Iterable[Result], drawn: Drawn, batch_size: int) -> Iterat
             group = []
     if group:
         yield group
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same prompts drawn in two ways: quality and time of the second beside the first."""
+
+    distances: tuple[float, float]
+    seconds: tuple[float, float]
+
+    @property
+    def distance_ratio(self) -> float:
+        """Below 1 where the second is nearer to the reference."""
+        return self.distances[1] / self.distances[0]
+
+    @property
+    def time_ratio(self) -> float:
+        """Above 1 where the second is faster."""
+        return self.seconds[0] / self.seconds[1]
+
+
+def compare(first: Drawn, second: Drawn, reference: Statistics) -> Comparison:
+    """Frechet distances of both to the reference, and their times."""
+    distances = tuple(frechet_distance(drawn.statistics(), reference) for drawn in (first, second))
+    return Comparison((distances[0], distances[1]), (first.seconds, second.seconds))
+
+
+def spread(labels: int, count: int) -> list[int]:
+    """Class numbers for `count` pictures, as many of each class as can be."""
+    return [i * labels // count if count < labels else i % labels for i in range(count)]
+
+
+def captions(samples: Sequence[Sample]) -> list[str]:
+    """Each sample's caption. Raises BadInputError where one has none."""
+    for sample in samples:
+        if not sample.caption:
+            raise BadInputError(
+                f"{sample.key}: has no caption to generate by; give a set with a .txt for every picture"
+            )
+    return [sample.caption for sample in samples]

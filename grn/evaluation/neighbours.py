@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grn.errors import UsageError
+from grn.data.sources import Sample
+from grn.errors import BadInputError, UsageError
 from grn.evaluation.features import FeatureNetwork
 
 
@@ -40,6 +41,16 @@ class Match:
 def features_of(batches: Iterable[Tensor], network: FeatureNetwork) -> Tensor:
     """Features [N, D] of all pictures of the batches."""
     return torch.cat([network(pixels).float().cpu() for pixels in batches])
+
+
+def label_of(sample: Sample) -> Label:
+    """From the sample's facts "name" and "style". Raises BadInputError where they are missing."""
+    name, style = sample.info.get("name"), sample.info.get("style")
+    if not isinstance(name, str) or not isinstance(style, str):
+        raise BadInputError(
+            f"{sample.key}: its JSON has no name and style; give a set made by recipes/emoji/prepare.py"
+        )
+    return Label(name, style)
 
 
 def match(queries: Tensor, wanted: Sequence[Label], gallery: Tensor, labels: Sequence[Label]) -> list[Match]:

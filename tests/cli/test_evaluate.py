@@ -2,14 +2,21 @@
 
 import io
 import json
+import sys
 import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from grn.data.sources import open_source
+from grn.errors import ModelNotFoundError
 from grn.evaluation.frechet import Statistics
 from grn.evaluation.inception import _Inception
 from grn_cli.app import COMMANDS
@@ -35,7 +42,11 @@ def pictures(tmp_path_factory) -> Path:
             file = io.BytesIO()
             Image.fromarray(rng.integers(0, 256, (20, 24, 3), np.uint8)).save(file, "PNG")
             facts = json.dumps({"name": name, "style": style}).encode()
-            for suffix, data in ((".png", file.getvalue()), (".txt", f"a {name}".encode()), (".json", facts)):
+            for suffix, data in (
+                (".png", file.getvalue()),
+                (".txt", f"a {name}, {style} style".encode()),
+                (".json", facts),
+            ):
                 member = tarfile.TarInfo(f"{style}-{i}{suffix}")
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
@@ -62,6 +73,10 @@ def test_stats_options_matter(grn, here, pictures):
     assert run("--resolution", "64") != plain
     assert run("-n", "5") != plain
     assert run("-n", "5", "--seed", "1") != run("-n", "5")
+    run("--batch-size", "5")
+    small = Statistics.load(Path("x.npz"))
+    run()
+    torch.testing.assert_close(small.mean, Statistics.load(Path("x.npz")).mean, atol=1e-5, rtol=1e-4)
 
 
 def test_inception_from_a_file_is_used_and_named(grn, here, pictures):
@@ -86,13 +101,12 @@ def test_recon_prints_a_row_for_every_number_of_rounds(grn, here, pictures, toke
 
 
 def test_recon_options_matter(grn, here, pictures, tokenizer):
-    base = ("eval", "recon", "--data", pictures, "--tokenizer", tokenizer, "--rounds", "1,none", *FAST)
+    base = ("eval", "recon", "--data", pictures, "--tokenizer", tokenizer, "--rounds", "1", *FAST)
     plain = grn(*base, "--size", "16").text
-    assert grn(*base, "--size", "16", "--batch-size", "5").text == plain
     assert grn(*base, "--size", "32").text.splitlines()[2:] != plain.splitlines()[2:]
-    assert grn(*base, "--size", "16", "-n", "4").text != plain
-    assert "| ---" in grn(*base, "--size", "16", "--markdown").text
-    assert grn(*base, "--size", "16", "--plot", "plot.png").code == 0
+    other = grn(*base, "--size", "16", "-n", "4", "--markdown", "--plot", "plot.png").text
+    assert "4 pictures" in other
+    assert "| ---" in other
     assert Path("plot.png").read_bytes()[:4] == b"\x89PNG"
     refused = grn(*base, "--size", "16", "--plot", "plot.png")
     assert refused.code == 2
@@ -115,6 +129,161 @@ def test_video_compares_clips_by_frame_pairs(grn, here):
     assert same["frechet"] == pytest.approx(0, abs=1e-4)
     assert (same["pairs"], same["reference_pairs"]) == (6, 6)
     assert same["features"].endswith("frame pairs")
+
+
+@dataclass
+class Result:
+    frames: np.ndarray
+    steps: int
+    entropy: float | None
+
+
+class FakePipeline:
+    """Draws the picture that it knows for a caption, spoilt by noise: the less of it, the more steps and guidance."""
+
+    name = "fake"
+    known: ClassVar[dict[str, np.ndarray]] = {}
+
+    def __init__(self, **config: int) -> None:
+        self.generator = SimpleNamespace(config=SimpleNamespace(**config))
+        self.calls: list[tuple] = []
+
+    def __call__(self, prompts, *, seed, batch_size, **settings) -> Iterator[Result]:
+        self.calls.append((prompts, seed, settings))
+        rng = np.random.default_rng(seed)
+        for i, prompt in enumerate(prompts):
+            steps = settings.get("steps", 20)
+            if settings.get("adaptive"):
+                steps = min(settings["tmax"], settings["tmin"] + i)
+            noise = rng.normal(0, 200 / steps / settings.get("guidance", 1), (20, 20, 3))
+            clean = self.known.get(
+                prompt, np.full((20, 20, 3), 7 * ((prompt if isinstance(prompt, int) else len(prompt)) % 30))
+            )
+            yield Result(np.clip(clean + noise, 0, 255).astype(np.uint8)[None], steps, i / 100)
+
+
+@pytest.fixture
+def pipeline(monkeypatch, pictures) -> FakePipeline:
+    """Stands where `grn.pipeline.Pipeline.from_pretrained` finds the model "fake"."""
+    fake = FakePipeline()
+    fake.known = {s.caption: s.image()[:, 2:22].astype(float) for s in open_source(pictures)}
+
+    def from_pretrained(name, device, dtype, offline) -> FakePipeline:
+        if name != "fake":
+            raise ModelNotFoundError(f"{name}: no weights; looked in /a and /b")
+        return fake
+
+    module = SimpleNamespace(Pipeline=SimpleNamespace(from_pretrained=from_pretrained))
+    monkeypatch.setitem(sys.modules, "grn.pipeline", module)
+    return fake
+
+
+def test_fid_names_the_features_and_counts(grn, here, pictures, pipeline):
+    text = grn("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "24", *FAST).text
+    assert "efficientnet-lite0 (offline) at 32; 24 generated by fake, 12 reference pictures" in text
+    prompts, seed, settings = pipeline.calls[0]
+    assert (len(prompts), len(set(prompts)), seed, settings) == (24, 12, 0, {})
+
+
+def test_fid_takes_statistics_of_the_same_features_only(grn, here, pictures, pipeline):
+    grn("eval", "stats", pictures, "-o", "ref.npz", "--size", "20", *FAST)
+    base = ("eval", "fid", "-m", "fake", "-n", "6", "--json", *FAST)
+    from_tar = json.loads(grn(*base, "--reference", pictures).text)
+    from_file = json.loads(grn(*base, "--reference", "ref.npz", "--captions", pictures).text)
+    assert from_file["frechet"] == pytest.approx(from_tar["frechet"], rel=1e-4)
+    assert from_file["reference"] == 12
+    refused = grn(*base[:-1], "64", "--reference", "ref.npz", "--captions", pictures)
+    assert refused.code == 4
+    assert "different networks" in refused.err
+
+
+def test_fid_options_reach_the_sampler(grn, here, pictures, pipeline):
+    base = ("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "4", *FAST)
+    assert grn(*base).text == grn(*base).text != grn(*base, "--seed", "1").text
+    grn(*base, "--steps", "100", "--guidance", "5", "--temperature", "0.5")
+    assert [settings for *_, settings in pipeline.calls] == [{}] * 3 + [
+        {"steps": 100, "guidance": 5, "temperature": 0.5}
+    ]
+
+
+def test_fid_of_a_class_model_goes_through_the_classes(grn, here, pictures, pipeline):
+    pipeline.generator.config.num_classes = 3
+    grn("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "7", *FAST)
+    assert pipeline.calls[0][0] == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_fid_with_inception_adds_the_inception_score(grn, here, pictures, pipeline):
+    class Script(torch.nn.Module):
+        def forward(
+            self, img: torch.Tensor, return_features: bool = False, no_output_bias: bool = False
+        ) -> torch.Tensor:
+            means = img.float().mean((2, 3))
+            return means if return_features else torch.ones_like(means) / 3
+
+    torch.jit.save(torch.jit.script(Script()), "inception.pt")
+    network = ("--features", "inception", "--inception", "inception.pt")
+    np.savez("theirs.npz", mu=np.zeros(3), sigma=np.eye(3))
+    base = ("eval", "fid", "-m", "fake", "--reference", "theirs.npz", "--captions", pictures, "-n", "10")
+    lines = grn(*base, *network).text.splitlines()
+    assert "inception-v3 (FID); 10 generated by fake, an unknown number of reference pictures" in lines[0]
+    assert lines[1] == "Inception score 1.000 +- 0.000"
+
+
+def test_neighbours_of_a_good_model_are_right_and_of_a_bad_one_are_not(grn, here, pictures, pipeline):
+    base = ("eval", "neighbours", "-m", "fake", "--data", pictures, "--json", "--resolution", "64")
+    good = json.loads(grn(*base, "--steps", "200").text)
+    assert (good["top1"], good["top5"], good["generated"], good["among"]) == (1.0, 1.0, 12, 12)
+    pipeline.known = {}
+    bad = json.loads(grn(*base, "--steps", "200").text)
+    assert bad["top1"] < 0.6
+    assert {m["rank"] for m in bad["matches"]} <= set(range(1, 7))
+    text = grn(*base[:6], "-n", "5", "-v", "--resolution", "64")
+    assert "among" in text.text
+    assert text.err.count("rank") == 5
+
+
+def test_neighbours_looks_among_all_the_sets_named(grn, here, pictures, pipeline):
+    base = ("eval", "neighbours", "-m", "fake", "--data", pictures, "--json", *FAST)
+    assert json.loads(grn(*base, "--among", pictures, "--among", pictures).text)["among"] == 24
+    assert json.loads(grn(*base, "-n", "3", "--seed", "1").text)["generated"] == 3
+
+
+def test_adaptive_shows_steps_distances_and_ratios(grn, here, pictures, pipeline):
+    base = ("eval", "adaptive", "-m", "fake", "--reference", pictures, "-n", "8", *FAST)
+    text = grn(*base, "--tmin", "12", "--tmax", "15", "--plot", "steps.png").text
+    assert "  12 | ######## 1" in text
+    assert "  15 | ######################################## 5" in text
+    assert "mean 14.2 steps, 12 to 15, 8 prompts by fake" in text
+    assert "with 50 fixed steps" in text
+    assert Path("steps.png").is_file()
+    (fixed, seed, first), (chosen, other_seed, second) = pipeline.calls
+    assert (fixed, seed) == (chosen, other_seed)
+    assert first == {"adaptive": False, "steps": 50}
+    assert second == {"adaptive": True, "tmin": 12, "tmax": 15}
+    record = json.loads(grn(*base, "--json", "--steps", "9").text)
+    assert record["fixed"]["steps"] == 9
+    assert record["frechet_ratio"] == pytest.approx(record["adaptive"]["frechet"] / record["fixed"]["frechet"])
+    assert len(record["steps"]) == len(record["entropies"]) == 8
+
+
+GENERATING = [
+    (["fid", "-m", "grn-b", "--reference", "SET"], 4, "grn-b: no weights; looked in /a and /b"),
+    (["fid", "-m", "fake"], 3, "data/emoji/train.tar: not there; make it with `python recipes/emoji/prepare.py`"),
+    (["fid", "-m", "fake", "--reference", "ref.npz"], 2, "ref.npz: holds statistics and no captions"),
+    (["fid", "-m", "fake", "--reference", "bare"], 3, "photo.png: has no caption"),
+    (["neighbours", "-m", "fake", "--data", "bare"], 3, "photo.png: its JSON has no name and style"),
+    (["adaptive", "-m", "fake", "--tmin", "60", "--tmax", "50"], 2, "--tmin 60 is above --tmax 50"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), GENERATING)
+def test_generating_commands_refuse_in_one_line(grn, here, pictures, pipeline, arguments, code, message):
+    Path("bare").mkdir()
+    Path("photo.png").rename("bare/photo.png")
+    outcome = grn("eval", *(pictures if argument == "SET" else argument for argument in arguments))
+    assert outcome.code == code, outcome.err
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
 
 
 TABLE = [
