@@ -10,7 +10,6 @@ A name is looked for as alias (grn.models.registry), folder, in the hub's cache,
 """
 
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -34,6 +33,7 @@ FORMAT_VERSION = 1
 EMBEDDED = Path(__file__).parent / "embedded"
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 _MAX_CONFIG_BYTES = 1 << 20
+_TYPES = {str: "a string", dict: "an object"}
 _HUB_FILES = [
     f"{folder}{file}"
     for folder in ("", "tokenizer/", "text_encoder/")
@@ -128,9 +128,6 @@ def load_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-_TYPES = {str: "a string", dict: "an object"}
-
-
 def network_config(config: Mapping[str, Any], cls: type[_Config], folder: Path) -> _Config:
     """The network's config out of a loaded config.json.
 
@@ -215,8 +212,7 @@ def _umask() -> int:
     return mask
 
 
-def _refuse_constant(text: str) -> float:
-    assert not math.isfinite(float(text.replace("Infinity", "inf")))
+def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a number in JSON")
 
 
@@ -255,7 +251,7 @@ def _folder(name: str, folder: Path) -> Resolved:
         return Resolved(folder, "folder", (str(folder),))
     if folder.is_file():
         raise ModelNotFoundError(
-            f"{display(name)}: is a file; give a model folder (grn models convert makes one of published weights)"
+            f"{display(name)}: is a file; give a model folder (published weights are fetched by name: grn models pull)"
         )
     hint = (
         f"; did you mean {display(folder / 'final')!r}?"

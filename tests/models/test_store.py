@@ -323,7 +323,7 @@ NOT_FOUND: dict[str, tuple[str, str | None, type[GrnError], tuple[str, ...]]] = 
     "never published": ("grn-g", None, ModelNotFoundError, ("grn-g: weights are not here", "published none")),
     "a hub name": ("some/thing", None, ModelNotFoundError, ("some/thing", "hub", "--offline")),
     "a path that is not there": ("./no/such", None, ModelNotFoundError, ("./no/such",)),
-    "a file": ("file.pth", None, ModelNotFoundError, ("file.pth: is a file", "convert")),
+    "a file": ("file.pth", None, ModelNotFoundError, ("file.pth: is a file", "grn models pull")),
     "an empty folder": ("empty", None, ModelNotFoundError, ("holds no config.json",)),
     "a run folder": ("run", None, ModelNotFoundError, ("did you mean", "run/final")),
     "a tokenizer for a generator": ("small", "generator", ModelMismatchError, ("is a tokenizer", "grn-b")),
