@@ -1,0 +1,42 @@
+"""What all tests share: one thread a worker, settings of their own, and a clip in several containers."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: a worker for each core, not each worker for all cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _settings_of_their_own() -> Iterator[None]:
+    """What the user has set for grn, the hub or the terminal is not tested, and no test asks the network."""
+    changed = pytest.MonkeyPatch()
+    for name in ("GRN_MODEL", "GRN_DEBUG", "HF_TOKEN", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        changed.delenv(name, raising=False)
+    changed.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    yield
+    changed.undo()
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MP4 of numbered frames (see clips.py)."""
+    from clips import write
+
+    return write(tmp_path_factory.mktemp("clips") / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def copies(clip: Path) -> dict[str, Path]:
+    """The same stream in other containers; `tail.mp4` has its index at the end."""
+    from clips import run_ffmpeg
+
+    made = {"faststart.mp4": clip}
+    for name in ("tail.mp4", "a.mkv", "a.ts", "a.avi", "a.mov"):
+        made[name] = clip.with_name(name)
+        run_ffmpeg("-i", clip, "-c", "copy", made[name])
+    return made
