@@ -1,3 +1,3 @@
-"""Generative Refinement Networks: a discrete tokenizer for images and video, and a generator that refines whole token maps."""
+"""Generative Refinement Networks: a tokenizer for images and video, and a generator that refines whole token maps."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,7 @@
 """What can go wrong for a user of grn, by kind.
 
-Every message says what is wrong, where, and what to do about it, in one line. Mistakes in calling code are assertions instead.
+Every message says what is wrong, where, and what to do about it, in one line. Mistakes in calling code are assertions
+instead.
 """
 
 

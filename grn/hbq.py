@@ -6,8 +6,9 @@ Axes
     bits      int64 in {0, 1}, the channel axis M*C long, round-major: round 1 of every channel, then round 2, ...
     M         rounds, 1 to 16
 
-Round j splits the bucket that a value is in at its centre and writes one bit: 1 above the centre, 0 at or below it. Read with round 1 as
-the most significant bit, the M bits are the number of the value's bucket among 2^M equal ones that are open below and closed above.
+Round j splits the bucket that a value is in at its centre and writes one bit: 1 above the centre, 0 at or below it.
+Read with round 1 as the most significant bit, the M bits are the number of the value's bucket among 2^M equal ones that
+are open below and closed above.
 """
 
 import torch
@@ -19,11 +20,13 @@ MAX_ROUNDS = 16
 def encode(features: Tensor, rounds: int) -> Tensor:
     """Number of the bucket that each feature falls in (equation 2, all rounds at once).
 
-    features: float, any shape; values outside (-1, 1) go to the outermost bucket. Returns int64 of the same shape in [0, 2^rounds).
+    features: float, any shape; values outside (-1, 1) go to the outermost bucket. Returns int64 of the same shape in
+    [0, 2^rounds).
     """
     _check(rounds)
     half = 2 ** (rounds - 1)
-    # Scaling by a power of two is exact, so the ceiling sees the value itself; adding 1 first would round tiny values onto the centre.
+    # Scaling by a power of two is exact, so the ceiling sees the value itself; adding 1 first would round tiny values
+    # onto the centre.
     above = torch.ceil(features.float() * half)
     return (above + (half - 1)).clamp_(0, 2 * half - 1).long()
 

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Media:
 
     def __init__(self, source: Source, options: _Options, stack: contextlib.ExitStack) -> None:
         self.name = source.name
-        self.kind = "image"
+        self.kind: Literal["image", "video"] = "image"
         self.fps: float | None = None
         self.expected_frames: int | None = 1
         self.damage: str | None = None

@@ -1,5 +1,7 @@
 """Sizes of the autoencoder; what a tokenizer's config.json and the recipes hold."""
 
+import itertools
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from grn.hbq import MAX_ROUNDS
@@ -8,7 +10,8 @@ from grn.hbq import MAX_ROUNDS
 class TokenizerConfig(BaseModel):
     """Dimensions of the 3D causal autoencoder. The defaults are the published image tokenizer's.
 
-    Space shrinks by `patch`, then by 2 between neighbouring stages; time by 2 after each stage that `halves_time` marks.
+    Space shrinks by `patch`, then by 2 between neighbouring stages; time by 2 after each stage that `halves_time`
+    marks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -22,7 +25,9 @@ class TokenizerConfig(BaseModel):
     decoder_blocks: int = Field(3, ge=1, le=64, description="residual blocks in each decoder stage")
     patch: int = Field(2, ge=1, le=16, description="side of the space-to-depth square on the way in")
     halves_time: tuple[bool, ...] = Field((False, True, True), description="for each of the stages but the last")
-    time_kernel: int = Field(3, ge=1, le=3, description="3: convolutions see two earlier frames; 1: every frame stands alone")
+    time_kernel: int = Field(
+        3, ge=1, le=3, description="3: convolutions see two earlier frames; 1: every frame stands alone"
+    )
     attention: bool = Field(True, description="spatial attention between the middle blocks")
 
     @model_validator(mode="after")
@@ -35,12 +40,12 @@ class TokenizerConfig(BaseModel):
         if any(m < 1 for m in self.multipliers):
             raise ValueError(f"multipliers must be positive, found {list(self.multipliers)}")
         widths = [1, *self.multipliers]
-        for j, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for j, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
             halved = 2 ** (2 + self.halves_time[j]) if j < len(self.halves_time) else 1
             if inputs * halved % outputs or outputs * halved % inputs:
                 raise ValueError(
-                    f"multipliers {list(self.multipliers)}: the shortcut of stage {j + 1} cannot fold {inputs} into {outputs} widths; "
-                    "use neighbours that divide each other"
+                    f"multipliers {list(self.multipliers)}: the shortcut of stage {j + 1} cannot fold "
+                    f"{inputs} into {outputs} widths; use neighbours that divide each other"
                 )
         if self.time_kernel == 2:
             raise ValueError("time_kernel must be 1 or 3, found 2")

@@ -2,8 +2,9 @@
 
 Axes: B batch, C channels, T frames, H rows, W columns; tensors are [B, C, T, H, W] unless a name says otherwise.
 
-Causal in time: an output frame depends on its own and earlier input frames only. A clip passes through as its first frame alone, then
-groups of frames; what a layer must remember from one group to the next lies in a `TimeCache`, so memory does not grow with length.
+Causal in time: an output frame depends on its own and earlier input frames only. A clip passes through as its first
+frame alone, then groups of frames; what a layer must remember from one group to the next lies in a `TimeCache`, so
+memory does not grow with length.
 """
 
 from collections.abc import Iterable
@@ -38,7 +39,8 @@ def per_frame(layer: nn.Module, x: Tensor) -> Tensor:
 class CausalConv(nn.Module):
     """Convolution over time, rows and columns that looks back in time only; space is padded to keep its size.
 
-    The weight is [out, in, kt, k, k]. A frame with nothing before it meets zeros in the earlier taps, so it costs one 2D convolution.
+    The weight is [out, in, kt, k, k]. A frame with nothing before it meets zeros in the earlier taps, so it costs one
+    2D convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, time_kernel: int = 3) -> None:
@@ -146,7 +148,10 @@ class Upsample(nn.Module):
 
 
 def fold_average(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
-    """Parameter-free shortcut of the encoder: blocks of time x space x space positions become channels, which are averaged to `outputs`."""
+    """Parameter-free shortcut of the encoder: blocks of positions become channels, which are averaged to `outputs`.
+
+    time, space: sides of a block.
+    """
     x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % time, 0))
     batch, channels, frames, rows, columns = x.shape
     x = x.view(batch, channels, frames // time, time, rows // space, space, columns // space, space)
@@ -155,8 +160,9 @@ def fold_average(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
 
 
 def unfold_repeat(x: Tensor, outputs: int, time: int, space: int, first: bool) -> Tensor:
-    """Parameter-free shortcut of the decoder: channels are repeated and spread over blocks of time x space x space positions.
+    """Parameter-free shortcut of the decoder: channels are repeated and spread over blocks of positions.
 
+    time, space: sides of a block.
     first: this is a clip's first frame, which stands for one frame and not for `time` of them.
     """
     x = x.repeat_interleave(outputs * time * space * space // x.shape[1], dim=1)

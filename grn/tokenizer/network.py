@@ -4,8 +4,8 @@ Axes
     pixels    float [B, 3, T, H, W] in [-1, 1], H and W multiples of the stride, T = 1 + n * time stride
     features  float [B, C, t, h, w] in (-1, 1): h = H / stride, w = W / stride, t = 1 + n
 
-A clip goes through as its first frame, then `time_stride` frames (one token frame) at a time, with a `TimeCache` between them. An image
-is a first frame with nothing to remember.
+A clip goes through as its first frame, then `time_stride` frames (one token frame) at a time, with a `TimeCache`
+between them. An image is a first frame with nothing to remember.
 """
 
 from collections.abc import Iterator
@@ -152,8 +152,9 @@ class CausalAutoencoder(nn.Module):
         self.decoder = Decoder(config)
 
     def encode_group(self, pixels: Tensor, cache: TimeCache | None = None) -> Tensor:
-        """The next frames of a clip (its first frame, then `time_stride` frames a call) -> one frame of features [B, C, 1, h, w].
+        """The next frames of a clip -> one frame of features [B, C, 1, h, w].
 
+        pixels: first a clip's first frame, then `time_stride` frames a call.
         cache: the clip's, new and empty at its first frame; None for an image.
         """
         x = self.encoder(space_to_depth(pixels, self.config.patch), cache)

@@ -2,7 +2,8 @@
 
 Axes
     pixels   float [B, 3, T, H, W] in [-1, 1], any H and W
-    indices  int64 [B, t, h, w, C]: the token map Y, h = ceil(H / stride), w = ceil(W / stride), t = 1 + ceil((T - 1) / time stride)
+    indices  int64 [B, t, h, w, C]: the token map Y, h = ceil(H / stride), w = ceil(W / stride),
+             t = 1 + ceil((T - 1) / time stride)
 """
 
 from collections.abc import Iterable, Iterator
@@ -105,7 +106,8 @@ class Tokenizer:
     def reconstruct(self, codes: Codes, *, any_tokenizer: bool = False) -> Iterator[np.ndarray]:
         """Codes -> uint8 frames [H, W, 3] of the original size and number, streamed.
 
-        Raises ModelMismatchError where the codes are another tokenizer's, unless `any_tokenizer`, or do not fit this one.
+        Raises ModelMismatchError where the codes are another tokenizer's, unless `any_tokenizer`, or do not fit this
+        one.
         """
         self._check(codes, any_tokenizer)
         return self._frames(codes)
@@ -126,8 +128,9 @@ class Tokenizer:
     def _check(self, codes: Codes, any_tokenizer: bool) -> None:
         if codes.fingerprint != self.fingerprint and not any_tokenizer:
             raise ModelMismatchError(
-                f"the codes were made with {codes.tokenizer} ({codes.fingerprint[:12]}) and this tokenizer is {self.name} "
-                f"({self.fingerprint[:12]}); name the right one with --tokenizer, or --force to decode all the same"
+                f"the codes were made with {codes.tokenizer} ({codes.fingerprint[:12]}) and this tokenizer is "
+                f"{self.name} ({self.fingerprint[:12]}); name the right one with --tokenizer, or --force to decode "
+                "all the same"
             )
         stride, step = self.config.stride, self.config.time_stride
         expected = (
@@ -171,7 +174,9 @@ class Tokenizer:
         return F.pad(pixels, (0, right, 0, bottom, 0, 0), mode="replicate") if bottom or right else pixels
 
 
-def save_tokenizer(folder: Path, network: CausalAutoencoder, name: str, dtype: torch.dtype = torch.float16, card: str = "") -> None:
+def save_tokenizer(
+    folder: Path, network: CausalAutoencoder, name: str, dtype: torch.dtype = torch.float16, card: str = ""
+) -> None:
     """Write a tokenizer as a model folder."""
     config = {"kind": "tokenizer", "name": name, "network": network.config.model_dump(mode="json")}
     store.save_model(folder, config, network.state_dict(), dtype=dtype, card=card)
