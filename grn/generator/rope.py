@@ -16,10 +16,10 @@ AREA = 225 * 75  # rows times columns of the virtual grid that every picture is 
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair of neighbouring channels of x [..., N, d] by its angle, given as (cos, sin) of [N, d/2]."""
+    """Turn each pair of neighbouring channels of x [..., N, d] by its angle, given as (cos, sin) of [N, d/2], in float32."""
     cos, sin = angles
     even, odd = x[..., 0::2], x[..., 1::2]
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).to(x.dtype)
 
 
 def cos_sin(angles: Tensor) -> tuple[Tensor, Tensor]:

@@ -276,7 +276,6 @@ def test_a_masked_element_is_no_class() -> None:
     assert torch.equal(one_hot(tokens, 3, torch.float32), expected.float())
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="rotate() gives float32 queries beside bfloat16 values")
 @pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
 @torch.no_grad()
 def test_half_precision_in_and_out(family: int) -> None:
