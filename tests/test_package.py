@@ -1,0 +1,93 @@
+"""The package as a whole: what importing costs, what no file may do, that recipes and pinned versions hold."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grn.training.config import load_recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+# Not the tests: theirs are the canaries that show what the unsafe way would do.
+FILES = sorted(path for top in ("grn", "grn_cli", "recipes", "benchmarks") for path in (ROOT / top).rglob("*.py"))
+RECIPES = sorted((ROOT / "recipes").rglob("*.toml"))
+# They pin one exact build of torch, or need what does.
+UNWANTED = {"torchvision", "torchaudio", "timm", "lpips", "torch_fidelity"}
+UNSAFE = {("shell", True), ("allow_pickle", True), ("weights_only", False), ("trust_remote_code", True)}
+
+
+def unsafe(source: str) -> Iterator[str]:
+    """What runs code that came from elsewhere, or imports what the package does without."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if name in {"eval", "exec", "os.system"} or re.fullmatch(r"c?[pP]ickle\.(loads?|Unpickler)", name):
+                yield f"{name}(), line {node.lineno}"
+            for keyword in node.keywords:
+                if isinstance(keyword.value, ast.Constant) and (keyword.arg, keyword.value.value) in UNSAFE:
+                    yield f"{keyword.arg}={keyword.value.value}, line {node.lineno}"
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
+            yield from (f"import of {module}" for module in modules if module.split(".")[0] in UNWANTED)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "eval('1')",
+        "import pickle; pickle.load(file)",
+        "np.load(file, allow_pickle=True)",
+        "torch.load(file, weights_only=False)",
+        "subprocess.run('ls', shell=True)",
+        "import torchvision.transforms",
+        "from timm import create_model",
+    ],
+)
+def test_what_is_unsafe_is_found(source: str) -> None:
+    assert list(unsafe(source))
+
+
+def test_what_is_safe_is_not() -> None:
+    assert not list(unsafe("model.eval(); pickle.dumps(1); torch.load(file, weights_only=True); import torch"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_unsafe(path: Path) -> None:
+    assert list(unsafe(path.read_text(encoding="utf-8"))) == []
+
+
+def test_importing_grn_is_light() -> None:
+    script = "import sys, grn; grn.__version__; print({'torch', 'numpy', 'pydantic', 'PIL'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_recipes_parse(path: Path) -> None:
+    assert load_recipe(path).name
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["plot"], *extras["emoji"]]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    names = {plain(re.split(r"[\[<>=; ]", line)[0]) for line in wanted} - {"grn"}
+    assert not names - {plain(name) for name in pins}
+    assert pins["torch"] == "2.13.0"
+    assert not {plain(name) for name in pins} & {plain(name) for name in UNWANTED}
+    assert not [name for name in pins if name.startswith("nvidia")]
