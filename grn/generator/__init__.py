@@ -1,1 +1,4 @@
-"""Generators: functions from (token map, selection ratio, condition) to logits. They know nothing of tokenizers, pixels or files."""
+"""Generators: functions from (token map, selection ratio, condition) to logits.
+
+They know nothing of tokenizers, pixels or files.
+"""

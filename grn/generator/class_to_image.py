@@ -5,8 +5,8 @@ Axes
     ratio      float [B], the selection ratio
     logits     float32 [B, 1, h, w, E, K]
 
-The ratio's and the class's embeddings add up to one vector that scales, shifts and gates every block. From block `context_start` on, copies of
-the class embedding stand before the image tokens.
+The ratio's and the class's embeddings add up to one vector that scales, shifts and gates every block. From block
+`context_start` on, copies of the class embedding stand before the image tokens.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from grn.generator.condition import ClassCondition
 from grn.generator.config import ClassToImageConfig
-from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, one_hot
+from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
 from grn.generator.rope import cos_sin, frequencies, grid_angles, rotate
 
 
@@ -53,7 +53,7 @@ class Modulation(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and gated MLP with adaptive layer norm: each is shifted, scaled and gated by the conditioning vector."""
+    """Attention and gated MLP, each shifted, scaled and gated by the conditioning vector (adaptive layer norm)."""
 
     def __init__(self, config: ClassToImageConfig) -> None:
         super().__init__()
@@ -102,6 +102,9 @@ class ClassToImage(nn.Module):
     def forward(self, token_map: Tensor, ratio: Tensor, prepared: PreparedClass) -> Tensor:
         """Logits of every element."""
         config = self.config
+        # Other maps of as many tokens, or of a single one, would get through the additions below.
+        expected, found = (1, config.size, config.size, config.elements), tuple(token_map.shape[1:])
+        assert found == expected, f"token map {found} for a network of {expected}"
         hot = one_hot(token_map.flatten(1, 3), config.classes, self.embed.weight.dtype)  # [B, N, E, K]
         x = self.embed(self.squeeze(hot.transpose(2, 3).flatten(2))) + self.positions.to(self.embed.weight.dtype)
         vector = self.ratio(ratio) + prepared.embedding
@@ -113,11 +116,11 @@ class ClassToImage(nn.Module):
                 # Context tokens have no place in the picture: they are not rotated.
                 angles = cos_sin(F.pad(image_angles, (0, 0, config.context_tokens, 0)))
             x = block(x, vector, angles)
-        x = x[:, -token_map[0, ..., 0].numel() :]
+        x = x[:, -(config.size**2) :]
         shift, scale = self.head_modulation(vector)
-        logits = self.head(self.head_norm(x) * (1 + scale) + shift)
+        logits = logits_of(self.head, self.head_norm(x) * (1 + scale) + shift)
         logits = logits.unflatten(-1, (config.classes, config.elements)).transpose(2, 3)
-        return logits.unflatten(1, tuple(token_map.shape[1:4])).float()
+        return logits.unflatten(1, tuple(token_map.shape[1:4]))
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -128,12 +131,14 @@ class ClassToImage(nn.Module):
         nn.init.normal_(self.classes.weight, std=0.02)
         nn.init.normal_(self.context_positions, std=0.02)
         # Gates and the head start at zero: the network begins as the identity that predicts every class alike.
-        for linear in [self.head, self.head_modulation.linear, *(b.modulation.linear for b in self.blocks)]:  # type: ignore[union-attr]
-            nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.head.weight)
+        for module in self.modules():
+            if isinstance(module, Modulation):
+                nn.init.zeros_(module.linear.weight)
 
 
 def sincos_positions(side: int, width: int) -> Tensor:
-    """Fixed 2-D positions [side^2, D]: sines and cosines of the column in the first half of the channels, of the row in the second."""
+    """Fixed positions [side^2, D]: sines and cosines of the column in half of the channels, then of the row."""
     waves = torch.arange(side, dtype=torch.float32)[:, None] * frequencies(width // 4)
     line = torch.cat([waves.sin(), waves.cos()], 1)
     columns, rows = line[None].expand(side, -1, -1), line[:, None].expand(-1, side, -1)

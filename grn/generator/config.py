@@ -14,7 +14,7 @@ class _TokenMapConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    target: Target = Field("ind", description="predict indices (GRN_ind), bits (GRN_bit), or which of the state's bits are wrong")
+    target: Target = Field("ind", description="indices (GRN_ind), bits (GRN_bit), or which bits of the state are wrong")
     channels: int = Field(16, ge=1, le=4096, description="latent channels C")
     rounds: int = Field(4, ge=1, le=MAX_ROUNDS, description="rounds M")
     width: int = Field(ge=1, le=65536)
@@ -33,9 +33,14 @@ class _TokenMapConfig(BaseModel):
 
     def _check_heads(self, divisor: int) -> None:
         if self.width % self.heads or self.width // self.heads % divisor:
-            raise ValueError(f"width {self.width} does not give each of {self.heads} heads a multiple of {divisor} channels")
+            raise ValueError(
+                f"width {self.width} does not give each of {self.heads} heads a multiple of {divisor} channels"
+            )
         if self.target == "ind" and self.rounds > 8:
-            raise ValueError(f"target ind at {self.rounds} rounds means {2**self.rounds} classes an element; use target bit above 8 rounds")
+            raise ValueError(
+                f"target ind at {self.rounds} rounds means {2**self.rounds} classes an element; "
+                "use target bit above 8 rounds"
+            )
 
 
 class ClassToImageConfig(_TokenMapConfig):
@@ -45,7 +50,7 @@ class ClassToImageConfig(_TokenMapConfig):
     num_classes: int = Field(1000, ge=1, le=10**6)
     size: int = Field(16, ge=1, le=1024, description="tokens a side of the map")
     bottleneck: int = Field(128, ge=1, le=65536)
-    context_tokens: int = Field(32, ge=0, le=1024, description="copies of the class embedding put before the image tokens")
+    context_tokens: int = Field(32, ge=0, le=1024, description="copies of the class embedding before the image tokens")
     context_start: int = Field(4, ge=0, description="block that they join at")
 
     @model_validator(mode="after")

@@ -17,6 +17,13 @@ def one_hot(tokens: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     return (tokens.unsqueeze(-1) == torch.arange(classes, device=tokens.device)).to(dtype)
 
 
+def logits_of(head: nn.Linear, x: Tensor) -> Tensor:
+    """float32 logits, computed at no less, under autocast too: at 8 bits they would blur losses and entropies."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.linear(x.to(dtype), head.weight.to(dtype), head.bias.to(dtype)).float()
+
+
 class RatioEmbedding(nn.Module):
     """Selection ratio [B] -> [B, D]: 128 cosines and 128 sines, then an MLP."""
 

@@ -14,9 +14,8 @@ FRAME_TIME = 600  # and the first frame; text tokens count up from 0
 AREA = 225 * 75  # rows times columns of the virtual grid that every picture is stretched over
 
 
-
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair of neighbouring channels of x [..., N, d] by its angle, given as (cos, sin) of [N, d/2], in float32."""
+    """Turn each pair of neighbouring channels of x [..., N, d] by its angle, (cos, sin) of [N, d/2], in float32."""
     cos, sin = angles
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).to(x.dtype)
@@ -32,7 +31,10 @@ def frequencies(count: int) -> Tensor:
 
 
 def axis_angles(time: Tensor, rows: Tensor, columns: Tensor, head_width: int) -> Tensor:
-    """Angles [N, d/2] of tokens at (time, row, column): floor(d/6) frequencies for time, as many for rows, the rest for columns."""
+    """Angles [N, d/2] of tokens at (time, row, column).
+
+    floor(d/6) frequencies are for time, as many for rows, the rest for columns.
+    """
     third = head_width // 6
     parts = ((time, third), (rows, third), (columns, head_width // 2 - 2 * third))
     return torch.cat([position.float()[:, None] * frequencies(count) for position, count in parts if count], 1)
@@ -52,8 +54,8 @@ def ratio_angles(head_width: int) -> Tensor:
 def visual_angles(shape: tuple[int, int, int], aspect: float, head_width: int, patch: int = 1) -> Tensor:
     """Angles of a token map [t, h, w] in frame, row, column order; with `patch` > 1, of the centres of its patches.
 
-    aspect: height / width of the picture. Rows and columns are spread over a virtual grid of its shape, so pictures of any size share
-    their positions.
+    aspect: height / width of the picture. Rows and columns are spread over a virtual grid of its shape, so pictures of
+    any size share their positions.
     """
     frames, height, width = shape
     aspect = nearest_aspect(aspect)
@@ -62,8 +64,8 @@ def visual_angles(shape: tuple[int, int, int], aspect: float, head_width: int, p
     rows = torch.round((torch.arange(height // patch) * patch + centre).double() * rows_all / height)
     columns = torch.round((torch.arange(width // patch) * patch + centre).double() * columns_all / width)
     time = FRAME_TIME + torch.arange(frames)
-    grid = torch.meshgrid(time.double(), rows, columns, indexing="ij")
-    return axis_angles(*(axis.flatten() for axis in grid), head_width)
+    times, rows, columns = (axis.flatten() for axis in torch.meshgrid(time.double(), rows, columns, indexing="ij"))
+    return axis_angles(times, rows, columns, head_width)
 
 
 def nearest_aspect(aspect: float) -> float:
@@ -80,7 +82,7 @@ ASPECTS = tuple(sorted({_cut(a) for a in _TALL} | {_cut(1 / a) for a in _TALL}))
 
 
 def grid_angles(side: int, head_width: int) -> Tensor:
-    """Angles [side^2, d/2] of the class-to-image network: the first half of the pairs for rows, the second for columns."""
+    """Angles [side^2, d/2] of the class-to-image network: half of the pairs for rows, then half for columns."""
     count = head_width // 4
     line = torch.arange(side, dtype=torch.float32)[:, None] * frequencies(count)
     rows, columns = line[:, None].expand(-1, side, -1), line[None].expand(side, -1, -1)

@@ -5,8 +5,9 @@ Axes
     ratio      float [B], the selection ratio
     logits     float32 [B, t, h, w, E, K]
 
-The sequence is the map's tokens (frame, row, column order) and one token that carries the ratio. They see each other and the text. The text
-tokens see only each other, so what they give to every layer, their keys and values, is computed once a prompt (`prepare`).
+The sequence is the map's tokens (frame, row, column order) and one token that carries the ratio. They see each other
+and the text. The text tokens see only each other, so what they give to every layer, their keys and values, is computed
+once a prompt (`prepare`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from grn.generator.condition import TextCondition, pad_length
 from grn.generator.config import TextToVisualConfig
-from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, one_hot
+from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
 from grn.generator.rope import cos_sin, ratio_angles, rotate, text_angles, visual_angles
 
 
@@ -49,7 +50,7 @@ class PreparedText:
 
 
 class Block(nn.Module):
-    """Attention and gated MLP, each after an RMS norm and added to its input; text and image go through the same weights."""
+    """Attention and gated MLP, each after an RMS norm and added to its input; text and image share the weights."""
 
     def __init__(self, config: TextToVisualConfig) -> None:
         super().__init__()
@@ -66,7 +67,9 @@ class Block(nn.Module):
         x = x + self.attention.merge(attended)
         return x + self.mlp(self.mlp_norm(x)), key, value
 
-    def visual(self, x: Tensor, angles: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def visual(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor], mask: Tensor | None
+    ) -> Tensor:
         """x [B, N, D], image tokens and the ratio token; text: keys and values [B, heads, L, d]."""
         query, key, value = self.attention.split(self.attention_norm(x))
         query, key = rotate(query, angles), rotate(key, angles)
@@ -109,8 +112,10 @@ class TextToVisual(nn.Module):
     def forward(self, token_map: Tensor, ratio: Tensor, prepared: PreparedText, aspect: float | None = None) -> Tensor:
         """Logits of every element. aspect: height / width of the picture, by default of the map."""
         shape = (token_map.shape[1], token_map.shape[2], token_map.shape[3])
+        patch = self.config.patch
+        assert shape[1] % patch == shape[2] % patch == 0, f"{shape[1]}x{shape[2]} tokens are no patches of {patch}"
         x = torch.cat([self._embed(token_map), self.ratio(ratio)[:, None]], 1)
-        visual = visual_angles(shape, aspect or shape[1] / shape[2], self._head_width, self.config.patch)
+        visual = visual_angles(shape, aspect or shape[1] / shape[2], self._head_width, patch)
         angles = self._angles(torch.cat([visual, ratio_angles(self._head_width)]))
         mask = None
         if not bool(prepared.mask.all()):
@@ -118,7 +123,7 @@ class TextToVisual(nn.Module):
         for block, key, value in zip(self.blocks, prepared.keys, prepared.values, strict=True):
             assert isinstance(block, Block)
             x = block.visual(x, angles, (key, value), mask)
-        return self._unpatch(self.head(self.head_norm(x[:, :-1])), shape).float()
+        return self._unpatch(logits_of(self.head, self.head_norm(x[:, :-1])), shape)
 
     @property
     def _head_width(self) -> int:
@@ -147,7 +152,7 @@ class TextToVisual(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # Each of the 2 * depth additions to the residual stream starts small, so that their sum does not grow with depth.
+        # Each of the 2 * depth additions to the residual stream starts small: their sum does not grow with depth.
         for block in self.blocks:
             assert isinstance(block, Block)
             for last in (block.attention.out, block.mlp.down):

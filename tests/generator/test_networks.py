@@ -289,6 +289,35 @@ def test_half_precision_in_and_out(family: int) -> None:
     assert error < 0.1
 
 
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # of the norms, on a CPU
+@pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
+@torch.no_grad()
+def test_the_last_layer_is_never_in_half_precision(family: int) -> None:
+    network, condition, shape = _families()[family]
+    network.float()
+    maps, ratios = token_map(network.config, 3, *shape), torch.tensor([0.1, 0.5, 0.9])
+    seen = set()
+    network.blocks[0].mlp.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(maps, ratios, network.prepare(condition))
+    assert seen == {torch.bfloat16}  # autocast is at work elsewhere
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 8), (2, 2, 4), (1, 3, 3), (1, 8, 8)])
+def test_a_class_network_takes_maps_of_its_own_size_only(shape: tuple[int, int, int]) -> None:
+    network, condition, _ = _families()[0]
+    with pytest.raises(AssertionError, match=r"for a network of \(1, 4, 4,"):
+        network(token_map(network.config, 3, *shape), torch.rand(3), network.prepare(condition))
+
+
+def test_a_map_that_is_no_whole_patches_is_a_mistake() -> None:
+    network = TextToVisual(TextToVisualConfig.tiny(patch=2))
+    with pytest.raises(AssertionError, match="3x4 tokens are no patches of 2"):
+        network(token_map(network.config, 1, 1, 3, 4), torch.rand(1), network.prepare(text(network.config, 1)))
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
