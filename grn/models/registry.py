@@ -47,10 +47,14 @@ class Entry:
 _ENTRIES = (
     Entry(
         "emoji", "text-to-visual", "text to 128x128 emoji, comes with the package", "see its model card",
-        embedded="emoji", tokenizer="emoji-tokenizer",
+        embedded="emoji", tokenizer="emoji-pictures",
     ),
     Entry(
         "emoji-tokenizer", "tokenizer", "any image or clip, C=16, comes with the package", "see its model card",
+        embedded="emoji-tokenizer",
+    ),
+    Entry(
+        "emoji-pictures", "tokenizer", "the emoji model's own, C=16, M=2, comes with the package", "see its model card",
         embedded="emoji/tokenizer",
     ),
     Entry(

@@ -1,7 +1,7 @@
 """Model folders: where a name leads, and what is in the folder.
 
     config.json         format_version, kind, name, network (the fields of its config class), weights_sha256, ...
-    model.safetensors   the weights
+    model.safetensors   the weights, or shards and model.safetensors.index.json
     README.md           the model card
     tokenizer/          of a generator: a model folder too
     text_encoder/       of a text model
@@ -23,22 +23,17 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
-from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError, ModelNotFoundError
+from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError, ModelNotFoundError
 from grn.files import atomic_path, display
-from grn.models import registry
-from grn.models.tensors import read_tensors, sha256, write_tensors
+from grn.models import hub, registry
+from grn.models.layout import CARD, CONFIG, INDEX, WEIGHTS
+from grn.models.tensors import SHARD_BYTES, read_weights, sha256, write_weights
 from grn.validation import describe
 
 FORMAT_VERSION = 1
 EMBEDDED = Path(__file__).parent / "embedded"
-_CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 _MAX_CONFIG_BYTES = 1 << 20
 _TYPES = {str: "a string", dict: "an object"}
-_HUB_FILES = [
-    f"{folder}{file}"
-    for folder in ("", "tokenizer/", "text_encoder/")
-    for file in (_CONFIG, "*.safetensors", "*.txt", _CARD)
-]
 _Config = TypeVar("_Config", bound=BaseModel)
 
 
@@ -61,22 +56,17 @@ def resolve(name: str, offline: bool = False, kind: str | None = None) -> Resolv
     Raises ModelNotFoundError (where it looked, what to do), ModelMismatchError (a model of the other kind) or
     EnvironmentFaultError (network).
     """
-    offline = offline or is_offline()
+    offline = offline or hub.is_offline()
     entry = registry.ENTRIES.get(name)
     if entry is not None:
         found = _embedded(entry) if entry.embedded else _published(entry, offline)
-    elif Path(name).expanduser().exists():
-        found = _folder(name, Path(name).expanduser())
-    elif _is_hub_name(name):
+    elif (path := _existing(name)) is not None:
+        found = _folder(name, path)
+    elif hub.is_name(name):
         found = _hub(name, offline)
     else:
         raise _unknown(name, kind)
     return _of_kind(name, found, kind)
-
-
-def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids the network."""
-    return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def converted_folder(name: str) -> Path:
@@ -87,7 +77,7 @@ def converted_folder(name: str) -> Path:
 
 def load_config(folder: Path) -> dict[str, Any]:
     """Read and check the outer fields of a folder's config.json. ConfigError names the file and what is wrong."""
-    path = folder / _CONFIG
+    path = folder / CONFIG
     try:
         size = path.stat().st_size
         if size > _MAX_CONFIG_BYTES:
@@ -98,7 +88,7 @@ def load_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise ModelNotFoundError(
-            f"{display(path)}: no such file; a model folder holds {_CONFIG} and {_WEIGHTS}"
+            f"{display(path)}: no such file; a model folder holds {CONFIG} and {WEIGHTS}"
         ) from None
     except OSError as error:
         raise EnvironmentFaultError(
@@ -136,43 +126,55 @@ def network_config(config: Mapping[str, Any], cls: type[_Config], folder: Path) 
     try:
         return cls.model_validate(config["network"])
     except ValidationError as error:
-        raise ConfigError(
-            f"{display(folder / _CONFIG)}: network: {describe(error, [cls])}; restore the file"
-        ) from error
+        raise ConfigError(f"{display(folder / CONFIG)}: network: {describe(error, [cls])}; restore the file") from error
 
 
 def load_weights(module: nn.Module, folder: Path, allow_nonfinite: bool = False) -> str:
     """Fill a network with a folder's weights, in the network's own type.
 
-    Returns their fingerprint, the sha256 of model.safetensors. Raises ModelMismatchError where the file is damaged, is
-    not the one that config.json was written with, does not fit the network either way, or holds values that are not
-    finite (unless `allow_nonfinite`).
+    Returns their fingerprint: the sha256 of model.safetensors, or of the index, which holds its shards' own. It is of
+    what is stored: the same weights stored in another type have another one. Raises ModelMismatchError where a file is
+    damaged, is not the one that config.json was written with, does not fit the network either way, or holds values
+    that are not finite (unless `allow_nonfinite`).
     """
-    path = folder / _WEIGHTS
+    path = folder / (INDEX if (folder / INDEX).is_file() else WEIGHTS)
     if not path.is_file():
-        raise ModelNotFoundError(f"{display(path)}: no such file; a model folder holds {_CONFIG} and {_WEIGHTS}")
+        raise ModelNotFoundError(f"{display(path)}: no such file; a model folder holds {CONFIG} and {WEIGHTS}")
     expected = load_config(folder).get("weights_sha256")
     found = sha256(path)
     if found != expected:
         raise ModelMismatchError(
-            f"{display(path)}: damaged or of another model (expected sha256 {str(expected)[:12]} as in {_CONFIG}, "
+            f"{display(path)}: damaged or of another model (expected sha256 {str(expected)[:12]} as in {CONFIG}, "
             f"found {found[:12]}); restore both files"
         )
-    read_tensors(path, module, allow_nonfinite)
+    read_weights(path, module, allow_nonfinite)
     return found
 
 
 def save_model(
-    folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], dtype: torch.dtype, card: str = ""
+    folder: Path,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    card: str = "",
+    shard_bytes: int = SHARD_BYTES,
 ) -> str:
     """Write a model folder; the fingerprint of its weights. The same input gives the same bytes.
 
-    A folder that is not there appears whole or not at all. In one that is, each file is replaced whole, and a folder
-    left between two files is refused by `load_weights`. Raises EnvironmentFaultError where the disk refuses.
+    Weights of more than `shard_bytes` are written as shards of at most that size. A folder that is not there appears
+    whole or not at all; of several processes that make the same one, each finds it made. In a folder that is there,
+    each file is replaced whole, and one left between two files is refused by `load_weights`. Raises
+    EnvironmentFaultError where the disk refuses.
     """
     folder = Path(folder)
+
+    def write(where: Path) -> str:
+        fingerprint = write_weights(where, state, dtype, shard_bytes)
+        _write_texts(where, {**config, "weights_sha256": fingerprint}, card)
+        return fingerprint
+
     if folder.exists():
-        return _write(folder, config, state, dtype, card)
+        return write(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".grn-{folder.name}-", dir=folder.parent))
@@ -181,9 +183,9 @@ def save_model(
             f"{display(folder)}: cannot be written ({error.strerror or error}); write elsewhere"
         ) from error
     try:
-        fingerprint = _write(aside, config, state, dtype, card)
+        fingerprint = write(aside)
         aside.chmod(0o777 & ~_umask())  # mkdtemp's folders are for their owner only
-        aside.rename(folder)
+        _appear(aside, folder, fingerprint)
     except OSError as error:
         raise EnvironmentFaultError(
             f"{display(folder)}: cannot be written ({error.strerror or error}); write elsewhere"
@@ -193,17 +195,27 @@ def save_model(
     return fingerprint
 
 
-def _write(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], dtype: torch.dtype, card: str) -> str:
-    with atomic_path(folder / _WEIGHTS) as path:
-        fingerprint = write_tensors(path, state, dtype)
-    whole = {"format_version": FORMAT_VERSION, **config, "weights_sha256": fingerprint}
+def _write_texts(folder: Path, config: Mapping[str, Any], card: str) -> None:
+    whole = {"format_version": FORMAT_VERSION, **config}
     for name, text in {
-        _CARD: card,
-        _CONFIG: json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        CARD: card,
+        CONFIG: json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     }.items():
         with atomic_path(folder / name) as path:
             path.write_text(text, encoding="utf-8", newline="\n")
-    return fingerprint
+
+
+def _appear(aside: Path, folder: Path, fingerprint: str) -> None:
+    """Give a finished folder its name, unless another process has made the same one meanwhile."""
+    try:
+        aside.rename(folder)
+    except OSError:
+        try:
+            made = load_config(folder).get("weights_sha256")
+        except GrnError:
+            made = None
+        if made != fingerprint:
+            raise
 
 
 def _umask() -> int:
@@ -218,7 +230,7 @@ def _refuse_constant(text: str) -> Any:
 
 def _embedded(entry: registry.Entry) -> Resolved:
     folder = EMBEDDED / str(entry.embedded)
-    if not (folder / _CONFIG).is_file():
+    if not (folder / CONFIG).is_file():
         raise ModelNotFoundError(f"{entry.name}: weights are not here (looked in {display(folder)}); install grn again")
     return Resolved(folder, "embedded", (str(folder),))
 
@@ -226,18 +238,18 @@ def _embedded(entry: registry.Entry) -> Resolved:
 def _published(entry: registry.Entry, offline: bool) -> Resolved:
     """The converted weights; the first time they are fetched and converted."""
     folder = converted_folder(entry.name)
-    if (folder / _CONFIG).is_file():
+    if (folder / CONFIG).is_file():
         return Resolved(folder, "converted", (str(folder),))
     if entry.repo is None or entry.file is None:
         raise ModelNotFoundError(
             f"{entry.name}: weights are not here (looked in {display(folder)}) and the authors have published none; "
             f"train it with its recipe, or give the folder of your own"
         )
-    looked = [str(folder), f"{_hub_cache()} for {entry.repo}/{entry.file}"]
-    file, source = _hub_file(entry.repo, entry.file, local=True), "hub cache"
+    looked = [str(folder), f"{hub.cache_folder()} for {entry.repo}/{entry.file}"]
+    file, source = hub.file(entry.repo, entry.file, local=True), "hub cache"
     if file is None and not offline:
         looked.append(f"https://huggingface.co/{entry.repo}")
-        file, source = _hub_file(entry.repo, entry.file, local=False), "hub"
+        file, source = hub.file(entry.repo, entry.file, local=False), "hub"
     if file is None:
         raise _absent(entry.name, looked, offline)
     from grn.models import published
@@ -246,8 +258,18 @@ def _published(entry: registry.Entry, offline: bool) -> Resolved:
     return Resolved(folder, source, tuple(looked))
 
 
+def _existing(name: str) -> Path | None:
+    """The file or folder of that name, None where there is none or the system could have none."""
+    try:
+        path = Path(name).expanduser()
+        path.lstat()
+    except (OSError, ValueError, RuntimeError):  # not there; with a NUL; of an unknown user
+        return None
+    return path if name else None
+
+
 def _folder(name: str, folder: Path) -> Resolved:
-    if (folder / _CONFIG).is_file():
+    if (folder / CONFIG).is_file():
         return Resolved(folder, "folder", (str(folder),))
     if folder.is_file():
         raise ModelNotFoundError(
@@ -255,79 +277,27 @@ def _folder(name: str, folder: Path) -> Resolved:
         )
     hint = (
         f"; did you mean {display(folder / 'final')!r}?"
-        if (folder / "final" / _CONFIG).is_file()
+        if (folder / "final" / CONFIG).is_file()
         else "; give a model folder"
     )
-    raise ModelNotFoundError(f"{display(name)}: the folder holds no {_CONFIG}{hint}")
-
-
-def _is_hub_name(name: str) -> bool:
-    owner, slash, model = name.partition("/")
-    plain = all(part and part[0].isalnum() and all(c.isalnum() or c in "._-" for c in part) for part in (owner, model))
-    return bool(slash) and plain and name.isascii()
-
-
-def _hub_cache() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.HF_HUB_CACHE)
+    raise ModelNotFoundError(f"{display(name)}: the folder holds no {CONFIG}{hint}")
 
 
 def _hub(name: str, offline: bool) -> Resolved:
-    looked = [f"folder {name}", f"{_hub_cache()} for {name}"]
-    folder = _hub_snapshot(name, local=True)
-    if folder is not None:
-        return Resolved(folder, "hub cache", tuple(looked))
-    if not offline:
+    looked = [f"folder {name}", f"{hub.cache_folder()} for {name}"]
+    folder, source = hub.snapshot(name, local=True), "hub cache"
+    if folder is None and not offline:
         looked.append(f"https://huggingface.co/{name}")
-        folder = _hub_snapshot(name, local=False)
+        folder, source = hub.snapshot(name, local=False), "hub"
     if folder is None:
         raise _absent(name, looked, offline)
-    return Resolved(folder, "hub", tuple(looked))
-
-
-def _hub_snapshot(name: str, local: bool) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    found = _fetch(name, lambda: snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=local))
-    # A download that was cut short leaves a snapshot without all of its files.
-    whole = found is not None and all((found / file).is_file() for file in (_CONFIG, _WEIGHTS))
-    return found if whole else None
-
-
-def _hub_file(repo: str, file: str, local: bool) -> Path | None:
-    from huggingface_hub import hf_hub_download
-
-    return _fetch(repo, lambda: hf_hub_download(repo, file, local_files_only=local))
-
-
-def _fetch(name: str, download: Any) -> Path | None:
-    """What a download gives, None where there is no such thing; EnvironmentFaultError where network or disk fail."""
-    from huggingface_hub import errors
-
-    try:
-        return Path(download())
-    except errors.LocalEntryNotFoundError as error:
-        # Also raised for a failed connection, with the connection's error as its cause.
-        if error.__cause__ is None:
-            return None
-        raise _network_fault(name, error.__cause__) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError):
-        return None
-    except (OSError, errors.HfHubHTTPError) as error:
-        raise _network_fault(name, error) from error
-
-
-def _network_fault(name: str, error: BaseException) -> EnvironmentFaultError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return EnvironmentFaultError(
-        f"{name}: could not be fetched from the hub ({reason}); check the network and try again"
-    )
+    return Resolved(folder, source, tuple(looked))
 
 
 def _absent(name: str, looked: list[str], offline: bool) -> ModelNotFoundError:
     remedy = (
-        "allow the network once (without --offline and HF_HUB_OFFLINE), or give a model folder"
+        f"run `grn models pull {name}` once with the network (without --offline and HF_HUB_OFFLINE), "
+        "or give a model folder"
         if offline
         else "give a model folder"
     )
@@ -351,7 +321,7 @@ def _of_kind(name: str, found: Resolved, kind: str | None) -> Resolved:
     if is_tokenizer == (kind == "tokenizer"):
         return found
     inner = found.folder / "tokenizer"
-    if not is_tokenizer and (inner / _CONFIG).is_file():
+    if not is_tokenizer and (inner / CONFIG).is_file():
         return Resolved(inner, found.source, found.looked_in)
     if is_tokenizer:
         raise ModelMismatchError(

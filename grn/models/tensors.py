@@ -1,10 +1,12 @@
-"""Reading and writing model.safetensors a tensor at a time: no second copy of the weights is ever held."""
+"""Reading and writing a folder's weights a tensor at a time: no second copy of them is ever held."""
 
+import contextlib
 import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,32 +14,87 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from grn.errors import EnvironmentFaultError, ModelMismatchError
-from grn.files import display
+from grn.files import atomic_path, display
+from grn.models.layout import INDEX, SHARD, WEIGHTS
 
 _CODES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
+SHARD_BYTES = 4_000_000_000  # below what every file system takes
 _SHOWN = 5  # names listed of each kind of mismatch
 
 
-def write_tensors(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -> str:
-    """Write a safetensors file, floating-point tensors as `dtype`; the sha256 of its bytes.
+def write_weights(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, shard_bytes: int) -> str:
+    """Write a folder's weights, floating-point tensors as `dtype`; the sha256 of the file that stands for all of them.
 
-    The bytes depend on nothing but the tensors and `dtype`. Raises ModelMismatchError where a finite value
-    does not fit `dtype`.
+    That is model.safetensors or, for more than `shard_bytes`, the index of the shards. The bytes depend on nothing but
+    the arguments. Weights that the folder held before are gone. Raises ModelMismatchError where a finite value does
+    not fit `dtype`.
     """
-    kinds, shapes = {}, {}
-    for name in state:  # each tensor is asked for once here and once below: the mapping may make it on demand
+    layout = {}
+    for name in state:  # each tensor is asked for once here and once to be written: the mapping may make it on demand
         tensor = state[name]
-        kinds[name], shapes[name] = dtype if tensor.is_floating_point() else tensor.dtype, list(tensor.shape)
+        layout[name] = _Place(dtype if tensor.is_floating_point() else tensor.dtype, tuple(tensor.shape))
+    shards = _split(layout, shard_bytes)
+    if len(shards) == 1:
+        with atomic_path(folder / WEIGHTS) as path:
+            fingerprint = _write_tensors(path, state, layout)
+        files = {WEIGHTS}
+    else:
+        digests, weight_map = {}, {}
+        for number, names in enumerate(shards, 1):
+            file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+            with atomic_path(folder / file) as path:
+                digests[file] = _write_tensors(path, state, {name: layout[name] for name in names})
+            weight_map.update(dict.fromkeys(names, file))
+        size = sum(place.size for place in layout.values())
+        index = {"metadata": {"sha256": digests, "total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
+        with atomic_path(folder / INDEX) as path:
+            path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8", newline="\n")
+        fingerprint = sha256(folder / INDEX)
+        files = {*digests, INDEX}
+    for old in [path for path in folder.iterdir() if path.name in (WEIGHTS, INDEX) or SHARD.fullmatch(path.name)]:
+        if old.name not in files:
+            old.unlink()
+    return fingerprint
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a tensor will be in the file."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _split(layout: Mapping[str, _Place], shard_bytes: int) -> list[list[str]]:
+    """Names by shard, each shard of at most `shard_bytes` or of one tensor; at least one shard."""
+    shards: list[list[str]] = [[]]
+    used = 0
+    for name in sorted(layout):
+        if shards[-1] and used + layout[name].size > shard_bytes:
+            shards.append([])
+            used = 0
+        shards[-1].append(name)
+        used += layout[name].size
+    return shards
+
+
+def _write_tensors(path: Path, state: Mapping[str, Tensor], layout: Mapping[str, _Place]) -> str:
+    """Write one safetensors file with the tensors of `layout`; the sha256 of its bytes."""
     # Wide types first, as the format's own writers do, so that every tensor starts at a multiple of its item size.
-    order = sorted(state, key=lambda name: (-kinds[name].itemsize, name))
+    order = sorted(layout, key=lambda name: (-layout[name].dtype.itemsize, name))
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in order:
-        start, end = end, end + math.prod(shapes[name]) * kinds[name].itemsize
-        header[name] = {"dtype": _CODES[kinds[name]], "shape": shapes[name], "data_offsets": [start, end]}
+        place = layout[name]
+        start, end = end, end + place.size
+        header[name] = {"dtype": _CODES[place.dtype], "shape": list(place.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
@@ -46,35 +103,75 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -
             digest.update(block)
             file.write(block)
         for name in order:
-            data = _bytes(name, state[name], kinds[name])
+            data = _bytes(name, state[name], layout[name].dtype)
             digest.update(data)
             file.write(data)
     return digest.hexdigest()
 
 
-def read_tensors(path: Path, module: nn.Module, allow_nonfinite: bool) -> None:
-    """Copy a file's tensors into the module, in the module's types and on its devices.
+def read_weights(path: Path, module: nn.Module, allow_nonfinite: bool) -> None:
+    """Copy the tensors of model.safetensors, or of an index's shards, into the module, in its types, on its devices.
 
-    Raises ModelMismatchError where names, shapes or types differ either way, a value is not finite, or the file is
+    Raises ModelMismatchError where names, shapes or types differ either way, a value is not finite, or a file is
     damaged. Nothing has been copied then, unless the fault is in a value.
     """
     targets = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     targets = {name: targets[name] for name in module.state_dict()}
-    try:
-        with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            compare(path, targets, {name: (s.get_dtype(), s.get_shape()) for name, s in slices.items()})
-            for name, target in targets.items():
+    stored: dict[str, tuple[str, list[int]]] = {}
+    with contextlib.ExitStack() as stack:
+        files = {}
+        for shard in _shards(path) if path.name == INDEX else [path]:
+            with _damage(shard):
+                file = stack.enter_context(safe_open(shard, "pt"))
+                for name in file.keys():  # noqa: SIM118
+                    if name in files:
+                        raise ModelMismatchError(f"{display(shard)}: {name} is in another shard too; restore the files")
+                    files[name] = (shard, file)
+                    stored[name] = (file.get_slice(name).get_dtype(), file.get_slice(name).get_shape())
+        compare(path, targets, stored)
+        for name, target in targets.items():
+            shard, file = files[name]
+            with _damage(shard):
                 tensor = file.get_tensor(name)
-                if not allow_nonfinite and not torch.isfinite(tensor).all():
-                    raise ModelMismatchError(
-                        f"{display(path)}: {name} holds values that are not finite; "
-                        "restore the file or take an earlier checkpoint"
-                    )
-                with torch.no_grad():
-                    target.copy_(tensor)
+            if not allow_nonfinite and not torch.isfinite(tensor).all():
+                raise ModelMismatchError(
+                    f"{display(shard)}: {name} holds values that are not finite; "
+                    "restore the file or take an earlier checkpoint"
+                )
+            with torch.no_grad():
+                target.copy_(tensor)
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
     except SafetensorError as error:
         raise ModelMismatchError(f"{display(path)}: damaged safetensors file ({error}); restore the file") from error
+
+
+def _shards(index: Path) -> list[Path]:
+    """The shards of an index, each checked against the sha256 that the index has for it."""
+    try:
+        digests = json.loads(index.read_bytes())["metadata"]["sha256"].items()
+        named = all(SHARD.fullmatch(name) for name, _ in digests)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        named = False
+    if not named:
+        raise ModelMismatchError(f"{display(index)}: not an index of shards as grn writes it; restore the file")
+    paths = []
+    for name, digest in digests:
+        path = index.parent / name
+        if not path.is_file():
+            raise ModelMismatchError(f"{display(path)}: no such file, and {INDEX} has it; restore the file")
+        found = sha256(path)
+        if found != digest:
+            raise ModelMismatchError(
+                f"{display(path)}: damaged or of another model (expected sha256 {str(digest)[:12]} as in {INDEX}, "
+                f"found {found[:12]}); restore the file"
+            )
+        paths.append(path)
+    return paths
 
 
 def sha256(path: Path) -> str:

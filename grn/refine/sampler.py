@@ -6,7 +6,7 @@ Every sample has a random generator of its own, on the CPU, seeded from (seed, i
 batch never waits for its slowest sample: the place of a finished one goes to the next.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,20 +38,28 @@ class SamplerConfig(BaseModel):
     b: float = Field(50.0, allow_inf_nan=False)
     warmup: int = Field(5, ge=0, le=PACE - 1, description="t0: steps before the entropy is measured")
     guidance: float = Field(1.0, ge=0, le=1000, description="scale s; 1 is none")
-    guidance_start: float = Field(0.0, ge=0, le=1, description="selection ratio above which the scale counts; 0 includes 0")
+    guidance_start: float = Field(
+        0.0, ge=0, le=1, description="selection ratio above which the scale counts; 0 includes 0"
+    )
     guidance_end: float = Field(1.0, ge=0, le=1, description="and below which")
     temperature: float = Field(1.0, gt=0, le=1000, description="tau: logits are divided by it")
     curve: Literal["identity", "cosine"] = "identity"
-    ratio_shown: Literal["scheduled", "kept"] = Field("scheduled", description="what the network is told: the scheduled ratio or the share really kept")
+    ratio_shown: Literal["scheduled", "kept"] = Field(
+        "scheduled", description="what the network is told: the scheduled ratio or the share really kept"
+    )
     selection: Literal["random", "confidence"] = "random"
-    fill: Literal["refine", "mask"] = Field("refine", description="what unselected elements show: the random map, or nothing")
+    fill: Literal["refine", "mask"] = Field(
+        "refine", description="what unselected elements show: the random map, or nothing"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "SamplerConfig":
         if self.tmin > self.tmax:
             raise ValueError(f"tmin {self.tmin} is above tmax {self.tmax}")
         if self.adaptive and self.tmin <= self.warmup:
-            raise ValueError(f"tmin {self.tmin} must be above the warm-up of {self.warmup} steps, after which T is chosen")
+            raise ValueError(
+                f"tmin {self.tmin} must be above the warm-up of {self.warmup} steps, after which T is chosen"
+            )
         if self.guidance_start > self.guidance_end:
             raise ValueError(f"guidance_start {self.guidance_start} is above guidance_end {self.guidance_end}")
         return self
@@ -59,7 +67,7 @@ class SamplerConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Sample:
-    """A finished sample. entropy is H at step t0 + 1, or None where the run was too short to reach it."""
+    """A finished sample, number `number` of its batch. entropy is H at step t0 + 1, None where the run was too short to reach it."""
 
     number: int
     indices: Tensor
@@ -70,10 +78,12 @@ class Sample:
 class _Run:
     """One sample on its way: its own randomness, state and place in its schedule."""
 
-    def __init__(self, number: int, shape: tuple[int, ...], classes: int, config: SamplerConfig, seed: int) -> None:
+    def __init__(
+        self, number: int, shape: tuple[int, ...], classes: int, config: SamplerConfig, key: tuple[int, int]
+    ) -> None:
         self.number, self.config = number, config
-        key = int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        self.generator = torch.Generator().manual_seed(key)
+        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        self.generator = torch.Generator().manual_seed(seed)
         noise = torch.randint(classes, shape, generator=self.generator)
         self.random_map = torch.full_like(noise, MASK) if config.fill == "mask" else noise
         self.state = self.random_map
@@ -120,7 +130,15 @@ class _Run:
             now = self.selection
             callback(
                 StepView(
-                    self.number, self.step, self.total, ratio, drawing, self.state, now & ~before, now & before, before & ~now
+                    self.number,
+                    self.step,
+                    self.total,
+                    ratio,
+                    drawing,
+                    self.state,
+                    now & ~before,
+                    now & before,
+                    before & ~now,
                 )
             )
 
@@ -140,21 +158,21 @@ class Sampler:
         shape: tuple[int, int, int],
         *,
         seed: int = 0,
-        numbers: list[int] | None = None,
+        keys: Sequence[tuple[int, int]] | None = None,
         batch_size: int = 16,
         callback: Callback | None = None,
     ) -> Iterator[Sample]:
         """Draw one sample for each row of `condition`, yielded as they finish.
 
-        null: one row, the unconditional condition; may be None where guidance is off. shape: (t, h, w) of the token map. numbers: the
-        samples' numbers, which with `seed` decide their randomness (default 0, 1, ...). Raises UsageError if guidance lacks a null.
+        null: one row, the unconditional condition; may be None where guidance is off. shape: (t, h, w) of the token map. keys: what
+        decides each sample's randomness, by default (seed, its number). Raises UsageError if guidance lacks a null.
         """
         if self.config.guidance != 1 and null is None:
             raise UsageError("guidance needs an unconditional condition; give one or set guidance to 1")
         config = self.model.config
         full = (*shape, config.elements)
-        numbers = list(range(len(condition))) if numbers is None else numbers
-        waiting = [(row, _Run(n, full, config.classes, self.config, seed)) for row, n in enumerate(numbers)][::-1]
+        keys = [(seed, row) for row in range(len(condition))] if keys is None else keys
+        waiting = [(row, _Run(row, full, config.classes, self.config, key)) for row, key in enumerate(keys)][::-1]
         null_prepared = self.model.prepare(null) if null is not None and self.config.guidance != 1 else None  # type: ignore[operator]
         active: list[_Run] = []
         prepared: Any = None

@@ -1,0 +1,211 @@
+"""Words or classes in, pictures out: a generator joined with its tokenizer and text encoder.
+
+Axes: a result's frames are uint8 [T, H, W, 3], RGB; token maps are [t, h, w, E] elements or [t, h, w, C] indices.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from grn import hbq
+from grn.errors import ConfigError, ModelMismatchError, UsageError
+from grn.generator.class_to_image import ClassToImage
+from grn.generator.condition import ClassCondition
+from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.generator.text_to_visual import TextToVisual
+from grn.media import from_pixels
+from grn.models import registry, store
+from grn.refine.sampler import Callback, Condition, Sampler, SamplerConfig
+from grn.text import StaticWordVectors
+from grn.tokenizer.tokenizer import Tokenizer
+from grn.validation import describe
+
+_DECODED_TOGETHER = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """One drawn picture or clip and how it came about.
+
+    frames: uint8 [T, H, W, 3]. key: the (seed, number) that decided its randomness. entropy: H at step t0 + 1, None if the run was shorter.
+    """
+
+    frames: NDArray[np.uint8] = field(repr=False)
+    prompt: str | int
+    key: tuple[int, int]
+    steps: int
+    entropy: float | None
+
+
+class Pipeline:
+    """A generator, the tokenizer whose codes it draws, and (for text models) the encoder of its prompts."""
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        tokenizer: Tokenizer,
+        text: StaticWordVectors | None,
+        sampling: SamplerConfig,
+        *,
+        name: str,
+        size: int,
+    ) -> None:
+        """size: pixels a side that the generator was trained for. Raises ModelMismatchError where the parts do not fit."""
+        config: Any = generator.config
+        made, wanted = tokenizer.config.channels, config.channels
+        if made != wanted:
+            raise ModelMismatchError(
+                f"{name} draws codes of {wanted} channels and tokenizer {tokenizer.name} has {made}; use the tokenizer it was trained with"
+            )
+        self.generator, self.tokenizer, self.text = generator.eval().requires_grad_(False), tokenizer, text
+        self.sampling, self.name, self.size = sampling, name, size
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, offline: bool = False
+    ) -> "Pipeline":
+        """Load by alias, folder or hub name (`grn.models.store.resolve`); dtype None is float32.
+
+        Raises ModelNotFoundError, ConfigError or ModelMismatchError.
+        """
+        found = store.resolve(str(name), offline=offline, kind="generator")
+        config = store.load_config(found.folder)
+        generator: nn.Module
+        if config["kind"] == "class-to-image":
+            generator = ClassToImage(store.network_config(config, ClassToImageConfig, found.folder))
+        else:
+            generator = TextToVisual(store.network_config(config, TextToVisualConfig, found.folder))
+        store.load_weights(generator, found.folder)
+        own = found.folder / "tokenizer"
+        entry = registry.ENTRIES.get(config.get("name", ""))
+        tokenizer_name = own if own.is_dir() or entry is None or entry.tokenizer is None else entry.tokenizer
+        tokenizer = Tokenizer.from_pretrained(tokenizer_name, device, dtype, offline)
+        text = None
+        if isinstance(generator, TextToVisual):
+            text = StaticWordVectors.load(found.folder / "text_encoder")
+        try:
+            sampling = SamplerConfig(**config.get("sampling", {}))
+        except ValidationError as error:
+            raise ConfigError(f"{found.folder}: sampling: {describe(error, [SamplerConfig])}") from error
+        size = config.get("size") or _trained_size(generator, tokenizer)
+        return cls(generator.to(device, dtype), tokenizer, text, sampling, name=config["name"], size=size)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    def settings(self, **overrides: Any) -> SamplerConfig:
+        """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""
+        return sampler_config(self.sampling, **overrides)
+
+    def __call__(
+        self,
+        prompts: Sequence[str] | Sequence[int],
+        *,
+        seed: int = 0,
+        keys: Sequence[tuple[int, int]] | None = None,
+        size: tuple[int, int] | None = None,
+        negative_prompt: str = "",
+        batch_size: int = 16,
+        callback: Callback | None = None,
+        **overrides: Any,
+    ) -> Iterator[Result]:
+        """Draw one picture for each prompt (text models) or class number, yielded in their order.
+
+        keys: a (seed, number) for each, which decides its randomness; by default (seed, 0), (seed, 1), ... size: (height, width) in pixels,
+        by default what the model was trained for. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the
+        model cannot take, BadInputError for an unreadable prompt.
+        """
+        sampling = self.settings(**overrides)
+        keys = list(keys) if keys is not None else [(seed, number) for number in range(len(prompts))]
+        shape = self._map_shape(size or (self.size, self.size))
+        condition, null = self._conditions(prompts, negative_prompt)
+        sampler = Sampler(self.generator, sampling)
+        samples = sampler.run(condition, null, shape, keys=keys, batch_size=batch_size, callback=callback)
+        return self._results(samples, prompts, keys)
+
+    def pictures(self, indices: Tensor) -> NDArray[np.uint8]:
+        """Indices [B, t, h, w, C] -> frames uint8 [B, T, H, W, 3]."""
+        pixels = self.tokenizer.decode(indices, self._rounds).cpu()
+        return np.stack([from_pixels(one[None]) for one in pixels])
+
+    def indices(self, elements: Tensor) -> Tensor:
+        """What the generator draws, [..., E], as indices [..., C]; masked elements count as 0."""
+        elements = elements.clamp_min(0)
+        target: Any = self.generator.config
+        return elements if target.target == "ind" else hbq.bits_to_indices(elements, self._rounds, dim=-1)
+
+    @property
+    def _rounds(self) -> int:
+        config: Any = self.generator.config
+        return config.rounds
+
+    def _results(
+        self, samples: Iterator[Any], prompts: Sequence[Any], keys: Sequence[tuple[int, int]]
+    ) -> Iterator[Result]:
+        """Decode finished samples and give them out in order; those that finish early wait for their turn."""
+        waiting: dict[int, Any] = {}
+        following = 0
+        for sample in samples:
+            waiting[sample.number] = sample
+            ready = following
+            while ready in waiting:
+                ready += 1
+            if ready - following >= _DECODED_TOGETHER or ready == len(prompts):
+                for start in range(following, ready, _DECODED_TOGETHER):
+                    group = [waiting.pop(n) for n in range(start, min(start + _DECODED_TOGETHER, ready))]
+                    frames = self.pictures(torch.stack([s.indices for s in group]))
+                    for s, picture in zip(group, frames, strict=True):
+                        yield Result(picture, prompts[s.number], keys[s.number], s.steps, s.entropy)
+                following = ready
+
+    def _conditions(self, prompts: Sequence[Any], negative_prompt: str) -> tuple[Condition, Condition]:
+        if self.text is not None:
+            if not all(isinstance(p, str) for p in prompts):
+                raise UsageError(f"{self.name} draws from words, not from class numbers; give a prompt")
+            texts = self.text.encode(list(prompts)).to(self.device)
+            return texts, self.text.encode([negative_prompt]).to(self.device)
+        config: Any = self.generator.config
+        for label in prompts:
+            if not isinstance(label, int) or not 0 <= label < config.num_classes:
+                raise UsageError(
+                    f"{label!r} is no class of {self.name} (expected 0 to {config.num_classes - 1}); give --class NUMBER"
+                )
+        generator: Any = self.generator
+        return ClassCondition(torch.tensor(list(prompts))).to(self.device), generator.null_condition(1).to(self.device)
+
+    def _map_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        config: Any = self.generator.config
+        step = self.tokenizer.config.stride * getattr(config, "patch", 1)
+        height, width = size
+        if height % step or width % step or not 0 < min(size):
+            raise UsageError(
+                f"size {width}x{height}: {self.name} draws in steps of {step} pixels; use multiples of {step}"
+            )
+        if isinstance(self.generator, ClassToImage) and size != (self.size, self.size):
+            raise UsageError(
+                f"size {width}x{height}: {self.name} has fixed positions for {self.size}x{self.size}; text models draw other sizes"
+            )
+        stride = self.tokenizer.config.stride
+        return 1, height // stride, width // stride
+
+
+def sampler_config(base: SamplerConfig, **overrides: Any) -> SamplerConfig:
+    """`base` with the fields that are not None replaced. Raises UsageError in one line."""
+    chosen = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return SamplerConfig(**{**base.model_dump(), **chosen})
+    except ValidationError as error:
+        raise UsageError(describe(error, [SamplerConfig])) from error
+
+
+def _trained_size(generator: nn.Module, tokenizer: Tokenizer) -> int:
+    config: Any = generator.config
+    return getattr(config, "size", 16) * tokenizer.config.stride

@@ -1,0 +1,335 @@
+"""`grn generate`: words or classes -> pictures."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grn_cli.options import Common, command
+from grn_cli.paths import Item, Outputs
+from grn_cli.tokenize import parse_size
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from grn.pipeline import Pipeline, Result
+
+_SLUG = re.compile(r"[^a-z0-9]+")
+_SAMPLING = ("steps", "adaptive", "tmin", "tmax", "guidance", "guidance_start", "temperature", "selection", "fill")
+
+
+@dataclass(frozen=True)
+class WhatOptions:
+    """What is drawn, with which model, and where it goes."""
+
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE|FOLDER|-", help="Where to write; named by prompt and seed if not given."
+        ),
+    ] = None
+    prompts_file: Annotated[
+        Path | None, typer.Option("--prompts", metavar="FILE", help="A file with one prompt a line; '-' is stdin.")
+    ] = None
+    classes: Annotated[
+        list[int] | None,
+        typer.Option("--class", metavar="N", help="Class number, for class-to-image models; repeatable."),
+    ] = None
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="MODEL", help="Model to use; the embedded one, or GRN_MODEL.")
+    ] = None
+    num: Annotated[
+        int, typer.Option("--num", "-n", min=1, help="Pictures for each prompt, from seeds counting up.")
+    ] = 1
+    seed: Annotated[int, typer.Option("--seed", min=0, help="First seed.")] = 0
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="N|WxH", callback=parse_size, help="Pixels; the model's own if not given."),
+    ] = None
+    aspect: Annotated[
+        str | None,
+        typer.Option("--aspect", metavar="W:H", help="Shape of the picture, at the area of the model's own size."),
+    ] = None
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0.01, help="Length, for video models.")] = None
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", metavar="FILE", help="Repeat a picture that grn made: its prompt, seed and settings."),
+    ] = None
+    grid: Annotated[bool, typer.Option("--grid", help="One sheet of all pictures instead of a file each.")] = False
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            "--history", metavar="FILE",
+            help="Animate every step: the picture beside its tokens, green where just filled, grey kept, red erased, white empty.",
+        ),
+    ] = None  # fmt: skip
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at a time.")] = 16
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How it is drawn; what is not given is the model's own."""
+
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Refinement steps.")] = None
+    adaptive: Annotated[
+        bool | None, typer.Option("--adaptive/--fixed", help="Choose the steps by each picture's complexity.")
+    ] = None
+    tmin: Annotated[int | None, typer.Option("--tmin", min=1, help="Fewest steps, with --adaptive.")] = None
+    tmax: Annotated[int | None, typer.Option("--tmax", min=1, help="Most steps, with --adaptive.")] = None
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="Scale of classifier-free guidance; 1 is none.")
+    ] = None
+    guidance_start: Annotated[
+        float | None, typer.Option("--guidance-start", help="Selection ratio from which guidance counts.")
+    ] = None
+    temperature: Annotated[float | None, typer.Option("--temperature", help="Below 1: safer and plainer.")] = None
+    negative_prompt: Annotated[
+        str, typer.Option("--negative-prompt", metavar="TEXT", help="What to steer away from.")
+    ] = ""
+    selection: Annotated[
+        str | None,
+        typer.Option("--selection", metavar="random|confidence", help="Which tokens a step keeps (ablation)."),
+    ] = None
+    fill: Annotated[
+        str | None, typer.Option("--fill", metavar="refine|mask", help="What the other tokens show (ablation).")
+    ] = None
+
+
+@dataclass
+class _Job:
+    """Everything that decides the pictures: prompts or classes, a seed for each, and settings."""
+
+    prompts: list[Any]
+    seeds: list[int]
+    model: str
+    size: tuple[int, int] | None
+    negative_prompt: str = ""
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@command
+def generate(
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROMPT", help="What to draw, one picture each; '-' reads lines from stdin."),
+    ] = None,
+    what: WhatOptions = WhatOptions(),
+    sampling: SamplingOptions = SamplingOptions(),
+    common: Common = Common(),
+) -> None:
+    """Make pictures or clips from words or classes.
+
+    Prints the path of each file written.
+    """
+    from grn.pipeline import Pipeline, sampler_config
+    from grn.refine.sampler import SamplerConfig
+
+    job = _read_like(what.like) if what.like else _job(list(prompts or []), what, sampling)
+    sampler_config(SamplerConfig(), **job.overrides)  # what contradicts itself is refused before anything is loaded
+    single = what.grid or len(job.prompts) == 1
+    outputs = Outputs(what.out, many=not single, force=common.force)
+    if what.seconds is not None:
+        _refuse(f"--seconds: {job.model} draws still pictures; leave it out")
+    if what.history and len(job.prompts) > 1:
+        _refuse("--history: follows one picture; give one prompt and -n 1")
+    pipeline = Pipeline.from_pretrained(job.model, common.torch_device(), common.torch_dtype(), common.offline)
+    common.console.detail(f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device}")
+    if what.aspect:
+        job.size = _aspect(what.aspect, pipeline)
+    history = _History(pipeline) if what.history else None
+    results = pipeline(
+        job.prompts,
+        keys=[(seed, 0) for seed in job.seeds],
+        size=job.size,
+        negative_prompt=job.negative_prompt,
+        batch_size=what.batch_size,
+        callback=history.note if history else None,
+        **job.overrides,
+    )
+    drawn = []
+    for result in common.console.progress(results, "generate", len(job.prompts)):
+        if what.grid:
+            drawn.append(result)
+        else:
+            _write(result, job, pipeline, outputs, common)
+    if what.grid:
+        _write_grid(drawn, job, pipeline, outputs, common)
+    if history and what.history:
+        history.write(what.history, common)
+
+
+def _job(prompts: list[str], what: WhatOptions, sampling: SamplingOptions) -> _Job:
+    from grn.models.registry import default_model
+
+    if "-" in prompts or what.prompts_file == Path("-"):
+        prompts = [p for p in prompts if p != "-"] + [line.strip() for line in sys.stdin if line.strip()]
+    if what.prompts_file and what.prompts_file != Path("-"):
+        prompts = prompts + _read_prompts(what.prompts_file)
+    wanted: list[Any] = [*prompts, *(what.classes or [])]
+    if not wanted:
+        _refuse("nothing to draw; give a prompt, --prompts FILE or --class N")
+    seeds = [what.seed + i for _ in wanted for i in range(what.num)]
+    sides = [int(side) for side in what.size.split("x")] if what.size else []
+    size = (sides[-1], sides[0]) if sides else None
+    if size and what.aspect:
+        _refuse("--size and --aspect: both say the shape; give one of them")
+    overrides = {name: getattr(sampling, name) for name in _SAMPLING}
+    repeated = [p for p in wanted for _ in range(what.num)]
+    return _Job(repeated, seeds, what.model or default_model(), size, sampling.negative_prompt, overrides)
+
+
+def _read_prompts(path: Path) -> list[str]:
+    from grn.errors import BadInputError
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(
+            f"{path}: cannot be read as prompts ({error}); give a UTF-8 text file with one a line"
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _read_like(path: Path) -> _Job:
+    """The job that a picture's own text describes."""
+    from grn.errors import BadInputError
+    from grn.media import read_image_text
+
+    try:
+        made = json.loads(read_image_text(path)["grn"])
+        overrides = {name: made["sampling"][name] for name in made["sampling"]}
+        size = (int(made["height"]), int(made["width"]))
+        return _Job([made["prompt"]], [int(made["seed"])], made["model"], size, made["negative_prompt"], overrides)
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadInputError(
+            f"{path}: does not say how it was made; --like takes a PNG that grn generate wrote"
+        ) from error
+
+
+def _aspect(aspect: str, pipeline: "Pipeline") -> tuple[int, int]:
+    """(height, width) of the shape, in the model's steps, with about as many pixels as its own size."""
+    match = re.fullmatch(r"(\d{1,3}):(\d{1,3})", aspect)
+    if not match or not int(match[1]) or not int(match[2]):
+        _refuse(f"--aspect {aspect}: expected WIDTH:HEIGHT, such as 16:9")
+    assert match is not None
+    step = pipeline.tokenizer.config.stride * getattr(pipeline.generator.config, "patch", 1)
+    ratio = (int(match[2]) / int(match[1])) ** 0.5
+    return max(1, round(pipeline.size * ratio / step)) * step, max(1, round(pipeline.size / ratio / step)) * step
+
+
+def _record(result: "Result", job: _Job, pipeline: "Pipeline") -> dict[str, Any]:
+    height, width = result.frames.shape[1:3]
+    return {
+        "prompt": result.prompt,
+        "negative_prompt": job.negative_prompt,
+        "seed": result.key[0],
+        "model": job.model,
+        "width": width,
+        "height": height,
+        "steps": result.steps,
+        "entropy": result.entropy,
+        "sampling": pipeline.settings(**job.overrides).model_dump(mode="json"),
+    }
+
+
+def _texts(record: dict[str, Any]) -> dict[str, str]:
+    """What a PNG says of itself: JSON for programs, one line for people and galleries."""
+    sampling = record["sampling"]
+    line = (
+        f"{record['prompt']}\nNegative prompt: {record['negative_prompt']}\nSteps: {record['steps']}, Sampler: GRN, "
+        f"CFG scale: {sampling['guidance']}, Seed: {record['seed']}, Size: {record['width']}x{record['height']}, Model: {record['model']}"
+    )
+    return {"grn": json.dumps(record), "parameters": line}
+
+
+def _write(result: "Result", job: _Job, pipeline: "Pipeline", outputs: Outputs, common: Common) -> None:
+    record = _record(result, job, pipeline)
+    many = len(set(job.seeds)) > 1
+    slug = _SLUG.sub("-", str(result.prompt).lower()).strip("-")[:60] or "picture"
+    item = Item(None, Path(f"{slug}-{record['seed']}" if many else slug))
+    _save(result.frames[0], _texts(record), record, item, outputs, common)
+
+
+def _write_grid(drawn: "list[Result]", job: _Job, pipeline: "Pipeline", outputs: Outputs, common: Common) -> None:
+    import numpy as np
+
+    count, (height, width) = len(drawn), drawn[0].frames.shape[1:3]
+    columns = min(8, max(1, round((count * 2) ** 0.5)))
+    gap = 4
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for i, result in enumerate(drawn):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = result.frames[0]
+    records = [_record(result, job, pipeline) for result in drawn]
+    record = {"model": job.model, "pictures": records}
+    _save(sheet, {"grn": json.dumps(record)}, record, Item(None, Path("grid")), outputs, common)
+
+
+def _save(
+    frame: "NDArray[np.uint8]",
+    texts: dict[str, str],
+    record: dict[str, Any],
+    item: Item,
+    outputs: Outputs,
+    common: Common,
+) -> None:
+    from grn.media import write_image
+
+    if outputs.stdout:
+        write_image(sys.stdout.buffer, frame, texts)
+        sys.stdout.buffer.flush()
+        return
+    path = outputs.path(item, ".png")
+    write_image(path, frame, texts if path.suffix.lower() == ".png" else None)
+    common.console.result({"output": str(path), **record}, str(path))
+
+
+class _History:
+    """The steps of one picture: what was drawn, and which tokens it filled, kept and erased."""
+
+    COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
+
+    def __init__(self, pipeline: "Pipeline") -> None:
+        self.pipeline = pipeline
+        self.views: list[Any] = []
+
+    def note(self, view: Any) -> None:
+        self.views.append(view)
+
+    def frames(self) -> "Iterator[NDArray[np.uint8]]":
+        """Each step's picture beside its token map, uint8 [H, 2W, 3]; a token's colour is the mean of its elements'."""
+        import numpy as np
+        import torch
+
+        for view in self.views:
+            picture = self.pipeline.pictures(self.pipeline.indices(view.drawing)[None])[0, 0]
+            colours = torch.full((*view.filled.shape, 3), 255.0)
+            for name, colour in self.COLOURS.items():
+                colours[getattr(view, name)] = torch.tensor(colour, dtype=torch.float32)
+            tokens = colours.mean(-2)[0].round().byte().numpy()  # [h, w, 3]
+            scale = picture.shape[0] // tokens.shape[0]
+            yield np.concatenate([picture, tokens.repeat(scale, 0).repeat(scale, 1)], 1)
+
+    def write(self, path: Path, common: Common) -> None:
+        from grn.media import VideoWriter
+
+        outputs = Outputs(str(path), many=False, force=common.force)
+        target = outputs.path(Item(None, path), path.suffix)
+        frames = list(self.frames())
+        with VideoWriter(target, frames[0].shape[1], frames[0].shape[0], 8) as video:
+            for frame in [*frames, *[frames[-1]] * 8]:
+                video.write(frame)
+        common.console.result({"history": str(target), "steps": len(frames)}, str(target))
+
+
+def _refuse(message: str) -> None:
+    from grn.errors import UsageError
+
+    raise UsageError(message)
