@@ -11,7 +11,9 @@ from safetensors.torch import load_file, safe_open
 from torch import Tensor
 
 from grn.errors import ModelMismatchError
+from grn.generator.class_to_image import sincos_positions
 from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.generator.presets import PRESETS
 from grn.models import published, store
 from grn.tokenizer.config import TokenizerConfig
 from grn.tokenizer.tokenizer import Tokenizer
@@ -113,6 +115,70 @@ def test_published_channels_are_told_from_the_head(channels: int, target: str) -
         "head.proj.weight": torch.zeros(config.elements * config.classes, 24),
     }
     assert published.infer_config("text-to-visual", state) == config
+
+
+def _published_class_shapes(c: ClassToImageConfig) -> dict[str, tuple[int, ...]]:
+    width, hidden, head = c.width, int(c.width * 8 / 3), c.elements * c.classes
+    shapes: dict[str, tuple[int, ...]] = {
+        "pos_embed": (1, c.size**2, width), "in_context_posemb": (1, c.context_tokens, width),
+        "t_embedder.mlp.0.weight": (width, 256), "t_embedder.mlp.0.bias": (width,),
+        "t_embedder.mlp.2.weight": (width, width), "t_embedder.mlp.2.bias": (width,),
+        "x_embedder.proj1.weight": (c.bottleneck, head, 1, 1), "x_embedder.proj2.weight": (width, c.bottleneck, 1, 1),
+        "x_embedder.proj2.bias": (width,), "y_embedder.embedding_table.weight": (c.num_classes + 1, width),
+        "final_layer.norm_final.weight": (width,), "final_layer.linear.weight": (head, width),
+        "final_layer.linear.bias": (head,), "final_layer.adaLN_modulation.1.weight": (2 * width, width),
+        "final_layer.adaLN_modulation.1.bias": (2 * width,),
+    }  # fmt: skip
+    for i in range(c.depth):
+        block = {
+            "norm1.weight": (width,), "norm2.weight": (width,), "attn.qkv.weight": (3 * width, width),
+            "attn.qkv.bias": (3 * width,), "attn.q_norm.weight": (width // c.heads,),
+            "attn.k_norm.weight": (width // c.heads,), "attn.proj.weight": (width, width), "attn.proj.bias": (width,),
+            "mlp.w12.weight": (2 * hidden, width), "mlp.w12.bias": (2 * hidden,), "mlp.w3.weight": (width, hidden),
+            "mlp.w3.bias": (width,), "adaLN_modulation.1.weight": (6 * width, width),
+            "adaLN_modulation.1.bias": (6 * width,),
+        }  # fmt: skip
+        shapes.update({f"blocks.{i}.{key}": shape for key, shape in block.items()})
+    return {f"net.{key}": shape for key, shape in shapes.items()}
+
+
+def _published_text_shapes(c: TextToVisualConfig) -> dict[str, tuple[int, ...]]:
+    width, head = c.width, c.elements * c.classes
+    shapes: dict[str, tuple[int, ...]] = {
+        "word_embed.weight": (width, head), "word_embed.bias": (width,), "text_proj.weight": (width, c.text_width),
+        "text_proj.bias": (width,), "pt_embedder.mlp.0.weight": (width, 256), "pt_embedder.mlp.0.bias": (width,),
+        "pt_embedder.mlp.2.weight": (width, width), "pt_embedder.mlp.2.bias": (width,), "head.norm.weight": (width,),
+        "head.proj.weight": (head, width), "head.proj.bias": (head,),
+    }  # fmt: skip
+    for i in range(c.depth):
+        block = {
+            "input_layernorm.weight": (width,), "post_attention_layernorm.weight": (width,),
+            **{f"attn.{x}_proj.weight": (width, width) for x in "qkvo"},
+            **{f"attn.{x}_norm.weight": (width // c.heads,) for x in "qk"},
+            **{f"mlp.{x}_proj.weight": (8192, width) for x in ("gate", "up")}, "mlp.down_proj.weight": (width, 8192),
+        }  # fmt: skip
+        shapes.update({f"block_chunks.{i // 4}.module.{i % 4}.{key}": shape for key, shape in block.items()})
+    return shapes
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_files_of_the_published_sizes_are_known(name: str) -> None:
+    """Keys and shapes only: a file of each size is told from the others and fills its network exactly."""
+    preset = PRESETS[name]
+    kind = preset.kind
+    is_class = isinstance(preset, ClassToImageConfig)
+    shapes = _published_class_shapes(preset) if is_class else _published_text_shapes(preset)
+    state = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    if is_class:
+        state["net.pos_embed"] = sincos_positions(preset.size, preset.width)[None]
+    assert published.recognise(state) == kind
+    assert published.infer_config(kind, state) == preset
+    with torch.device("meta"):
+        network = published.NETWORKS[kind](preset)
+    renamed = published.rename(kind, state)
+    assert {key: value.shape for key, value in renamed.items()} == {
+        key: value.shape for key, value in network.state_dict().items()
+    }
 
 
 def _without(key: str) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ def test_the_published_class_models_are_sampled_as_published() -> None:
 
 
 def test_names_are_listed_by_kind() -> None:
-    assert registry.names("tokenizer") == ("emoji-tokenizer", "hbq-16", "hbq-64")
+    assert registry.names("tokenizer") == ("emoji-tokenizer", "emoji-pictures", "hbq-16", "hbq-64")
     assert registry.names("class-to-image") == ("grn-b", "grn-l", "grn-h", "grn-g")
     assert registry.names("generator") == ("emoji", *registry.names("class-to-image"), "grn-t2i", "grn-t2v")
     assert set(registry.names()) == {*registry.names("tokenizer"), *registry.names("generator")}

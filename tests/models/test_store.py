@@ -1,58 +1,24 @@
-"""Model folders: written whole, resolved by name, loaded strictly."""
+"""Model folders: written whole, loaded strictly."""
 
-import json
 import math
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from model_folders import TOKENIZER, WEIGHTS, edit, layer, reseal, saved
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 
-from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError, ModelNotFoundError
-from grn.models import registry, store
+from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError
+from grn.models import store
 from grn.tokenizer.config import TokenizerConfig
 from grn.tokenizer.network import CausalAutoencoder
 from grn.tokenizer.tokenizer import Tokenizer, save_tokenizer
 
-TOKENIZER = {"kind": "tokenizer", "name": "small", "network": {}}
-GENERATOR = {"kind": "text-to-visual", "name": "large", "network": {}}
-WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def _nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names lead into the test's folder only, and never over the network."""
-    monkeypatch.setenv("GRN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(store, "EMBEDDED", tmp_path / "embedded")
-    monkeypatch.chdir(tmp_path)
-
-
-def layer(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-
-
-def saved(folder: Path, dtype: torch.dtype = torch.float32, config: dict | None = None) -> nn.Module:
-    module = layer()
-    store.save_model(folder, config or TOKENIZER, module.state_dict(), dtype, "card")
-    return module
-
-
-def edit(folder: Path, **changes: object) -> None:
-    """Change config.json; a value of None removes the key."""
-    config = {**json.loads((folder / "config.json").read_text()), **changes}
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
-
-
-def reseal(folder: Path) -> None:
-    """Make config.json vouch for the weights as they are."""
-    edit(folder, weights_sha256=store.sha256(folder / WEIGHTS))
+pytestmark = pytest.mark.usefixtures("nowhere_else")
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
@@ -213,6 +179,42 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     store.load_weights(layer(), tmp_path / "m")
 
 
+def test_of_many_that_fill_one_folder_none_fails(tmp_path: Path) -> None:
+    state, failures = {"a": torch.zeros(200_000)}, []
+
+    def fill() -> None:
+        try:
+            store.save_model(tmp_path / "m", TOKENIZER, state, torch.float32)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=fill) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert store.load_config(tmp_path / "m")["weights_sha256"] == store.sha256(tmp_path / "m" / WEIGHTS)
+
+
+def test_another_model_that_came_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = store.write_weights
+
+    def slow(folder: Path, *arguments: object) -> str:
+        fingerprint = write(folder, *arguments)
+        if not (tmp_path / "m").exists():
+            monkeypatch.setattr(store, "write_weights", write)
+            store.save_model(tmp_path / "m", TOKENIZER, {"b": torch.ones(3)}, torch.float32)
+        return fingerprint
+
+    monkeypatch.setattr(store, "write_weights", slow)
+    with pytest.raises(EnvironmentFaultError, match="cannot be written"):
+        store.save_model(tmp_path / "m", TOKENIZER, {"a": torch.zeros(3)}, torch.float32)
+    assert load_file(tmp_path / "m" / WEIGHTS).keys() == {"b"}
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
 _DEEP = "[" * 100_000
 CONFIGS: dict[str, tuple[str, type[GrnError], str]] = {
     "empty": ("", ConfigError, "not a JSON document"),
@@ -265,147 +267,6 @@ def test_a_network_config_round_trips(tmp_path: Path) -> None:
     assert store.network_config(store.load_config(tmp_path / "m"), TokenizerConfig, tmp_path / "m") == config
 
 
-def _pipeline(folder: Path) -> None:
-    saved(folder, config=GENERATOR)
-    saved(folder / "tokenizer")
-
-
-def _snapshot(tmp_path: Path, name: str = "someone/model") -> Path:
-    """A hub cache as huggingface_hub lays it out."""
-    repo = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
-    (repo / "refs").mkdir(parents=True)
-    (repo / "refs" / "main").write_text("1" * 40)
-    return repo / "snapshots" / ("1" * 40)
-
-
-def test_names_are_found_in_order(tmp_path: Path) -> None:
-    _pipeline(tmp_path / "embedded" / "emoji")
-    _pipeline(tmp_path / "emoji")
-    _pipeline(tmp_path / "mine")
-    _pipeline(_snapshot(tmp_path))
-    _pipeline(tmp_path / "home" / "models" / "grn-b")
-    found = {
-        name: (r.source, r.folder)
-        for name in ("emoji", "emoji-tokenizer", "./emoji", "mine", str(tmp_path / "mine"), "someone/model", "grn-b")
-        for r in [store.resolve(name)]
-    }
-    assert found == {
-        "emoji": ("embedded", tmp_path / "embedded" / "emoji"),
-        "emoji-tokenizer": ("embedded", tmp_path / "embedded" / "emoji" / "tokenizer"),
-        "./emoji": ("folder", Path("emoji")),
-        "mine": ("folder", Path("mine")),
-        str(tmp_path / "mine"): ("folder", tmp_path / "mine"),
-        "someone/model": ("hub cache", _snapshot_path(tmp_path)),
-        "grn-b": ("converted", tmp_path / "home" / "models" / "grn-b"),
-    }
-    _pipeline(tmp_path / "someone" / "model")  # a folder comes before the hub
-    assert store.resolve("someone/model").source == "folder"
-
-
-def _snapshot_path(tmp_path: Path) -> Path:
-    return tmp_path / "hub" / "models--someone--model" / "snapshots" / ("1" * 40)
-
-
-def test_the_tokenizer_of_a_generators_folder_is_found(tmp_path: Path) -> None:
-    _pipeline(tmp_path / "mine")
-    assert store.resolve("mine", kind="tokenizer").folder == Path("mine/tokenizer")
-    assert store.resolve("mine", kind="generator").folder == Path("mine")
-    assert store.resolve("mine/tokenizer", kind="tokenizer").folder == Path("mine/tokenizer")
-
-
-_PUBLISHED = ("grn-b: weights are not here", "models/grn-b", "GRN_ind_B_ep599.pth", "--offline")
-NOT_FOUND: dict[str, tuple[str, str | None, type[GrnError], tuple[str, ...]]] = {
-    "a misspelt name": ("emojj", None, ModelNotFoundError, ("emojj", "did you mean emoji")),
-    "a misspelt tokenizer": ("emoji-tokeniser", "tokenizer", ModelNotFoundError, ("did you mean emoji-tokenizer",)),
-    "an unlike name": ("xyzzy", "tokenizer", ModelNotFoundError, ("known names: ", "hbq-16", "emoji-tokenizer")),
-    "embedded but not there": ("emoji", None, ModelNotFoundError, ("not here", "embedded/emoji", "install")),
-    "published": ("grn-b", None, ModelNotFoundError, _PUBLISHED),
-    "never published": ("grn-g", None, ModelNotFoundError, ("grn-g: weights are not here", "published none")),
-    "a hub name": ("some/thing", None, ModelNotFoundError, ("some/thing", "hub", "--offline")),
-    "a path that is not there": ("./no/such", None, ModelNotFoundError, ("./no/such",)),
-    "a file": ("file.pth", None, ModelNotFoundError, ("file.pth: is a file", "grn models pull")),
-    "an empty folder": ("empty", None, ModelNotFoundError, ("holds no config.json",)),
-    "a run folder": ("run", None, ModelNotFoundError, ("did you mean", "run/final")),
-    "a tokenizer for a generator": ("small", "generator", ModelMismatchError, ("is a tokenizer", "grn-b")),
-    "a generator alone": ("alone", "tokenizer", ModelMismatchError, ("without a tokenizer", "hbq-16")),
-    "a terminal code": ("\x1b[31mred", None, ModelNotFoundError, ("\\x1b[31mred",)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "kind", "error", "says"), NOT_FOUND.values(), ids=NOT_FOUND.keys())
-def test_what_is_not_found_says_where_it_was_looked_for(
-    name: str, kind: str | None, error: type[GrnError], says: tuple[str, ...], tmp_path: Path
-) -> None:
-    (tmp_path / "file.pth").write_bytes(b"")
-    (tmp_path / "empty").mkdir()
-    saved(tmp_path / "run" / "final")
-    saved(tmp_path / "small")
-    saved(tmp_path / "alone", config=GENERATOR)
-    with pytest.raises(error) as caught:
-        store.resolve(name, kind=kind)
-    for part in says:
-        assert part in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert "\x1b" not in str(caught.value)
-
-
-def test_a_snapshot_that_was_cut_short_is_not_used(tmp_path: Path) -> None:
-    saved(_snapshot(tmp_path))
-    (_snapshot_path(tmp_path) / WEIGHTS).unlink()
-    with pytest.raises(ModelNotFoundError):
-        store.resolve("someone/model")
-
-
-@pytest.mark.parametrize(("offline", "variable"), [(True, ""), (False, "1"), (False, "true")])
-def test_offline_never_asks_the_hub(offline: bool, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setenv("HF_HUB_OFFLINE", variable)
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda *_, local_files_only, **__: _ask(asked, local_files_only)
-    )
-    monkeypatch.setattr(
-        "huggingface_hub.hf_hub_download", lambda *_, local_files_only, **__: _ask(asked, local_files_only)
-    )
-    for name in ("some/thing", "grn-b"):
-        with pytest.raises(ModelNotFoundError):
-            store.resolve(name, offline=offline)
-    assert asked == [True, True]
-
-
-def _ask(asked: list[bool], local: bool) -> str:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    asked.append(local)
-    raise LocalEntryNotFoundError("not in the cache")
-
-
-@pytest.mark.parametrize("caused", [False, True])
-def test_a_network_that_fails_is_the_machines_fault(caused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    def download(*_: object, local_files_only: bool, **__: object) -> str:
-        if local_files_only:
-            raise LocalEntryNotFoundError("not in the cache")
-        if caused:
-            raise LocalEntryNotFoundError("cannot find it") from ConnectionError("no route\nto host")
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(EnvironmentFaultError, match="no route to host"):
-        store.resolve("some/thing")
-
-
-def test_what_the_hub_lacks_lists_the_hub_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def download(*_: object, local_files_only: bool, **__: object) -> str:
-        return _ask([], local_files_only) if local_files_only else str(tmp_path)  # a repository without a model in it
-
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(ModelNotFoundError, match=r"huggingface\.co/some/thing"):
-        store.resolve("some/thing")
-
-
 def test_a_tokenizer_goes_to_a_folder_and_back(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = CausalAutoencoder(TokenizerConfig.tiny())
@@ -414,10 +275,3 @@ def test_a_tokenizer_goes_to_a_folder_and_back(tmp_path: Path) -> None:
     assert (loaded.name, loaded.config) == ("mine", network.config)
     pixels = torch.rand(1, 3, 1, 32, 48) * 2 - 1
     assert torch.equal(loaded.features(pixels), network.encode(pixels))
-
-
-def test_the_default_model_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GRN_MODEL", raising=False)
-    assert registry.default_model() == "emoji"
-    monkeypatch.setenv("GRN_MODEL", "./mine")
-    assert registry.default_model() == "./mine"
