@@ -185,7 +185,7 @@ class Pipeline:
         config: Any = self.generator.config
         step = self.tokenizer.config.stride * getattr(config, "patch", 1)
         height, width = size
-        if height % step or width % step or not 0 < min(size):
+        if height % step or width % step or not min(size) > 0:
             raise UsageError(
                 f"size {width}x{height}: {self.name} draws in steps of {step} pixels; use multiples of {step}"
             )

@@ -30,9 +30,14 @@ COMMANDS: Table = {
                 "What a tokenizer loses at each number of rounds: PSNR, SSIM, Frechet distance, bits per pixel.",
                 "evaluate:recon",
             ),
-            "neighbours": ("How often the nearest real picture of the same style has the name that was asked for.", "evaluate:neighbours"),
-            "adaptive": ("Complexity-aware against fixed sampling: steps taken, Frechet distances and time on the same prompts.", "evaluate:adaptive"),
-            "video": ("Frechet distance between two sets of clips, by features of pairs of frames.", "evaluate:video"),
+            "neighbours": (
+                "How often the nearest real picture of the same style has the name that was asked for.",
+                "evaluate:neighbours",
+            ),
+            "adaptive": (
+                "Complexity-aware against fixed sampling: steps taken, Frechet distances and time on the same prompts.",
+                "evaluate:adaptive",
+            ),
             "stats": (
                 "Gather the feature statistics of a folder or tar of pictures, for `grn eval fid --reference`.",
                 "evaluate:stats",

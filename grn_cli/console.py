@@ -19,7 +19,7 @@ class Console:
     """Speaks for one command, as quiet or talkative as asked."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
-        self.as_json = as_json
+        self.as_json, self.quiet = as_json, quiet
         self.terminal = sys.stderr.isatty() and not quiet
         self.talkative = verbose or self.terminal
         self._log = logging.getLogger("grn")

@@ -100,9 +100,8 @@ class ModelOptions:
 
     def load(self, common: Common) -> "Pipeline":
         """Raises ModelNotFoundError, ConfigError or ModelMismatchError."""
-        from grn.pipeline import Pipeline
-
         from grn.models import registry
+        from grn.pipeline import Pipeline
 
         name = self.model or registry.default_model()
         return Pipeline.from_pretrained(name, common.torch_device(), common.torch_dtype(), common.offline)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from grn.pipeline import Pipeline, Result
 
+_COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
 _SLUG = re.compile(r"[^a-z0-9]+")
 _SAMPLING = ("steps", "adaptive", "tmin", "tmax", "guidance", "guidance_start", "temperature", "selection", "fill")
 
@@ -65,10 +66,11 @@ class WhatOptions:
     history: Annotated[
         Path | None,
         typer.Option(
-            "--history", metavar="FILE",
+            "--history",
+            metavar="FILE",
             help="Animate every step: the picture beside its tokens, green where just filled, grey kept, red erased, white empty.",
         ),
-    ] = None  # fmt: skip
+    ] = None
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at a time.")] = 16
 
 
@@ -242,8 +244,9 @@ def _texts(record: dict[str, Any]) -> dict[str, str]:
     """What a PNG says of itself: JSON for programs, one line for people and galleries."""
     sampling = record["sampling"]
     line = (
-        f"{record['prompt']}\nNegative prompt: {record['negative_prompt']}\nSteps: {record['steps']}, Sampler: GRN, "
-        f"CFG scale: {sampling['guidance']}, Seed: {record['seed']}, Size: {record['width']}x{record['height']}, Model: {record['model']}"
+        f"{record['prompt']}\nNegative prompt: {record['negative_prompt']}\n"
+        f"Steps: {record['steps']}, Sampler: GRN, CFG scale: {sampling['guidance']}, Seed: {record['seed']}, "
+        f"Size: {record['width']}x{record['height']}, Model: {record['model']}"
     )
     return {"grn": json.dumps(record), "parameters": line}
 
@@ -294,8 +297,6 @@ def _save(
 class _History:
     """The steps of one picture: what was drawn, and which tokens it filled, kept and erased."""
 
-    COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
-
     def __init__(self, pipeline: "Pipeline") -> None:
         self.pipeline = pipeline
         self.views: list[Any] = []
@@ -311,7 +312,7 @@ class _History:
         for view in self.views:
             picture = self.pipeline.pictures(self.pipeline.indices(view.drawing)[None])[0, 0]
             colours = torch.full((*view.filled.shape, 3), 255.0)
-            for name, colour in self.COLOURS.items():
+            for name, colour in _COLOURS.items():
                 colours[getattr(view, name)] = torch.tensor(colour, dtype=torch.float32)
             tokens = colours.mean(-2)[0].round().byte().numpy()  # [h, w, 3]
             scale = picture.shape[0] // tokens.shape[0]

@@ -1,12 +1,14 @@
 """The package as a whole: what importing costs, what no file may do, that recipes and pinned versions hold."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from grn.training.config import load_recipe
@@ -91,3 +93,18 @@ def test_every_dependency_is_pinned() -> None:
     assert pins["torch"] == "2.13.0"
     assert not {plain(name) for name in pins} & {plain(name) for name in UNWANTED}
     assert not [name for name in pins if name.startswith("nvidia")]
+
+
+@pytest.mark.skipif(
+    not (ROOT / "grn/models/embedded/emoji/model.safetensors").exists(), reason="the embedded generator is not here"
+)
+def test_python_of_the_readme_runs(tmp_path: Path) -> None:
+    from grn.media import read_image, write_image
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    write_image(tmp_path / "photo.jpg.png", np.full((40, 56, 3), 200, np.uint8))
+    (tmp_path / "photo.jpg.png").rename(tmp_path / "photo.jpg")  # what a file is, its bytes tell
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", "".join(blocks)], cwd=tmp_path, env=environment, check=True)
+    assert read_image(tmp_path / "a cat.png").shape == (128, 128, 3)
+    assert read_image(tmp_path / "out.png").shape == (40, 56, 3)

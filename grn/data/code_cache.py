@@ -32,7 +32,9 @@ def cached_maps(source: Source, tokenizer: Tokenizer, size: int, flip: bool, pro
     path = folder / f"{key.hexdigest()[:32]}.npy"
     if path.exists():
         return np.load(path, allow_pickle=False)
-    maps = np.concatenate([_encode(source[i : i + BATCH], tokenizer, size, flip) for i in progress(range(0, len(source), BATCH))])
+    maps = np.concatenate(
+        [_encode(source[i : i + BATCH], tokenizer, size, flip) for i in progress(range(0, len(source), BATCH))]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as aside, aside.open("wb") as file:
         np.save(file, maps)

@@ -119,7 +119,9 @@ def _from_tar(path: Path) -> list[Sample]:
                 key, dot, extension = member.name.rpartition(".")
                 suffix = (dot + extension).lower()
                 if suffix in groups.setdefault(key, {}):
-                    raise BadInputError(f"{path}: key {key!r} has two files {suffix}; repack the shard with unique keys")
+                    raise BadInputError(
+                        f"{path}: key {key!r} has two files {suffix}; repack the shard with unique keys"
+                    )
                 groups[key][suffix] = member
             _check_end(path, tar)
         with path.open("rb") as file:
@@ -143,7 +145,9 @@ def _tar_sample(path: Path, file: io.BufferedReader, key: str, members: Mapping[
     side = {}
     for suffix in _SIDE_SUFFIXES & members.keys():
         if members[suffix].size > _MAX_SIDE_BYTES:
-            raise BadInputError(f"{path}: {key}{suffix} is too long for a caption or facts (limit {_MAX_SIDE_BYTES} bytes)")
+            raise BadInputError(
+                f"{path}: {key}{suffix} is too long for a caption or facts (limit {_MAX_SIDE_BYTES} bytes)"
+            )
         file.seek(members[suffix].offset_data)
         side[suffix] = file.read(members[suffix].size)
     return _sample(key, _Slice(path, image.offset_data, image.size), side, None)

@@ -147,7 +147,8 @@ class Sampler:
     """Draws samples from a generator. `passes` counts the rows sent through the network, as (conditional, unconditional)."""
 
     def __init__(self, model: nn.Module, config: SamplerConfig) -> None:
-        self.model, self.config = model, config
+        self.model: Any = model
+        self.config = config
         self.passes = [0, 0]
 
     @torch.inference_mode()
@@ -173,13 +174,13 @@ class Sampler:
         full = (*shape, config.elements)
         keys = [(seed, row) for row in range(len(condition))] if keys is None else keys
         waiting = [(row, _Run(row, full, config.classes, self.config, key)) for row, key in enumerate(keys)][::-1]
-        null_prepared = self.model.prepare(null) if null is not None and self.config.guidance != 1 else None  # type: ignore[operator]
+        null_prepared = self.model.prepare(null) if null is not None and self.config.guidance != 1 else None
         active: list[_Run] = []
         prepared: Any = None
         while active or waiting:
             joining = [waiting.pop() for _ in range(min(batch_size - len(active), len(waiting)))]
             if joining:
-                new = self.model.prepare(condition.rows(torch.tensor([row for row, _ in joining])))  # type: ignore[operator]
+                new = self.model.prepare(condition.rows(torch.tensor([row for row, _ in joining])))
                 prepared = new if prepared is None else type(new).cat([prepared, new])
                 active += [run for _, run in joining]
             self._step(active, prepared, null_prepared, callback)
@@ -207,7 +208,7 @@ class Sampler:
             logits = logits.index_copy(0, guided, guide(logits[guided], unconditional, self.config.guidance))
         uniforms = torch.stack([run.uniforms() for run in active]).to(device)
         drawn, confidence = draw(logits, self.config.temperature, uniforms)
-        if self.model.config.target == "flip":  # type: ignore[union-attr]
+        if self.model.config.target == "flip":
             drawn = drawn ^ states
         drawn, confidence = drawn.cpu(), confidence.cpu()
         for i, run in enumerate(active):
@@ -216,5 +217,5 @@ class Sampler:
     def _finish(self, run: _Run) -> Sample:
         config = self.model.config
         bits = config.target != "ind"
-        indices = hbq.bits_to_indices(run.drawing, config.rounds, dim=-1) if bits else run.drawing  # type: ignore[arg-type, union-attr]
+        indices = hbq.bits_to_indices(run.drawing, config.rounds, dim=-1) if bits else run.drawing
         return Sample(run.number, indices, run.step, run.entropy)

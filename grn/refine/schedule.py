@@ -45,7 +45,8 @@ def adaptive_steps(entropy: float, k: float, b: float, bounds: tuple[int, int]) 
 
 def calibrate(entropies: Sequence[float], k: float, bounds: tuple[int, int], mean: float) -> float:
     """The b with which the mean of T over measured entropies comes nearest to `mean`, which must lie within the bounds."""
-    assert entropies and bounds[0] <= mean <= bounds[1]
+    assert entropies, "nothing measured"
+    assert bounds[0] <= mean <= bounds[1], f"a mean of {mean} lies outside {bounds}"
     values = torch.tensor(entropies, dtype=torch.float64) * k
     low, high = bounds[0] - float(values.max()), bounds[1] - float(values.min())
     for _ in range(60):

@@ -28,7 +28,12 @@ _NAME = re.compile(r"step-(\d{8})")
 
 
 def save_checkpoint(
-    run: Path, step: int, weights: dict[str, Tensor], ema: dict[str, Tensor] | None, optimizers: dict[str, Any], keep: int
+    run: Path,
+    step: int,
+    weights: dict[str, Tensor],
+    ema: dict[str, Tensor] | None,
+    optimizers: dict[str, Any],
+    keep: int,
 ) -> Path:
     """Write the checkpoint of `step` and delete all but the newest `keep`. EnvironmentFaultError if it cannot be written."""
     final = run / f"step-{step:08d}"
@@ -49,7 +54,9 @@ def save_checkpoint(
         _flush(run)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise EnvironmentFaultError(f"{final}: checkpoint could not be written ({error}); free some space and resume") from error
+        raise EnvironmentFaultError(
+            f"{final}: checkpoint could not be written ({error}); free some space and resume"
+        ) from error
     for old in sorted(p for p in run.iterdir() if _NAME.fullmatch(p.name))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     for stray in run.glob("step-*.tmp-*"):
@@ -69,7 +76,9 @@ def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
             return path, problems
         problems.append(problem)
     if problems:
-        raise ConfigError(f"{run}: no checkpoint can be resumed from ({'; '.join(problems)}); restore one or use a new run folder")
+        raise ConfigError(
+            f"{run}: no checkpoint can be resumed from ({'; '.join(problems)}); restore one or use a new run folder"
+        )
     return None, []
 
 

@@ -52,7 +52,9 @@ class DataConfig(_Section):
     def _check_resize(self) -> "DataConfig":
         for source in self.sources:
             if source.resize is not None and not self.size <= source.resize[0] <= source.resize[1]:
-                raise ValueError(f"{source.path}: resize {list(source.resize)} must be a range that starts at size {self.size} or above")
+                raise ValueError(
+                    f"{source.path}: resize {list(source.resize)} must be a range that starts at size {self.size} or above"
+                )
         return self
 
 
@@ -65,7 +67,9 @@ class OptimizerConfig(_Section):
     betas: tuple[Share, Share] = (0.9, 0.95)
     weight_decay: Weight = 0.0
     warmup_steps: int = Field(0, ge=0)
-    final_lr: Share = Field(1.0, description="share of the rate that a linear decay over the last `decay_steps` ends at")
+    final_lr: Share = Field(
+        1.0, description="share of the rate that a linear decay over the last `decay_steps` ends at"
+    )
     decay_steps: int = Field(0, ge=0)
     clip: Positive = Field(1.0, description="largest norm of the whole gradient")
 
@@ -76,7 +80,9 @@ class RunConfig(_Section):
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1, description="samples a step, over all devices")
     seed: int = Field(0, ge=0)
-    ema: Share = Field(0.999, description="decay of the weights' moving average, which is what is kept in the end; 0: none")
+    ema: Share = Field(
+        0.999, description="decay of the weights' moving average, which is what is kept in the end; 0: none"
+    )
     save_every: int = Field(1000, ge=1)
     keep: int = Field(2, ge=2, description="checkpoints kept")
     log_every: int = Field(50, ge=1)
@@ -117,7 +123,9 @@ class TokenizerRecipe(_Section):
         if sum(self.rounds.values()) <= 0:
             raise ValueError("rounds: at least one share must be above 0")
         if self.data.size % self.network.stride:
-            raise ValueError(f"data.size {self.data.size} is not a multiple of the network's stride {self.network.stride}")
+            raise ValueError(
+                f"data.size {self.data.size} is not a multiple of the network's stride {self.network.stride}"
+            )
         return self
 
 
@@ -141,6 +149,7 @@ class GeneratorRecipe(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     ratio: RatioConfig = RatioConfig()
     drop_condition: Share = 0.1
+    sheet_prompts: tuple[str, ...] = Field((), description="drawn on the sample sheets; captions of the data if empty")
     sampling: dict[str, Any] = Field({}, description="sampling defaults written into the model's config")
 
 

@@ -27,27 +27,34 @@ from grn.training.loop import Slot
 from grn.training.sheets import save_sheet
 from grn.training.tokenizer import MixedSource
 
-SHEET_PROMPTS = (
-    "a cat", "a dog", "a red apple", "a house", "a smiling face", "a rocket", "a tree", "a pizza",
-    "a red heart", "a fish", "a guitar", "the sun", "a kitten", "an automobile", "a blue bird", "a birthday cake",
-)  # fmt: skip
+SHEET_PICTURES = 16
 
 
 class GeneratorTask:
     """What `Loop` runs for a generator recipe."""
 
     def __init__(
-        self, recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, text: StaticWordVectors | None, progress: Progress = iter
+        self,
+        recipe: GeneratorRecipe,
+        network: nn.Module,
+        tokenizer: Tokenizer,
+        text: StaticWordVectors | None,
+        progress: Progress = iter,
     ) -> None:
         self.recipe, self.tokenizer, self.text = recipe, tokenizer, text
         self.source = MixedSource(recipe.data)
         self.modules = nn.ModuleDict({"model": network})
         self.config: Any = recipe.network
         _check_fit(self.config, tokenizer)
-        self.maps = [cached_maps(source, tokenizer, recipe.data.size, recipe.data.flip, progress) for source in self.source.sources]
+        self.maps = [
+            cached_maps(source, tokenizer, recipe.data.size, recipe.data.flip, progress)
+            for source in self.source.sources
+        ]
         if isinstance(network, TextToVisual) and text is None:
-            raise ConfigError("text_encoder is missing: a text-to-visual generator needs one; name its folder in the recipe")
-        self.forward = torch.compile(network) if recipe.run.compile else network
+            raise ConfigError(
+                "text_encoder is missing: a text-to-visual generator needs one; name its folder in the recipe"
+            )
+        self.forward: Any = torch.compile(network) if recipe.run.compile else network
 
     def draw(self, rng: np.random.Generator) -> int:
         return self.source.draw(rng)
@@ -68,7 +75,9 @@ class GeneratorTask:
         if self.text is not None:
             return example | {"caption": caption}
         if sample.label is None:
-            raise ConfigError(f"{sample.key}: has no class; a class-to-image generator needs class folders or .cls files")
+            raise ConfigError(
+                f"{sample.key}: has no class; a class-to-image generator needs class folders or .cls files"
+            )
         return example | {"label": self.config.num_classes if dropped else sample.label}
 
     def _elements(self, indices: Tensor) -> Tensor:
@@ -92,13 +101,18 @@ class GeneratorTask:
         if inner:
             matrices = [p for n, p in named.items() if n in inner]
             # Scaled as in "Muon is scalable for LLM training", so that one learning rate and decay suit both.
-            found.append(torch.optim.Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"))
+            found.append(
+                torch.optim.Muon(
+                    matrices, lr=config.matrix_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+                )
+            )
         return {"model": found}
 
     def step(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
         targets = batch["targets"]
         condition = self._condition(batch).to(targets.device)
-        network, device = self.modules["model"], targets.device.type
+        network: Any = self.modules["model"]
+        device = targets.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             logits = self.forward(batch["state"], batch["ratio"].float(), network.prepare(condition))
         loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
@@ -111,19 +125,27 @@ class GeneratorTask:
 
     @torch.no_grad()
     def sheet(self, step: int, path: Path) -> None:
-        """Pictures for fixed prompts, or for the first classes."""
-        sampler = Sampler(self.modules["model"], SamplerConfig(**self.recipe.sampling))
+        """Pictures for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
+        network: Any = self.modules["model"]
+        sampler = Sampler(network, SamplerConfig(**self.recipe.sampling))
         if self.text is not None:
-            condition: ClassCondition | TextCondition = self.text.encode(list(SHEET_PROMPTS))
+            condition: ClassCondition | TextCondition = self.text.encode(self._sheet_prompts())
             null: ClassCondition | TextCondition = self.text.encode([""])
         else:
-            count = min(16, self.config.num_classes)
+            count = min(SHEET_PICTURES, self.config.num_classes)
             condition = ClassCondition(torch.arange(count))
-            null = self.modules["model"].null_condition(1)
+            null = network.null_condition(1)
         side = self.recipe.data.size // self.tokenizer.config.stride
-        samples = sampler.run(condition, null, (1, side, side), seed=0)
+        device = next(network.parameters()).device
+        samples = sampler.run(condition.to(device), null.to(device), (1, side, side), seed=0)
         indices = torch.stack([s.indices for s in sorted(samples, key=lambda s: s.number)])
         save_sheet(self.tokenizer.decode(indices).squeeze(2), path, columns=8)
+
+    def _sheet_prompts(self) -> list[str]:
+        if self.recipe.sheet_prompts:
+            return list(self.recipe.sheet_prompts)
+        count = min(SHEET_PICTURES, len(self.source))
+        return [self.source[i * len(self.source) // count].captions[0] for i in range(count)]
 
     def export(self, folder: Path) -> None:
         network = self.modules["model"]

@@ -66,7 +66,9 @@ class Loop:
     report(step, figures) is called every `log_every` steps with losses, samples/s and seconds left.
     """
 
-    def __init__(self, task: Task, config: RunConfig, optimizer: OptimizerConfig, folder: Path, workers: int = 0) -> None:
+    def __init__(
+        self, task: Task, config: RunConfig, optimizer: OptimizerConfig, folder: Path, workers: int = 0
+    ) -> None:
         self.task, self.config, self.optimizer_config, self.folder = task, config, optimizer, folder
         self.workers = workers
         gpu = torch.cuda.is_available()
@@ -97,7 +99,9 @@ class Loop:
                 for optimizer, state in zip(group, optimizers[name], strict=True):
                     optimizer.load_state_dict(state)
         except (RuntimeError, KeyError, ValueError) as error:
-            raise ModelMismatchError(f"{path}: does not fit this recipe ({str(error).splitlines()[0]}); use the recipe it was made with") from error
+            raise ModelMismatchError(
+                f"{path}: does not fit this recipe ({str(error).splitlines()[0]}); use the recipe it was made with"
+            ) from error
         return problems
 
     def run(self, report: Callable[[int, dict[str, float]], None], stop_after: float = math.inf) -> None:
@@ -127,7 +131,9 @@ class Loop:
                 if self.step % config.save_every == 0 or last:
                     self.save()
                 if self.step % config.sheet_every == 0 or self.step == config.steps:
-                    self._with_average(lambda: self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png"))
+                    self._with_average(
+                        lambda: self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png")
+                    )
             if self._signal is not None:
                 raise Stopped(self._signal)
             if last:
@@ -137,7 +143,9 @@ class Loop:
 
     def save(self) -> Path:
         states = {name: [optimizer.state_dict() for optimizer in group] for name, group in self.optimizers.items()}
-        return save_checkpoint(self.folder, self.step, self.task.modules.state_dict(), self.ema, states, self.config.keep)
+        return save_checkpoint(
+            self.folder, self.step, self.task.modules.state_dict(), self.ema, states, self.config.keep
+        )
 
     def _batches(self) -> Iterator[Any]:
         loader: DataLoader[Any] = DataLoader(
@@ -235,7 +243,9 @@ def lock(folder: Path) -> Callable[[], None]:
             if host == os.uname().nodename and not Path(f"/proc/{pid}").exists():
                 path.unlink(missing_ok=True)  # its owner died
                 continue
-            raise EnvironmentFaultError(f"{folder}: in use by process {pid} on {host}; wait for it or choose another folder with -o") from None
+            raise EnvironmentFaultError(
+                f"{folder}: in use by process {pid} on {host}; wait for it or choose another folder with -o"
+            ) from None
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{os.uname().nodename} {os.getpid()}")
         return lambda: path.unlink(missing_ok=True)

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import tomli_w
 import torch
 from torch import nn
 
 from grn.data.code_cache import Progress
 from grn.errors import ModelMismatchError
+from grn.files import atomic_path
 from grn.generator.class_to_image import ClassToImage
 from grn.generator.config import ClassToImageConfig
 from grn.generator.text_to_visual import TextToVisual
@@ -40,6 +43,8 @@ def train(
     """
     release = lock(folder)
     try:
+        with atomic_path(folder / "run.toml") as aside:
+            aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
         loop = Loop(_task(recipe, progress), recipe.run, recipe.optimizer, folder, recipe.data.workers)
         problems = loop.resume(resume)
         loop.run(report, stop_after)
@@ -48,29 +53,46 @@ def train(
         release()
 
 
+def parameters(recipe: TokenizerRecipe | GeneratorRecipe) -> int:
+    """Number of weights that a recipe trains in its model, without allocating them."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in _network(recipe).parameters())
+
+
+def _network(recipe: TokenizerRecipe | GeneratorRecipe) -> nn.Module:
+    if isinstance(recipe, TokenizerRecipe):
+        return CausalAutoencoder(recipe.network)
+    if isinstance(recipe.network, ClassToImageConfig):
+        return ClassToImage(recipe.network)
+    return TextToVisual(recipe.network)
+
+
 def _task(recipe: TokenizerRecipe | GeneratorRecipe, progress: Progress) -> TokenizerTask | GeneratorTask:
     torch.manual_seed(recipe.run.seed)  # the initial weights
-    network: nn.Module
+    network = _network(recipe)
+    _start_from(network, recipe.run.init, recipe.kind)
     if isinstance(recipe, TokenizerRecipe):
-        network = CausalAutoencoder(recipe.network)
-        _start_from(network, recipe.run.init, "tokenizer")
+        assert isinstance(network, CausalAutoencoder)
         return TokenizerTask(recipe, network)
-    network = ClassToImage(recipe.network) if isinstance(recipe.network, ClassToImageConfig) else TextToVisual(recipe.network)
-    _start_from(network, recipe.run.init, "generator")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, device)
     text = StaticWordVectors.load(recipe.text_encoder) if recipe.text_encoder is not None else None
     return GeneratorTask(recipe, network, tokenizer, text, progress)
 
 
-def _start_from(network: nn.Module, name: Path | str | None, kind: str) -> None:
+def _start_from(network: Any, name: Path | str | None, kind: str) -> None:
     if name is None:
         return
     found = store.resolve(str(name), kind=kind)
-    stored, wanted = store.load_config(found.folder)["network"], network.config.model_dump(mode="json", exclude={"kind"})  # type: ignore[union-attr, operator]
+    stored, wanted = (
+        store.load_config(found.folder)["network"],
+        network.config.model_dump(mode="json", exclude={"kind"}),
+    )
     if kind == "tokenizer":
         wanted.pop("rounds")  # a default of its use, not a size of the network
     for key, value in wanted.items():
         if key in stored and stored[key] != value:
-            raise ModelMismatchError(f"{found.folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe")
+            raise ModelMismatchError(
+                f"{found.folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe"
+            )
     store.load_weights(network, found.folder)
