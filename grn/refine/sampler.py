@@ -82,8 +82,7 @@ class _Run:
         self, number: int, shape: tuple[int, ...], classes: int, config: SamplerConfig, key: tuple[int, int]
     ) -> None:
         self.number, self.config = number, config
-        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(_mixed(key))
         noise = torch.randint(classes, shape, generator=self.generator)
         self.random_map = torch.full_like(noise, MASK) if config.fill == "mask" else noise
         self.state = self.random_map
@@ -95,8 +94,11 @@ class _Run:
 
     def scheduled(self, step: int) -> float:
         """Selection ratio of the state that `step` sees."""
-        done = progress(step, self.total, self.config.warmup if self.config.adaptive else None)
-        return cosine_ratio(done, self.total) if self.config.curve == "cosine" else done
+        warmup = self.config.warmup if self.config.adaptive else None
+        done = progress(step, self.total, warmup)
+        if self.config.curve == "identity":
+            return done
+        return cosine_ratio(done, PACE if warmup is not None and step <= warmup else self.total)
 
     @property
     def ratio(self) -> float:
@@ -143,11 +145,25 @@ class _Run:
             )
 
 
+def _mixed(key: tuple[int, int]) -> int:
+    """A seed of 63 bits for (seed, number). Numbers fill one word, so that a seed of several words is not another one's later number."""
+    seed, number = key
+    assert seed >= 0, f"seed {seed} is negative"
+    assert 0 <= number < 2**32, f"sample number {number} is out of range"
+    state = np.random.SeedSequence((seed % 2**32, number, seed // 2**32)).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
 class Sampler:
-    """Draws samples from a generator. `passes` counts the rows sent through the network, as (conditional, unconditional)."""
+    """Draws samples from a generator. `passes` counts the rows sent through the network, as [conditional, unconditional].
+
+    Raises UsageError where the model cannot be sampled so.
+    """
 
     def __init__(self, model: nn.Module, config: SamplerConfig) -> None:
         self.model: Any = model
+        if self.model.config.target == "flip" and config.fill == "mask":
+            raise UsageError("a model of relative bits has nothing to flip in a masked element; leave fill at refine")
         self.config = config
         self.passes = [0, 0]
 
@@ -173,7 +189,10 @@ class Sampler:
         config = self.model.config
         full = (*shape, config.elements)
         keys = [(seed, row) for row in range(len(condition))] if keys is None else keys
-        waiting = [(row, _Run(row, full, config.classes, self.config, key)) for row, key in enumerate(keys)][::-1]
+        assert len(keys) == len(condition), f"{len(keys)} keys for {len(condition)} samples"
+        assert batch_size >= 1, f"a batch of {batch_size} samples"
+        # A run's maps are made when it joins: thousands may wait.
+        waiting = list(enumerate(keys))[::-1]
         null_prepared = self.model.prepare(null) if null is not None and self.config.guidance != 1 else None
         active: list[_Run] = []
         prepared: Any = None
@@ -182,7 +201,7 @@ class Sampler:
             if joining:
                 new = self.model.prepare(condition.rows(torch.tensor([row for row, _ in joining])))
                 prepared = new if prepared is None else type(new).cat([prepared, new])
-                active += [run for _, run in joining]
+                active += [_Run(row, full, config.classes, self.config, key) for row, key in joining]
             self._step(active, prepared, null_prepared, callback)
             left = [i for i, run in enumerate(active) if run.step < run.total]
             if len(left) < len(active):

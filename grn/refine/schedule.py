@@ -20,8 +20,8 @@ def progress(step: int, total: int, warmup: int | None) -> float:
         return step / total
     if step <= warmup:
         return step / PACE
-    start = warmup / PACE
-    return start + (1 - start) * (step - warmup) / (total - warmup)
+    # One division of whole numbers: at T = 50 it is exactly step / 50, and every comparison with a ratio falls alike.
+    return (warmup * (total - warmup) + (PACE - warmup) * (step - warmup)) / (PACE * (total - warmup))
 
 
 def cosine_ratio(done: float, total: int) -> float:
@@ -49,8 +49,12 @@ def calibrate(entropies: Sequence[float], k: float, bounds: tuple[int, int], mea
     assert bounds[0] <= mean <= bounds[1], f"a mean of {mean} lies outside {bounds}"
     values = torch.tensor(entropies, dtype=torch.float64) * k
     low, high = bounds[0] - float(values.max()), bounds[1] - float(values.min())
+
+    def reached(b: float) -> float:
+        return float((values + b).clamp(*bounds).round().mean())
+
     for _ in range(60):
         middle = (low + high) / 2
-        steps = (values + middle).clamp(*bounds).round().mean()
-        low, high = (middle, high) if steps < mean else (low, middle)
-    return (low + high) / 2
+        low, high = (middle, high) if reached(middle) < mean else (low, middle)
+    # The mean rises in jumps, and the wanted one may lie within a jump.
+    return min(high, low, key=lambda b: abs(reached(b) - mean))
