@@ -27,8 +27,6 @@ from grn.text import StaticWordVectors
 from grn.tokenizer.tokenizer import Tokenizer
 from grn.validation import describe
 
-_DECODED_TOGETHER = 8
-
 
 @dataclass(frozen=True)
 class Result:
@@ -125,7 +123,13 @@ class Pipeline:
         """
         sampling = self.settings(**overrides)
         keys = list(keys) if keys is not None else [(seed, number) for number in range(len(prompts))]
+        assert len(keys) == len(prompts), f"{len(keys)} keys for {len(prompts)} prompts"
         shape = self._map_shape(size or (self.size, self.size))
+        if negative_prompt and (self.text is None or sampling.guidance == 1):
+            need = "a model that draws from words" if self.text is None else "guidance other than 1"
+            raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
+        if not prompts:
+            return iter(())
         condition, null = self._conditions(prompts, negative_prompt)
         sampler = Sampler(self.generator, sampling)
         samples = sampler.run(condition, null, shape, keys=keys, batch_size=batch_size, callback=callback)
@@ -133,8 +137,8 @@ class Pipeline:
 
     def pictures(self, indices: Tensor) -> NDArray[np.uint8]:
         """Indices [B, t, h, w, C] -> frames uint8 [B, T, H, W, 3]."""
-        pixels = self.tokenizer.decode(indices, self._rounds).cpu()
-        return np.stack([from_pixels(one[None]) for one in pixels])
+        # One at a time: a batched convolution rounds differently, and a picture must not depend on its neighbours.
+        return np.stack([from_pixels(self.tokenizer.decode(one[None], self._rounds).cpu()) for one in indices])
 
     def indices(self, elements: Tensor) -> Tensor:
         """What the generator draws, [..., E], as indices [..., C]; masked elements count as 0."""
@@ -155,29 +159,31 @@ class Pipeline:
         following = 0
         for sample in samples:
             waiting[sample.number] = sample
-            ready = following
-            while ready in waiting:
-                ready += 1
-            if ready - following >= _DECODED_TOGETHER or ready == len(prompts):
-                for start in range(following, ready, _DECODED_TOGETHER):
-                    group = [waiting.pop(n) for n in range(start, min(start + _DECODED_TOGETHER, ready))]
-                    frames = self.pictures(torch.stack([s.indices for s in group]))
-                    for s, picture in zip(group, frames, strict=True):
-                        yield Result(picture, prompts[s.number], keys[s.number], s.steps, s.entropy)
-                following = ready
+            while following in waiting:
+                ready = waiting.pop(following)
+                picture = self.pictures(ready.indices[None])[0]
+                yield Result(picture, prompts[following], keys[following], ready.steps, ready.entropy)
+                following += 1
+
+    def check(self, prompt: str | int) -> None:
+        """Raise what drawing from this prompt or class would: UsageError, or BadInputError for an unreadable prompt."""
+        config: Any = self.generator.config
+        if self.text is None:
+            if not isinstance(prompt, int) or not 0 <= prompt < config.num_classes:
+                raise UsageError(
+                    f"{prompt!r} is no class of {self.name} (expected 0 to {config.num_classes - 1}); give --class NUMBER"
+                )
+        elif isinstance(prompt, str):
+            self.text.word_vectors(prompt)
+        else:
+            raise UsageError(f"{self.name} draws from words, not from class numbers; give a prompt")
 
     def _conditions(self, prompts: Sequence[Any], negative_prompt: str) -> tuple[Condition, Condition]:
+        for prompt in dict.fromkeys(prompts):
+            self.check(prompt)
         if self.text is not None:
-            if not all(isinstance(p, str) for p in prompts):
-                raise UsageError(f"{self.name} draws from words, not from class numbers; give a prompt")
             texts = self.text.encode(list(prompts)).to(self.device)
             return texts, self.text.encode([negative_prompt]).to(self.device)
-        config: Any = self.generator.config
-        for label in prompts:
-            if not isinstance(label, int) or not 0 <= label < config.num_classes:
-                raise UsageError(
-                    f"{label!r} is no class of {self.name} (expected 0 to {config.num_classes - 1}); give --class NUMBER"
-                )
         generator: Any = self.generator
         return ClassCondition(torch.tensor(list(prompts))).to(self.device), generator.null_condition(1).to(self.device)
 

@@ -59,11 +59,7 @@ def _walk(command: Any, path: tuple[str, ...]) -> Iterator[Command]:
     subcommands = tuple((name, line) for name, (line, _) in table.items())
     yield Command(path, tuple(options), subcommands, parse_metavar(arguments[0]) if arguments else Value())
     for name in table:
-        try:
-            child = command.get_command(None, name)
-        except (ModuleNotFoundError, AttributeError):
-            continue  # named in the table before it is written
-        yield from _walk(child, (*path, name))
+        yield from _walk(command.get_command(None, name), (*path, name))
 
 
 def _option(param: Any) -> Option:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grn_cli.errors import Batch
 from grn_cli.options import Common, command
 from grn_cli.paths import Item, Outputs
 from grn_cli.tokenize import parse_size
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
 _SLUG = re.compile(r"[^a-z0-9]+")
 _SAMPLING = ("steps", "adaptive", "tmin", "tmax", "guidance", "guidance_start", "temperature", "selection", "fill")
+# What a check without the model takes for its settings: whatever some model could allow.
+_WIDEST = {"tmin": 1, "tmax": 10_000, "warmup": 0}
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,15 @@ class SamplingOptions:
         str | None, typer.Option("--fill", metavar="refine|mask", help="What the other tokens show (ablation).")
     ] = None
 
+    def overrides(self) -> dict[str, Any]:
+        """What is given, as fields of SamplerConfig. Raises UsageError where two options contradict each other."""
+        given = {name: getattr(self, name) for name in _SAMPLING if getattr(self, name) is not None}
+        if self.steps is not None:
+            if self.adaptive:
+                _refuse("--steps and --adaptive: both choose the number of steps; give one of them")
+            given["adaptive"] = False
+        return given
+
 
 @dataclass
 class _Job:
@@ -132,19 +144,20 @@ def generate(
     from grn.pipeline import Pipeline, sampler_config
     from grn.refine.sampler import SamplerConfig
 
-    job = _read_like(what.like) if what.like else _job(list(prompts or []), what, sampling)
-    sampler_config(SamplerConfig(), **job.overrides)  # what contradicts itself is refused before anything is loaded
-    single = what.grid or len(job.prompts) == 1
-    outputs = Outputs(what.out, many=not single, force=common.force)
-    if what.seconds is not None:
-        _refuse(f"--seconds: {job.model} draws still pictures; leave it out")
-    if what.history and len(job.prompts) > 1:
-        _refuse("--history: follows one picture; give one prompt and -n 1")
+    job = _read_like(what, list(prompts or []), sampling) if what.like else _job(list(prompts or []), what, sampling)
+    # What contradicts itself, or could not be written in the end, is refused before anything is loaded.
+    sampler_config(SamplerConfig(**_WIDEST), **job.overrides)
+    outputs = Outputs(what.out, many=not what.grid and len(job.prompts) > 1, force=common.force)
+    history = _History(what.history, outputs, common) if what.history else None
+    _check(job, what, outputs)
     pipeline = Pipeline.from_pretrained(job.model, common.torch_device(), common.torch_dtype(), common.offline)
     common.console.detail(f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device}")
+    if not pipeline.settings(**job.overrides).adaptive and (sampling.tmin or sampling.tmax):
+        _refuse("--tmin and --tmax: bound the steps of --adaptive; give that too")
     if what.aspect:
         job.size = _aspect(what.aspect, pipeline)
-    history = _History(pipeline) if what.history else None
+    batch = Batch(alone=len(set(job.prompts)) == 1)
+    _keep_readable(job, pipeline, batch)
     results = pipeline(
         job.prompts,
         keys=[(seed, 0) for seed in job.seeds],
@@ -160,19 +173,42 @@ def generate(
             drawn.append(result)
         else:
             _write(result, job, pipeline, outputs, common)
-    if what.grid:
+    if drawn:
         _write_grid(drawn, job, pipeline, outputs, common)
-    if history and what.history:
-        history.write(what.history, common)
+    if history:
+        history.write(pipeline, common)
+    batch.finish()
+
+
+def _check(job: _Job, what: WhatOptions, outputs: Outputs) -> None:
+    """Refuse what cannot come out well."""
+    from grn.media.picture import format_of
+
+    if what.seconds is not None:
+        _refuse(f"--seconds: {job.model} draws still pictures; leave it out")
+    if what.history and len(job.prompts) > 1:
+        _refuse("--history: follows one picture; give one prompt and -n 1")
+    format_of(Path(f"picture{outputs.suffix('.png')}"))
+
+
+def _keep_readable(job: _Job, pipeline: "Pipeline", batch: Batch) -> None:
+    """Leave out the prompts that the model cannot read, each with its error."""
+    readable = set()
+    for prompt in dict.fromkeys(job.prompts):
+        with batch.item():
+            pipeline.check(prompt)
+            readable.add(prompt)
+    kept = [(prompt, seed) for prompt, seed in zip(job.prompts, job.seeds, strict=True) if prompt in readable]
+    job.prompts, job.seeds = [prompt for prompt, _ in kept], [seed for _, seed in kept]
 
 
 def _job(prompts: list[str], what: WhatOptions, sampling: SamplingOptions) -> _Job:
     from grn.models.registry import default_model
 
-    if "-" in prompts or what.prompts_file == Path("-"):
-        prompts = [p for p in prompts if p != "-"] + [line.strip() for line in sys.stdin if line.strip()]
     if what.prompts_file and what.prompts_file != Path("-"):
         prompts = prompts + _read_prompts(what.prompts_file)
+    if "-" in prompts or what.prompts_file == Path("-"):
+        prompts = [p for p in prompts if p != "-"] + _read_prompts(None)
     wanted: list[Any] = [*prompts, *(what.classes or [])]
     if not wanted:
         _refuse("nothing to draw; give a prompt, --prompts FILE or --class N")
@@ -181,37 +217,55 @@ def _job(prompts: list[str], what: WhatOptions, sampling: SamplingOptions) -> _J
     size = (sides[-1], sides[0]) if sides else None
     if size and what.aspect:
         _refuse("--size and --aspect: both say the shape; give one of them")
-    overrides = {name: getattr(sampling, name) for name in _SAMPLING}
     repeated = [p for p in wanted for _ in range(what.num)]
-    return _Job(repeated, seeds, what.model or default_model(), size, sampling.negative_prompt, overrides)
+    return _Job(repeated, seeds, what.model or default_model(), size, sampling.negative_prompt, sampling.overrides())
 
 
-def _read_prompts(path: Path) -> list[str]:
+def _read_prompts(path: Path | None) -> list[str]:
+    """The lines of a file, or of standard input, that are not empty."""
     from grn.errors import BadInputError
 
+    name = path or "-"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(
-            f"{path}: cannot be read as prompts ({error}); give a UTF-8 text file with one a line"
-        ) from error
-    return [line.strip() for line in lines if line.strip()]
+        data = path.read_bytes() if path else sys.stdin.buffer.read()
+        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
+    except OSError as error:
+        raise BadInputError(f"{name}: {(error.strerror or str(error)).lower()}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{name}: is not text in UTF-8 ({error.reason}); give one prompt a line") from error
+    if not any(lines):
+        raise BadInputError(f"{name}: holds no prompt; give one a line")
+    return [line for line in lines if line]
 
 
-def _read_like(path: Path) -> _Job:
+def _read_like(what: WhatOptions, prompts: list[str], sampling: SamplingOptions) -> _Job:
     """The job that a picture's own text describes."""
-    from grn.errors import BadInputError
+    from grn.errors import BadInputError, ModelMismatchError
     from grn.media import read_image_text
+    from grn.models.registry import ENTRIES
+    from grn.refine.sampler import SamplerConfig
 
+    kept = ("out", "model", "like", "grid", "history", "batch_size")
+    allowed = WhatOptions(**{name: getattr(what, name) for name in kept})
+    if prompts or what != allowed or sampling != SamplingOptions():
+        _refuse("--like: repeats a picture just as it was made; leave out prompts, seeds, sizes and sampling options")
+    assert what.like is not None
     try:
-        made = json.loads(read_image_text(path)["grn"])
-        overrides = {name: made["sampling"][name] for name in made["sampling"]}
-        size = (int(made["height"]), int(made["width"]))
-        return _Job([made["prompt"]], [int(made["seed"])], made["model"], size, made["negative_prompt"], overrides)
-    except (KeyError, ValueError, TypeError) as error:
+        made = json.loads(read_image_text(what.like)["grn"])
+        prompt, seed, negative = made["prompt"], made["seed"], made["negative_prompt"]
+        size = (made["height"], made["width"])
+        if not all(type(value) is int and value >= 0 for value in (seed, *size)) or type(prompt) not in (str, int):
+            raise ValueError("of another type")
+        overrides = SamplerConfig(**made["sampling"]).model_dump()
+        model, negative = str(made["model"]), str(negative)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise BadInputError(
-            f"{path}: does not say how it was made; --like takes a PNG that grn generate wrote"
+            f"{what.like}: does not say how it was made; --like takes a PNG that grn generate wrote"
         ) from error
+    # Nobody's picture decides what is fetched from the network.
+    if what.model is None and model not in ENTRIES and not Path(model).is_dir():
+        raise ModelMismatchError(f"{what.like}: made with a model called {model!r}; name its folder with --model")
+    return _Job([prompt], [seed], what.model or model, size, negative, overrides)
 
 
 def _aspect(aspect: str, pipeline: "Pipeline") -> tuple[int, int]:
@@ -297,20 +351,26 @@ def _save(
 class _History:
     """The steps of one picture: what was drawn, and which tokens it filled, kept and erased."""
 
-    def __init__(self, pipeline: "Pipeline") -> None:
-        self.pipeline = pipeline
+    def __init__(self, path: Path, pictures: Outputs, common: Common) -> None:
+        """Raises UsageError where the animation cannot go to `path`."""
+        from grn.media import VIDEO_SUFFIXES
+
+        self.path, self.piped = path, pictures.stdout
+        self.outputs = Outputs(str(path), many=False, force=common.force)
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            _refuse(f"--history {path}: is no animation; use one of {', '.join(VIDEO_SUFFIXES)}")
         self.views: list[Any] = []
 
     def note(self, view: Any) -> None:
         self.views.append(view)
 
-    def frames(self) -> "Iterator[NDArray[np.uint8]]":
+    def frames(self, pipeline: "Pipeline") -> "Iterator[NDArray[np.uint8]]":
         """Each step's picture beside its token map, uint8 [H, 2W, 3]; a token's colour is the mean of its elements'."""
         import numpy as np
         import torch
 
         for view in self.views:
-            picture = self.pipeline.pictures(self.pipeline.indices(view.drawing)[None])[0, 0]
+            picture = pipeline.pictures(pipeline.indices(view.drawing)[None])[0, 0]
             colours = torch.full((*view.filled.shape, 3), 255.0)
             for name, colour in _COLOURS.items():
                 colours[getattr(view, name)] = torch.tensor(colour, dtype=torch.float32)
@@ -318,16 +378,16 @@ class _History:
             scale = picture.shape[0] // tokens.shape[0]
             yield np.concatenate([picture, tokens.repeat(scale, 0).repeat(scale, 1)], 1)
 
-    def write(self, path: Path, common: Common) -> None:
+    def write(self, pipeline: "Pipeline", common: Common) -> None:
         from grn.media import VideoWriter
 
-        outputs = Outputs(str(path), many=False, force=common.force)
-        target = outputs.path(Item(None, path), path.suffix)
-        frames = list(self.frames())
+        target = self.outputs.path(Item(None, self.path), self.path.suffix)
+        frames = list(self.frames(pipeline))
         with VideoWriter(target, frames[0].shape[1], frames[0].shape[0], 8) as video:
             for frame in [*frames, *[frames[-1]] * 8]:
                 video.write(frame)
-        common.console.result({"history": str(target), "steps": len(frames)}, str(target))
+        if not self.piped:  # standard output has the picture's bytes
+            common.console.result({"history": str(target), "steps": len(frames)}, str(target))
 
 
 def _refuse(message: str) -> None:

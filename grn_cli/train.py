@@ -92,7 +92,8 @@ def train(
                 stop_after=float("inf") if options.stop_after is None else options.stop_after,
             )
     except Stopped as stop:
-        say("info", f"{folder}: stopped; the same command continues it")
+        if not common.console.quiet:
+            say("info", f"{folder}: stopped; the same command continues it")
         raise (Terminated if stop.signum == signal.SIGTERM else KeyboardInterrupt) from None
     for problem in problems:
         common.console.warn(f"passed over a damaged checkpoint: {problem}")
@@ -100,12 +101,20 @@ def train(
 
 
 def _check_folder(folder: Path, resume: str) -> None:
-    from grn.errors import UsageError
+    from grn.errors import ConfigError, UsageError
+    from grn.training.checkpoint import verify_checkpoint
 
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; choose another folder with -o")
     if resume == "never" and any(folder.glob("step-*")):
         raise UsageError(f"{folder}: holds checkpoints and --resume is never; choose another folder with -o")
-    if resume not in ("auto", "never") and not Path(resume).is_dir():
-        raise UsageError(f"--resume {resume}: no such checkpoint folder; give auto, never or a step-NNNNNNNN folder")
+    if resume not in ("auto", "never"):
+        if not Path(resume).is_dir():
+            raise UsageError(
+                f"--resume {resume}: no such checkpoint folder; give auto, never or a step-NNNNNNNN folder"
+            )
+        if problem := verify_checkpoint(Path(resume)):
+            raise ConfigError(f"--resume {problem}; give an undamaged step-NNNNNNNN folder, or auto")
 
 
 @contextmanager

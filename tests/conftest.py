@@ -1,4 +1,4 @@
-"""What all tests share: one thread a worker, settings of their own, and a clip in several containers."""
+"""What all tests share: one thread a worker, settings of their own, and tiny models, a clip in several containers."""
 
 import os
 from collections.abc import Iterator
@@ -20,6 +20,22 @@ def _settings_of_their_own() -> Iterator[None]:
     changed.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     yield
     changed.undo()
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that draws 64x64 pictures from a few words (see generators.py)."""
+    from generators import text_model
+
+    return text_model(tmp_path_factory.mktemp("generators") / "tiny-words")
+
+
+@pytest.fixture(scope="session")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that draws 64x64 pictures of five classes."""
+    from generators import class_model
+
+    return class_model(tmp_path_factory.mktemp("generators") / "tiny-classes")
 
 
 @pytest.fixture(scope="session")

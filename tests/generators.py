@@ -1,0 +1,48 @@
+"""Tiny generators as model folders: untrained, with weights large enough that what they are asked for shows."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from grn.generator.class_to_image import ClassToImage
+from grn.generator.config import ClassToImageConfig, Target, TextToVisualConfig
+from grn.generator.text_to_visual import TextToVisual
+from grn.models import store
+from grn.text import StaticWordVectors, StaticWordVectorsConfig
+from grn.tokenizer.config import TokenizerConfig
+from grn.tokenizer.network import CausalAutoencoder
+from grn.tokenizer.tokenizer import save_tokenizer
+
+WORDS = ["cat", "dog", "red", "green", "house"]
+SIDE = 64  # pixels, of both
+
+
+def text_model(folder: Path, target: Target = "bit") -> Path:
+    """Draws from WORDS; 3 steps with guidance 2."""
+    config = TextToVisualConfig.tiny(target)
+    torch.manual_seed(1)
+    vectors = torch.randn(len(WORDS), config.text_width)
+    StaticWordVectors(StaticWordVectorsConfig(dim=config.text_width, rows=len(WORDS)), WORDS, vectors).save(
+        folder / "text_encoder"
+    )
+    return _save(folder, "tiny-words", TextToVisual(config), {"steps": 3, "guidance": 2.0, "k": 20.0, "b": -10.0})
+
+
+def class_model(folder: Path) -> Path:
+    """Draws 5 classes; 3 steps without guidance."""
+    return _save(folder, "tiny-classes", ClassToImage(ClassToImageConfig.tiny()), {"steps": 3})
+
+
+def _save(folder: Path, name: str, network: ClassToImage | TextToVisual, sampling: dict[str, float]) -> Path:
+    torch.manual_seed(0)
+    # As they are initialised, heads and gates are zero, and any prompt would draw the same.
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.5 if parameter.dim() < 2 else parameter.shape[-1] ** -0.5)
+    nn.init.normal_(network.head.weight, std=0.7)
+    kind = network.config.kind
+    config = {"kind": kind, "name": name, "network": network.config.model_dump(mode="json", exclude={"kind"})}
+    store.save_model(folder, {**config, "sampling": sampling, "size": SIDE}, network.state_dict(), torch.float32)
+    torch.manual_seed(0)
+    save_tokenizer(folder / "tokenizer", CausalAutoencoder(TokenizerConfig.tiny()), "tiny")
+    return folder

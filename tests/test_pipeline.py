@@ -1,0 +1,257 @@
+"""Prompts and classes -> pictures, with tiny generators."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from generators import SIDE, text_model
+
+from grn.errors import BadInputError, ConfigError, ModelMismatchError, UsageError
+from grn.models import store
+from grn.pipeline import Pipeline, Result
+from grn.refine.step import StepView
+
+
+@pytest.fixture(scope="module")
+def drawing(words: Path) -> Pipeline:
+    """From words."""
+    return Pipeline.from_pretrained(words)
+
+
+@pytest.fixture(scope="module")
+def classing(classes: Path) -> Pipeline:
+    """From classes."""
+    return Pipeline.from_pretrained(classes)
+
+
+def _frames(pipeline: Pipeline, prompts: Any, **options: Any) -> list[bytes]:
+    return [result.frames.tobytes() for result in pipeline(prompts, **options)]
+
+
+PROMPTS = ["cat", "red dog in a green house", "", "dog", "green cat", "house", "red", "red cat", "dog house", "green"]
+
+
+def test_results_say_what_they_are(drawing: Pipeline) -> None:
+    cat, dog = drawing(["cat", "dog"], seed=7)
+    assert cat.frames.dtype == np.uint8
+    assert cat.frames.shape == (1, SIDE, SIDE, 3)
+    assert (cat.prompt, cat.key, cat.steps, cat.entropy) == ("cat", (7, 0), 3, None)
+    assert (dog.prompt, dog.key) == ("dog", (7, 1))
+    (long,) = drawing(["cat"], steps=6)
+    assert long.steps == 6
+    assert long.entropy is not None
+    assert 0 < long.entropy < 1
+
+
+def test_a_class_is_drawn(classing: Pipeline) -> None:
+    results = list(classing([4, 0, 4], keys=[(0, 0), (0, 0), (0, 0)]))
+    assert [result.prompt for result in results] == [4, 0, 4]
+    pictures = [result.frames.tobytes() for result in results]
+    assert pictures[0] == pictures[2] != pictures[1]
+
+
+def test_prompts_and_seeds_decide_the_picture(drawing: Pipeline) -> None:
+    same = _frames(drawing, ["cat"], seed=1)
+    assert _frames(drawing, ["cat"], seed=1) == same
+    assert _frames(drawing, ["cat"], seed=2) != same
+    assert _frames(drawing, ["dog"], seed=1) != same
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_a_picture_is_the_same_alone_or_in_a_batch(drawing: Pipeline, batch_size: int) -> None:
+    alone = [_frames(drawing, [p], keys=[(5, n)])[0] for n, p in enumerate(PROMPTS)]
+    assert _frames(drawing, PROMPTS, seed=5, batch_size=batch_size) == alone
+    backwards = [(5, n) for n in reversed(range(len(PROMPTS)))]
+    assert _frames(drawing, PROMPTS[::-1], keys=backwards, batch_size=batch_size) == alone[::-1]
+
+
+def test_pictures_that_finish_early_keep_their_place(drawing: Pipeline) -> None:
+    results = list(drawing(PROMPTS, adaptive=True, tmin=6, tmax=40, k=1000.0, b=-530.0, batch_size=4))
+    assert [(result.prompt, result.key) for result in results] == [(p, (0, n)) for n, p in enumerate(PROMPTS)]
+    steps = [result.steps for result in results]
+    assert steps != sorted(steps)
+    for number, result in enumerate(results[:3]):
+        key = [(0, number)]
+        (alone,) = drawing([PROMPTS[number]], adaptive=True, tmin=6, tmax=40, k=1000.0, b=-530.0, keys=key)
+        assert (alone.frames.tobytes(), alone.steps) == (result.frames.tobytes(), result.steps)
+
+
+def test_no_prompts_no_pictures(drawing: Pipeline, classing: Pipeline) -> None:
+    assert list(drawing([])) == list(classing([])) == []
+
+
+def test_a_key_for_each_prompt(drawing: Pipeline) -> None:
+    with pytest.raises(AssertionError, match="1 keys for 2 prompts"):
+        drawing(["cat", "dog"], keys=[(0, 0)])
+
+
+def test_other_sizes(drawing: Pipeline) -> None:
+    (result,) = drawing(["cat"], size=(32, 96))
+    assert result.frames.shape == (1, 32, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((40, 64), "size 64x40: tiny-words draws in steps of 16 pixels; use multiples of 16"),
+        ((0, 64), "size 64x0: tiny-words"),
+        ((-16, 64), "size 64x-16: tiny-words"),
+    ],
+)
+def test_sizes_that_cannot_be_drawn(drawing: Pipeline, size: tuple[int, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        drawing(["cat"], size=size)
+
+
+def test_class_models_say_why_they_have_one_size(classing: Pipeline) -> None:
+    assert next(classing([0], size=(SIDE, SIDE))).frames.shape == (1, SIDE, SIDE, 3)
+    with pytest.raises(UsageError, match="size 32x32: tiny-classes has fixed positions for 64x64; text models"):
+        classing([0], size=(32, 32))
+
+
+@pytest.mark.parametrize("label", [5, -1, "cat", 1.5])
+def test_classes_that_are_none(classing: Pipeline, label: Any) -> None:
+    with pytest.raises(UsageError, match=r"is no class of tiny-classes \(expected 0 to 4\); give --class NUMBER"):
+        classing([0, label])
+
+
+def test_words_that_are_none(drawing: Pipeline) -> None:
+    with pytest.raises(UsageError, match="tiny-words draws from words, not from class numbers"):
+        drawing([3])  # type: ignore[list-item]
+    with pytest.raises(BadInputError, match="holds no word that this model can read"):
+        drawing(["cat", "???"])
+
+
+def test_negative_prompts(drawing: Pipeline, classing: Pipeline) -> None:
+    assert _frames(drawing, ["cat"], negative_prompt="green dog") != _frames(drawing, ["cat"])
+    with pytest.raises(UsageError, match="negative prompt: has no effect here, it needs guidance other than 1"):
+        drawing(["cat"], negative_prompt="dog", guidance=1.0)
+    with pytest.raises(UsageError, match="negative prompt: has no effect here, it needs a model that draws from words"):
+        classing([0], negative_prompt="dog")
+
+
+SETTINGS = [
+    {"steps": 4},
+    {"guidance": 4.0},
+    {"guidance_start": 0.5},
+    {"guidance_end": 0.5},
+    {"temperature": 0.5},
+    {"curve": "cosine"},
+    {"selection": "confidence"},
+    {"fill": "mask"},
+    {"adaptive": True, "tmin": 6, "tmax": 6},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: next(iter(settings)))
+def test_every_setting_changes_the_picture(drawing: Pipeline, settings: dict[str, Any]) -> None:
+    prompts = ["cat", "red dog", "house"]
+    assert _frames(drawing, prompts, **settings) != _frames(drawing, prompts)
+
+
+def test_the_ratio_that_the_network_is_told_counts(drawing: Pipeline) -> None:
+    (scheduled,) = drawing(["cat"], steps=6)
+    (kept,) = drawing(["cat"], steps=6, ratio_shown="kept")
+    assert scheduled.entropy != kept.entropy
+
+
+@pytest.mark.parametrize(("bounds", "steps"), [((6, 9), 9), ((20, 30), 20)])
+def test_adaptive_steps_lie_within_their_bounds(drawing: Pipeline, bounds: tuple[int, int], steps: int) -> None:
+    k, b = (0.0, 100.0) if steps == 9 else (0.0, 0.0)
+    (result,) = drawing(["cat"], adaptive=True, tmin=bounds[0], tmax=bounds[1], k=k, b=b)
+    assert result.steps == steps
+
+
+def test_none_leaves_a_setting_as_the_model_has_it(drawing: Pipeline) -> None:
+    assert drawing.settings(steps=None, guidance=None) == drawing.sampling
+    assert drawing.settings(steps=9) == drawing.sampling.model_copy(update={"steps": 9})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stepz": 3}, "unknown key 'stepz'; did you mean 'steps'?"),
+        ({"steps": 0}, "steps: Input should be greater than or equal to 1"),
+        ({"temperature": 0}, "temperature: "),
+        ({"guidance": float("nan")}, "guidance: "),
+        ({"tmin": 60, "tmax": 50}, "tmin 60 is above tmax 50"),
+        ({"adaptive": True, "tmin": 3}, "tmin 3 must be above the warm-up of 5 steps"),
+        ({"guidance_start": 0.9, "guidance_end": 0.1}, "guidance_start 0.9 is above guidance_end 0.1"),
+        ({"selection": "best"}, "selection: "),
+    ],
+)
+def test_settings_that_are_refused(drawing: Pipeline, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        drawing(["cat"], **settings)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["ind", "bit", "flip"])
+def test_the_last_step_is_the_picture(tmp_path: Path, target: Any) -> None:
+    pipeline = Pipeline.from_pretrained(text_model(tmp_path / target, target))
+    views: list[StepView] = []
+    (result,) = pipeline(["red cat"], callback=views.append)
+    assert [(view.step, view.total) for view in views] == [(1, 3), (2, 3), (3, 3)]
+    shown = pipeline.pictures(pipeline.indices(views[-1].drawing)[None])
+    assert np.array_equal(shown[0], result.frames)
+    assert not np.array_equal(pipeline.pictures(pipeline.indices(views[0].drawing)[None])[0], result.frames)
+
+
+def test_masked_elements_can_be_shown(drawing: Pipeline) -> None:
+    masked = torch.full((1, 4, 4, 8), -1)
+    assert torch.equal(drawing.indices(masked), torch.zeros(1, 4, 4, 4, dtype=torch.int64))
+
+
+def test_half_precision(words: Path, drawing: Pipeline) -> None:
+    half = Pipeline.from_pretrained(words, dtype=torch.bfloat16)
+    (result,) = half(["cat"])
+    assert result.frames.shape == (1, SIDE, SIDE, 3)
+    assert half.device == torch.device("cpu")
+
+
+def test_results_do_not_print_their_pixels(drawing: Pipeline) -> None:
+    (result,) = drawing(["cat"])
+    assert isinstance(result, Result)
+    assert "frames" not in repr(result)
+
+
+def _changed(words: Path, folder: Path, **changes: Any) -> Path:
+    shutil.copytree(words, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    return folder
+
+
+def test_sampling_of_a_model_folder_is_checked(words: Path, tmp_path: Path) -> None:
+    folder = _changed(words, tmp_path / "a", sampling={"stepz": 3})
+    with pytest.raises(ConfigError, match=r"a: sampling: unknown key 'stepz'; did you mean 'steps'\?"):
+        Pipeline.from_pretrained(folder)
+
+
+def test_the_size_follows_from_the_tokenizer_where_the_folder_names_none(classes: Path, tmp_path: Path) -> None:
+    assert Pipeline.from_pretrained(_changed(classes, tmp_path / "a", size=None)).size == SIDE
+
+
+def test_a_tokenizer_of_other_channels_is_refused(words: Path, drawing: Pipeline, tmp_path: Path) -> None:
+    from grn.tokenizer.config import TokenizerConfig
+    from grn.tokenizer.network import CausalAutoencoder
+    from grn.tokenizer.tokenizer import save_tokenizer
+
+    folder = tmp_path / "a"
+    shutil.copytree(words, folder)
+    shutil.rmtree(folder / "tokenizer")
+    wider = TokenizerConfig(**{**TokenizerConfig.tiny().model_dump(), "channels": 6})
+    save_tokenizer(folder / "tokenizer", CausalAutoencoder(wider), "wide")
+    with pytest.raises(ModelMismatchError, match="tiny-words draws codes of 4 channels and tokenizer wide has 6"):
+        Pipeline.from_pretrained(folder)
+
+
+def test_a_tokenizer_is_no_generator(words: Path) -> None:
+    with pytest.raises(ModelMismatchError, match="is a tokenizer; name a generator"):
+        Pipeline.from_pretrained(words / "tokenizer")
+    assert store.load_config(words)["kind"] == "text-to-visual"
