@@ -1,5 +1,6 @@
 """Progress, the cosine curve, entropy, and the number of steps that follows from it."""
 
+import itertools
 import math
 from statistics import mean
 
@@ -35,7 +36,7 @@ def test_progress_rises_from_0_to_1(warmup: int, more: int) -> None:
     values = [progress(t, total, warmup) for t in range(total + 1)]
     assert values[0] == 0
     assert values[-1] == 1
-    assert all(low < high for low, high in zip(values, values[1:], strict=False))
+    assert all(low < high for low, high in itertools.pairwise(values))
 
 
 def test_cosine_values() -> None:

@@ -1,0 +1,389 @@
+"""The sampler: against the plain loop, alone and in company, and what every setting does."""
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from plain_refinement import plain_sample
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from grn.errors import UsageError
+from grn.generator.class_to_image import ClassToImage
+from grn.generator.condition import ClassCondition, TextCondition
+from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.generator.text_to_visual import TextToVisual
+from grn.refine import sampler as sampler_module
+from grn.refine.sampler import Sample, Sampler, SamplerConfig
+from grn.refine.step import MASK, StepView
+
+FAMILIES = ["class", "text"]
+Case = tuple[Any, Any, Any, tuple[int, int, int]]
+ADAPTIVE: dict[str, Any] = {"adaptive": True, "tmin": 6, "tmax": 14, "k": 120.0, "b": -70.0, "warmup": 3}
+
+
+def words(*lengths: int) -> TextCondition:
+    random = torch.Generator().manual_seed(2)
+    parts = [torch.randn(1, n, 6, generator=random, dtype=torch.float64) for n in lengths]
+    return TextCondition.cat([TextCondition(part, torch.ones(1, part.shape[1], dtype=torch.bool)) for part in parts])
+
+
+@functools.cache
+def case(family: str, target: Any) -> Case:
+    """A network, six conditions, the unconditional one and a shape. Weights are random: as initialised they would say nothing.
+
+    In double precision what the size of a batch does to rounding is too little to be seen in a draw.
+    """
+    network: nn.Module
+    if family == "class":
+        network = ClassToImage(ClassToImageConfig.tiny(target))
+        parts: tuple[Any, Any, tuple[int, int, int]] = (
+            ClassCondition(torch.tensor([0, 1, 2, 3, 4, 0])),
+            network.null_condition(1),
+            (1, 4, 4),
+        )
+    else:
+        network = TextToVisual(TextToVisualConfig.tiny(target))
+        parts = words(2, 5, 3, 1, 4, 2), words(2), (2, 2, 4)
+    torch.manual_seed(0)
+    for name, parameter in network.named_parameters():
+        nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.3 if parameter.dim() == 1 else 0.2)
+    return (network.double().eval().requires_grad_(False), *parts)
+
+
+def sample(which: Case, *, rows: list[int] | None = None, seed: int = 0, **settings: Any) -> list[Sample]:
+    """Those rows, each with its own key, in the order of `rows`; settings of run go to it."""
+    network, condition, null, shape = which
+    rows = list(range(len(condition))) if rows is None else rows
+    given = {name: settings.pop(name) for name in ("batch_size", "callback") if name in settings}
+    sampler = Sampler(network, SamplerConfig(**settings))
+    keys = [(seed, row) for row in rows]
+    found = list(sampler.run(condition.rows(torch.tensor(rows)), null, shape, keys=keys, **given))
+    assert sorted(s.number for s in found) == list(range(len(rows)))
+    return sorted(found, key=lambda s: s.number)
+
+
+def same(one: list[Sample], other: list[Sample]) -> bool:
+    return all(torch.equal(a.indices, b.indices) and a.steps == b.steps for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 1},
+        {"steps": 7},
+        {"steps": 6, "guidance": 3.0, "guidance_start": 0.4, "temperature": 1.3},
+        {"steps": 6, "guidance": 0.0, "guidance_end": 0.5, "temperature": 0.7},
+        {"steps": 8, "curve": "cosine", "ratio_shown": "kept"},
+        {"steps": 7, "selection": "confidence"},
+        {"steps": 6, "fill": "mask", "ratio_shown": "kept", "guidance": 2.0},
+        ADAPTIVE,
+        {**ADAPTIVE, "curve": "cosine", "ratio_shown": "kept", "guidance": 2.5, "guidance_start": 0.2},
+        {**ADAPTIVE, "selection": "confidence", "fill": "mask", "warmup": 0},
+    ],
+    ids=lambda settings: ",".join(k for k in settings if k not in ("tmin", "tmax", "k", "b")),
+)
+@pytest.mark.parametrize(("family", "target"), [("class", "ind"), ("class", "flip"), ("text", "bit"), ("text", "ind")])
+def test_the_plain_loop_draws_the_same(family: str, target: str, settings: dict[str, Any]) -> None:
+    if target == "flip":
+        settings = {**settings, "fill": "refine"}
+    which = network, condition, null, shape = case(family, target)
+    full = SamplerConfig(**settings).model_dump()
+    for found, row in zip(sample(which, rows=[1, 4, 3], seed=9, batch_size=2, **settings), [1, 4, 3], strict=True):
+        indices, steps = plain_sample(network, condition.rows(torch.tensor([row])), null, shape, full, (9, row))
+        assert found.steps == steps
+        assert found.indices.flatten().tolist() == indices
+        assert found.indices.shape == (*shape, network.config.channels)
+        assert found.indices.dtype == torch.int64
+        assert 0 <= int(found.indices.min()) <= int(found.indices.max()) < 2**network.config.rounds
+
+
+@pytest.mark.parametrize("settings", [{"steps": 6}, {**ADAPTIVE, "guidance": 2.0}], ids=["fixed", "adaptive"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sample_is_the_same_alone_and_in_any_company(family: str, settings: dict[str, Any]) -> None:
+    which = case(family, "bit")
+    together = sample(which, **settings)
+    assert len({tuple(s.indices.flatten().tolist()) for s in together}) == 6
+    for batch_size in (1, 2, 4, 5):
+        assert same(sample(which, batch_size=batch_size, **settings), together)
+    for rows in ([5, 3, 1, 0, 4, 2], [2, 2, 0], [4]):
+        assert same(sample(which, rows=rows, batch_size=2, **settings), [together[row] for row in rows])
+    alone = sample(which, rows=[4], **settings)[0]
+    assert alone.entropy == pytest.approx(together[4].entropy, abs=1e-6)
+
+
+def test_the_seed_decides() -> None:
+    network, condition, null, shape = which = case("class", "ind")
+    first = sample(which, steps=4)
+    assert same(sample(which, steps=4), first)
+    assert same(
+        sorted(Sampler(network, SamplerConfig(steps=4)).run(condition, null, shape), key=lambda s: s.number), first
+    )
+    seeds = [0, 1, 2**31, 2**32, 2**32 + 1, 2**64, 2**70]
+    drawn = [s.indices for seed in seeds for s in sample(which, rows=[0, 0, 1], steps=2, seed=seed)]
+    assert all(torch.equal(drawn[i], drawn[i + 1]) for i in range(0, len(drawn), 3))  # the same key twice
+    drawn = [indices for i, indices in enumerate(drawn) if i % 3]
+    assert len({tuple(indices.flatten().tolist()) for indices in drawn}) == 2 * len(seeds)
+
+
+@pytest.mark.parametrize("key", [(-1, 0), (0, -1), (0, 2**32)])
+def test_a_key_that_cannot_be_is_a_mistake(key: tuple[int, int]) -> None:
+    network, condition, null, shape = case("class", "ind")
+    with pytest.raises(AssertionError):
+        list(Sampler(network, SamplerConfig(steps=2)).run(condition.rows(torch.tensor([0])), null, shape, keys=[key]))
+
+
+@pytest.mark.parametrize("given", [{"keys": [(0, 0)]}, {"keys": [(0, 0)] * 7}, {"batch_size": 0}])
+def test_arguments_that_do_not_fit_are_a_mistake(given: dict[str, Any]) -> None:
+    network, condition, null, shape = case("class", "ind")
+    with pytest.raises(AssertionError):
+        list(Sampler(network, SamplerConfig(steps=2)).run(condition, null, shape, **given))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"guidance": 2.35, "guidance_start": 0.44, "temperature": 1.31},  # 0.44 is step 22, and the interval is open
+        {"curve": "cosine", "ratio_shown": "kept"},
+        {"selection": "confidence"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tmax", [50, 80])
+def test_complexity_aware_with_k_0_and_b_50_is_fifty_steps(family: str, tmax: int, settings: dict[str, Any]) -> None:
+    network, condition, null, shape = case(family, "bit")
+    fixed = Sampler(network, SamplerConfig(steps=50, **settings))
+    aware = Sampler(network, SamplerConfig(adaptive=True, k=0, b=50, tmin=10, tmax=tmax, **settings))
+    rows = condition.rows(torch.tensor([1, 2]))
+    assert same(list(fixed.run(rows, null, shape)), list(aware.run(rows, null, shape)))
+    assert fixed.passes == aware.passes
+
+
+@pytest.mark.parametrize(
+    ("settings", "unconditional"),
+    [
+        ({}, 0),
+        ({"guidance": 2.0}, 10),
+        ({"guidance": 0.0}, 10),
+        ({"guidance": 2.0, "guidance_start": 0.5}, 4),  # ratios 0.6 to 0.9
+        ({"guidance": 2.0, "guidance_end": 0.5}, 5),  # 0 to 0.4
+        ({"guidance": 2.0, "guidance_start": 0.1, "guidance_end": 0.4}, 2),
+        ({"guidance": 2.0, "guidance_start": 0.95}, 0),
+        ({"guidance": 2.0, "guidance_end": 0.0}, 0),
+    ],
+)
+def test_unconditional_passes_are_run_only_where_there_is_guidance(
+    settings: dict[str, Any], unconditional: int
+) -> None:
+    network, condition, null, shape = case("class", "ind")
+    rows = []
+    hook = network.register_forward_hook(lambda _network, inputs, _output: rows.append(len(inputs[0])))
+    sampler = Sampler(network, SamplerConfig(steps=10, **settings))
+    list(sampler.run(condition, null, shape, batch_size=4))
+    hook.remove()
+    assert sampler.passes == [60, 6 * unconditional]
+    assert sum(rows) == 60 + 6 * unconditional
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_guidance_needs_a_null_and_nothing_else_does(family: str) -> None:
+    network, condition, _, shape = case(family, "bit")
+    assert len(list(Sampler(network, SamplerConfig(steps=2)).run(condition, None, shape))) == 6
+    with pytest.raises(UsageError, match="set guidance to 1"):
+        list(Sampler(network, SamplerConfig(steps=2, guidance=2)).run(condition, None, shape))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 9},
+        {"steps": 9, "selection": "confidence"},
+        {"steps": 9, "fill": "mask"},
+        {**ADAPTIVE, "guidance": 2.0},
+    ],
+    ids=["random", "confidence", "mask", "adaptive"],
+)
+def test_what_a_callback_sees(settings: dict[str, Any]) -> None:
+    views: dict[int, list[StepView]] = {number: [] for number in range(6)}
+
+    def watch(view: StepView) -> None:
+        views[view.number].append(view)
+
+    found = sample(case("class", "ind"), batch_size=4, callback=watch, **settings)
+    erased = 0
+    for result, seen in zip(found, views.values(), strict=True):
+        before = torch.zeros_like(seen[0].filled)
+        hidden = torch.full_like(seen[0].state, -2)  # the random map, as far as it has been seen
+        assert [view.step for view in seen] == list(range(1, result.steps + 1))
+        for view in seen:
+            assert not (view.filled & view.kept | view.filled & view.erased | view.kept & view.erased).any()
+            now = view.filled | view.kept
+            assert torch.equal(view.kept | view.erased, before)
+            assert torch.equal(view.state[now], view.drawing[now])
+            shown = ~now & (hidden != -2)
+            assert torch.equal(view.state[shown], hidden[shown])  # the same map for the whole run
+            hidden[~now] = view.state[~now]
+            if settings.get("fill") == "mask":
+                assert torch.equal(view.state == MASK, ~now)
+            if settings.get("selection") == "confidence":
+                assert int(now.sum()) == round(view.ratio * now.numel())
+            erased += int(view.erased.sum())
+            before = now
+        ratios = [view.ratio for view in seen]
+        assert ratios == sorted(ratios)
+        assert ratios[-1] == 1
+        assert before.all()
+        assert seen[-1].total == result.steps
+        assert torch.equal(seen[-1].drawing, result.indices)
+    assert erased > 20  # refinement also takes back
+
+
+def test_the_last_prediction_counts_not_the_last_state() -> None:
+    """The cosine curve ends at 0.999: some elements of the last state still are the random map's."""
+    views: list[StepView] = []
+    network, _, null, _ = case("text", "ind")
+    condition = words(*[2] * 8)
+    sampler = Sampler(network, SamplerConfig(steps=2, curve="cosine"))
+    found = {s.number: s.indices for s in sampler.run(condition, null, (2, 8, 8), callback=views.append)}
+    last = [view for view in views if view.step == 2]
+    assert any(not torch.equal(view.state, view.drawing) for view in last)
+    assert all(torch.equal(found[view.number], view.drawing) for view in last)
+
+
+def test_relative_bits_are_flipped() -> None:
+    """A network that is sure that every bit is right keeps the random map; one that is sure of the opposite turns it round."""
+
+    class Sure(nn.Module):
+        def __init__(self, wrong: int) -> None:
+            super().__init__()
+            self.config, self.logits = ClassToImageConfig.tiny("flip"), nn.Parameter(torch.tensor([0.0, 0.0]))
+            self.logits.data[wrong] = 1e4
+
+        def prepare(self, condition: Any) -> Any:
+            return condition
+
+        def forward(self, states: Tensor, _ratios: Tensor, _prepared: Any) -> Tensor:
+            return self.logits.expand(*states.shape, 2)
+
+    condition = ClassCondition(torch.arange(2))
+    right, wrong = (
+        list(Sampler(Sure(answer), SamplerConfig(steps=1)).run(condition, None, (1, 4, 4))) for answer in (0, 1)
+    )
+    assert all(torch.equal(a.indices, 3 - b.indices) for a, b in zip(right, wrong, strict=True))
+    longer = list(Sampler(Sure(0), SamplerConfig(steps=6)).run(condition, None, (1, 4, 4)))
+    assert same(longer, [Sample(s.number, s.indices, 6, None) for s in right])
+    with pytest.raises(UsageError, match="leave fill at refine"):
+        Sampler(Sure(0), SamplerConfig(fill="mask"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_harder_samples_get_more_steps_within_the_bounds(family: str) -> None:
+    found = sample(case(family, "bit"), **{**ADAPTIVE, "k": 2000.0, "b": -1900.0})
+    assert all(6 <= s.steps <= 14 for s in found)
+    by_entropy = sorted(found, key=lambda s: s.entropy or 0)
+    assert [s.steps for s in by_entropy] == sorted(s.steps for s in found)
+    assert {s.steps for s in sample(case(family, "bit"), **{**ADAPTIVE, "k": 0, "b": -1e9})} == {6}
+    assert {s.steps for s in sample(case(family, "bit"), **{**ADAPTIVE, "k": 0, "b": 1e9})} == {14}
+
+
+def test_entropy_is_told_where_it_was_reached() -> None:
+    which = case("class", "ind")
+    assert {s.entropy for s in sample(which, steps=5)} == {None}
+    fixed = [s.entropy for s in sample(which, steps=6)]
+    assert all(0 < (entropy or 0) < 1 for entropy in fixed)
+    # What is measured is the conditional prediction: guidance from that very step on (ratio 5/7) changes draws alone.
+    plain, guided = sample(which, steps=7), sample(which, steps=7, guidance=5.0, guidance_start=0.7)
+    assert not same(plain, guided)
+    assert [s.entropy for s in guided] == [s.entropy for s in plain]
+
+
+def test_a_finished_samples_place_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, condition, _, shape = case("class", "ind")
+    rows, made = [], []
+    whole = sampler_module._Run
+
+    def counted(*arguments: Any) -> Any:
+        made.append(arguments[0])
+        return whole(*arguments)
+
+    monkeypatch.setattr(sampler_module, "_Run", counted)
+    hook = network.register_forward_hook(lambda _network, inputs, _output: rows.append(len(inputs[0])))
+    sampler = Sampler(network, SamplerConfig(**ADAPTIVE))
+    first = next(run := sampler.run(condition, None, shape, batch_size=2))
+    assert made == [0, 1]  # nothing is held for those that wait
+    steps = [first.steps, *(s.steps for s in run)]
+    hook.remove()
+    assert len(set(steps)) > 1
+    assert sampler.passes == [sum(steps), 0]
+    full = rows.index(1) if 1 in rows else len(rows)
+    assert set(rows[:full]) == {2}
+    assert set(rows[full:]) <= {1}  # alone only once nobody waits
+    assert made == list(range(6))
+
+
+# For each setting: what else is set, and two values that must lead to different pictures (or another number of steps).
+OPTIONS: dict[str, tuple[dict[str, Any], Any, Any]] = {
+    "steps": ({}, 6, 7),
+    "adaptive": ({**ADAPTIVE, "steps": 6}, False, True),
+    "tmin": ({**ADAPTIVE, "b": 0.0, "k": 0.0}, 6, 7),
+    "tmax": ({**ADAPTIVE, "b": 50.0, "k": 0.0}, 13, 14),
+    "k": ({**ADAPTIVE, "b": 2.0}, 5.0, 10.0),
+    "b": ({**ADAPTIVE, "k": 0.0}, 8.0, 9.0),
+    "warmup": ({**ADAPTIVE, "k": 0.0, "b": 12.0}, 2, 3),
+    "guidance": ({"steps": 6}, 1.0, 3.0),
+    "guidance_start": ({"steps": 6, "guidance": 3.0}, 0.0, 0.5),
+    "guidance_end": ({"steps": 6, "guidance": 3.0}, 0.5, 1.0),
+    "temperature": ({"steps": 6}, 0.5, 1.0),
+    "curve": ({"steps": 6}, "identity", "cosine"),
+    "ratio_shown": ({"steps": 40}, "scheduled", "kept"),
+    "selection": ({"steps": 6}, "random", "confidence"),
+    "fill": ({"steps": 6}, "refine", "mask"),
+}
+
+
+@pytest.mark.parametrize("name", SamplerConfig.model_fields)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_setting_changes_something(family: str, name: str) -> None:
+    base, one, other = OPTIONS[name]
+    which = case(family, "bit")
+    assert not same(sample(which, **{**base, name: one}), sample(which, **{**base, name: other}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"tmin": 30, "tmax": 20}, "tmin 30 is above tmax 20"),
+        ({"adaptive": True, "tmin": 5}, "tmin 5 must be above the warm-up of 5 steps"),
+        ({"guidance_start": 0.6, "guidance_end": 0.5}, "guidance_start 0.6 is above guidance_end 0.5"),
+        ({"steps": 0}, "steps"),
+        ({"steps": 10_001}, "steps"),
+        ({"tmin": 0}, "tmin"),
+        ({"warmup": 50}, "warmup"),
+        ({"warmup": -1}, "warmup"),
+        ({"k": float("nan")}, "k"),
+        ({"b": float("inf")}, "b"),
+        ({"guidance": -0.1}, "guidance"),
+        ({"guidance": float("nan")}, "guidance"),
+        ({"guidance_start": -0.1}, "guidance_start"),
+        ({"guidance_end": 1.1}, "guidance_end"),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"curve": "sine"}, "curve"),
+        ({"selection": "best"}, "selection"),
+        ({"fill": "zeros"}, "fill"),
+        ({"ratio_shown": "none"}, "ratio_shown"),
+        ({"temperatur": 1.0}, "temperatur"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        SamplerConfig(**settings)
+
+
+def test_settings_at_their_limits_are_taken() -> None:
+    SamplerConfig(tmin=20, tmax=20)
+    SamplerConfig(adaptive=True, tmin=6)
+    SamplerConfig(tmin=5)  # no warm-up in a fixed run
+    SamplerConfig(guidance_start=0.5, guidance_end=0.5)
