@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from grn.errors import ConfigError, UsageError
 from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.refine.sampler import SamplerConfig
 from grn.tokenizer.config import TokenizerConfig
 from grn.validation import describe
 
@@ -32,9 +33,11 @@ class _Section(BaseModel):
 class SourceConfig(_Section):
     """One place with pictures, and how often it is drawn from in relation to its size."""
 
-    path: Path
+    path: Path = Field(description="what `grn.data.sources.open_source` opens")
     weight: Positive = 1.0
-    keep: dict[str, tuple[str, ...]] = Field({}, description="only samples whose JSON facts have one of these values")
+    keep: dict[str, tuple[str | int | float | bool, ...]] = Field(
+        {}, description="only samples whose JSON facts have one of these values"
+    )
     resize: tuple[int, int] | None = Field(
         None, description="range of the short side before a random crop; none: resize to data.size and crop the centre"
     )
@@ -150,14 +153,21 @@ class GeneratorRecipe(_Section):
     ratio: RatioConfig = RatioConfig()
     drop_condition: Share = 0.1
     sheet_prompts: tuple[str, ...] = Field((), description="drawn on the sample sheets; captions of the data if empty")
-    sampling: dict[str, Any] = Field({}, description="sampling defaults written into the model's config")
+    sampling: SamplerConfig = Field(SamplerConfig(), description="sampling defaults written into the model's config")
+
+    @model_validator(mode="after")
+    def _check(self) -> "GeneratorRecipe":
+        for source in self.data.sources:
+            if source.resize is not None:
+                raise ValueError(f"{source.path}: resize is for tokenizers; a generator's codes are of centre crops")
+        return self
 
 
 Recipe = Annotated[TokenizerRecipe | GeneratorRecipe, Field(discriminator="kind")]
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TokenizerRecipe | GeneratorRecipe:
-    """Read and check a recipe. Relative paths in it are relative to its folder.
+    """Read and check a recipe. Relative paths in it stay relative to the current folder.
 
     Raises ConfigError naming the file and the key, with the nearest known key for a misspelt one; UsageError for a malformed override.
     """
@@ -176,7 +186,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TokenizerRecipe | 
 
 
 _KNOWN = (
-    *(SourceConfig, DataConfig, OptimizerConfig, RunConfig, TokenizerLosses, RatioConfig),
+    *(SourceConfig, DataConfig, OptimizerConfig, RunConfig, TokenizerLosses, RatioConfig, SamplerConfig),
     *(TokenizerRecipe, GeneratorRecipe),
     *(TokenizerConfig, ClassToImageConfig, TextToVisualConfig),
 )

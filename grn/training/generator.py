@@ -15,17 +15,18 @@ from torch import Tensor, nn
 
 from grn import hbq
 from grn.data.code_cache import Progress, cached_maps
-from grn.errors import ConfigError, ModelMismatchError
+from grn.data.sources import Source
+from grn.errors import BadInputError, ConfigError, ModelMismatchError
 from grn.generator.condition import ClassCondition, TextCondition
-from grn.generator.text_to_visual import TextToVisual
+from grn.generator.config import ClassToImageConfig
 from grn.models import store
-from grn.refine.sampler import Sampler, SamplerConfig
+from grn.refine.sampler import Sampler
 from grn.text import StaticWordVectors
 from grn.tokenizer.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import GeneratorRecipe, RatioConfig
 from grn.training.loop import Slot
+from grn.training.mixture import MixedSource
 from grn.training.sheets import save_sheet
-from grn.training.tokenizer import MixedSource
 
 SHEET_PICTURES = 16
 
@@ -40,24 +41,28 @@ class GeneratorTask:
         tokenizer: Tokenizer,
         text: StaticWordVectors | None,
         progress: Progress = iter,
+        wait: bool = False,
     ) -> None:
+        """wait: another process of this machine encodes the data.
+
+        Raises ModelMismatchError where the parts do not fit, BadInputError for a sample without a readable picture, caption or class.
+        """
         self.recipe, self.tokenizer, self.text = recipe, tokenizer, text
-        self.source = MixedSource(recipe.data)
         self.modules = nn.ModuleDict({"model": network})
         self.config: Any = recipe.network
-        _check_fit(self.config, tokenizer)
-        self.maps = [
-            cached_maps(source, tokenizer, recipe.data.size, recipe.data.flip, progress)
-            for source in self.source.sources
-        ]
-        if isinstance(network, TextToVisual) and text is None:
-            raise ConfigError(
-                "text_encoder is missing: a text-to-visual generator needs one; name its folder in the recipe"
-            )
+        _check_fit(recipe, tokenizer, text)
+        self.source = MixedSource(recipe.data, recipe.run.seed)
+        for source, place in zip(self.source.sources, recipe.data.sources, strict=True):
+            if text is not None:
+                _check_captions(source, place.path, text)
+            elif isinstance(recipe.network, ClassToImageConfig):
+                _check_classes(source, recipe.network.num_classes)
+        size, flip = recipe.data.size, recipe.data.flip
+        self.maps = [cached_maps(source, tokenizer, size, flip, progress, wait) for source in self.source.sources]
         self.forward: Any = torch.compile(network) if recipe.run.compile else network
 
-    def draw(self, rng: np.random.Generator) -> int:
-        return self.source.draw(rng)
+    def order(self, first: int, count: int) -> list[int]:
+        return self.source.order(first, count)
 
     def read(self, slot: Slot) -> dict[str, Any]:
         """One token map and its caption or class; None of either where the condition is dropped."""
@@ -66,7 +71,7 @@ class GeneratorTask:
         views = self._map(number)
         sample = self.source[number]
         dropped = bool(rng.random() < self.recipe.drop_condition)
-        caption = "" if dropped else str(rng.choice(np.array(sample.captions)))
+        caption = "" if dropped else sample.captions[rng.integers(len(sample.captions))]
         targets = self._elements(torch.from_numpy(views[rng.integers(len(views))].astype(np.int64)))
         state, ratio = corrupt(targets, self.config.classes, self.recipe.ratio, rng)
         if self.config.target == "flip":
@@ -74,10 +79,6 @@ class GeneratorTask:
         example = {"targets": targets, "state": state, "ratio": ratio}
         if self.text is not None:
             return example | {"caption": caption}
-        if sample.label is None:
-            raise ConfigError(
-                f"{sample.key}: has no class; a class-to-image generator needs class folders or .cls files"
-            )
         return example | {"label": self.config.num_classes if dropped else sample.label}
 
     def _elements(self, indices: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ class GeneratorTask:
     def sheet(self, step: int, path: Path) -> None:
         """Pictures for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
         network: Any = self.modules["model"]
-        sampler = Sampler(network, SamplerConfig(**self.recipe.sampling))
+        sampler = Sampler(network, self.recipe.sampling)
         if self.text is not None:
             condition: ClassCondition | TextCondition = self.text.encode(self._sheet_prompts())
             null: ClassCondition | TextCondition = self.text.encode([""])
@@ -153,7 +154,7 @@ class GeneratorTask:
             "kind": self.config.kind,
             "name": self.recipe.name,
             "network": self.config.model_dump(mode="json", exclude={"kind"}),
-            "sampling": SamplerConfig(**self.recipe.sampling).model_dump(mode="json"),
+            "sampling": self.recipe.sampling.model_dump(mode="json"),
             "size": self.recipe.data.size,
         }
         store.save_model(folder, config, network.state_dict(), dtype=torch.float16)
@@ -174,10 +175,55 @@ def corrupt(targets: Tensor, classes: int, config: RatioConfig, rng: np.random.G
     return torch.where(kept, targets, noise), torch.tensor(ratio, dtype=torch.float32)
 
 
-def _check_fit(network: Any, tokenizer: Tokenizer) -> None:
+def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: StaticWordVectors | None) -> None:
+    """The network, the tokenizer, the text encoder and the size of the pictures go together."""
+    network: Any = recipe.network
     made, wanted = (tokenizer.config.channels, tokenizer.config.rounds), (network.channels, network.rounds)
     if made != wanted:
         raise ModelMismatchError(
             f"the generator is for {wanted[0]} channels at {wanted[1]} rounds and tokenizer {tokenizer.name} makes {made[0]} at {made[1]}; "
             "change network.channels and network.rounds in the recipe"
         )
+    size, stride = recipe.data.size, tokenizer.config.stride
+    if isinstance(network, ClassToImageConfig):
+        if text is not None:
+            raise ConfigError("text_encoder is of no use to a class-to-image network; leave it out of the recipe")
+        if size != network.size * stride:
+            raise ModelMismatchError(
+                f"data.size {size} is not the {network.size * stride} of network.size {network.size} tokens at stride {stride}; change either"
+            )
+        return
+    if size % (stride * network.patch):
+        raise ModelMismatchError(
+            f"data.size {size} is not a multiple of {stride * network.patch} (tokenizer's stride {stride}, network.patch {network.patch})"
+        )
+    if text is None:
+        raise ConfigError(
+            "text_encoder is missing: a text-to-visual generator needs one; name its folder in the recipe"
+        )
+    if text.dim != network.text_width:
+        raise ModelMismatchError(
+            f"{recipe.text_encoder}: gives tokens of width {text.dim} and network.text_width is {network.text_width}; change the latter"
+        )
+
+
+def _check_captions(source: Source, path: Path, text: StaticWordVectors) -> None:
+    """Every caption can be encoded: better said now than in the middle of an epoch."""
+    if not any(any(sample.captions) for sample in source):
+        raise BadInputError(
+            f"{path}: no picture has a caption; put a .txt beside each or take a class-to-image network"
+        )
+    for sample in source:
+        for caption in sample.captions:
+            try:
+                text.word_vectors(caption)
+            except BadInputError as error:
+                raise BadInputError(f"{sample}: unreadable caption: {error}") from error
+
+
+def _check_classes(source: Source, classes: int) -> None:
+    for sample in source:
+        if sample.label is None:
+            raise BadInputError(f"{sample}: has no class; a class-to-image generator needs class folders or .cls files")
+        if sample.label >= classes:
+            raise BadInputError(f"{sample}: class {sample.label} is not one of network.num_classes {classes}")

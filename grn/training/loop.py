@@ -1,7 +1,8 @@
 """The training loop, the same for tokenizers and generators.
 
 A `Task` knows the networks, how a batch is read and what a step does; the loop owns order, time, devices, checkpoints and stopping.
-Every random choice of a step is drawn from (seed, step), so resuming at a step continues exactly.
+Every random choice of a step is drawn from (seed, step), so resuming at a step continues exactly. Under torchrun each process takes its
+share of every batch, gradients are averaged, and the first process alone writes.
 """
 
 import json
@@ -14,13 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from grn.errors import EnvironmentFaultError, ModelMismatchError, TrainingDivergedError
+from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError, TrainingDivergedError
+from grn.training import processes
 from grn.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from grn.training.config import OptimizerConfig, RunConfig
 
@@ -33,8 +34,8 @@ class Task(Protocol):
     modules: nn.ModuleDict
     """Every module with trained weights; "model" is the one that the run is for and that EMA follows."""
 
-    def draw(self, rng: np.random.Generator) -> int:
-        """The number of a sample to train on."""
+    def order(self, first: int, count: int) -> list[int]:
+        """The numbers of the samples at `count` places of the run's endless order, from place `first`."""
 
     def read(self, slot: Slot) -> Any:
         """One example, augmented with randomness from its slot alone; may run in a worker process."""
@@ -67,13 +68,22 @@ class Loop:
     """
 
     def __init__(
-        self, task: Task, config: RunConfig, optimizer: OptimizerConfig, folder: Path, workers: int = 0
+        self,
+        task: Task,
+        config: RunConfig,
+        optimizer: OptimizerConfig,
+        folder: Path,
+        accelerator: Accelerator,
+        workers: int = 0,
     ) -> None:
+        """Raises ConfigError where the batch cannot be shared equally."""
+        if config.batch_size % accelerator.num_processes:
+            raise ConfigError(
+                f"run.batch_size {config.batch_size} is not a multiple of the {accelerator.num_processes} processes; change either"
+            )
         self.task, self.config, self.optimizer_config, self.folder = task, config, optimizer, folder
         self.workers = workers
-        gpu = torch.cuda.is_available()
-        self.accelerator = Accelerator(mixed_precision="bf16" if gpu else "no", cpu=not gpu)
-        self.device = self.accelerator.device
+        self.accelerator, self.device = accelerator, accelerator.device
         task.modules.to(self.device)
         self.optimizers = task.optimizers()
         self.ema = _copy(task.modules["model"]) if config.ema else None
@@ -116,6 +126,7 @@ class Loop:
 
     def _run(self, report: Callable[[int, dict[str, float]], None], end: float) -> None:
         config = self.config
+        self._check_start()
         figures = _Means(config.batch_size, config.steps)
         for batch in self._batches():
             rate = self._learning_rate()
@@ -123,10 +134,13 @@ class Loop:
             self.step += 1
             figures.add(losses)
             if self.step % config.log_every == 0 or self.step == config.steps:
-                row = {**figures.take(self.step), "lr": rate}
-                self._log(row)
-                report(self.step, row)
-            last = self.step == config.steps or self._signal is not None or time.monotonic() > end
+                row = {"step": self.step, **processes.mean(self.accelerator, figures.take(self.step)), "lr": rate}
+                if self.accelerator.is_main_process:
+                    self._log(row)
+                    report(self.step, row)
+            # A signal may reach one process only, and clocks differ: all must leave at the same step.
+            signum, late = processes.largest(self.accelerator, [self._signal or 0, time.monotonic() > end])
+            last = self.step == config.steps or bool(signum) or bool(late)
             if self.accelerator.is_main_process:
                 if self.step % config.save_every == 0 or last:
                     self.save()
@@ -134,12 +148,20 @@ class Loop:
                     self._with_average(
                         lambda: self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png")
                     )
-            if self._signal is not None:
-                raise Stopped(self._signal)
+            if signum:
+                raise Stopped(signum)
             if last:
                 break
         if self.accelerator.is_main_process:
             self._with_average(lambda: self.task.export(self.folder / "final"))
+
+    def _check_start(self) -> None:
+        """All processes must have resumed from the same checkpoint."""
+        newest, minus_oldest = processes.largest(self.accelerator, [self.step, -self.step])
+        if newest != -minus_oldest:
+            raise ConfigError(
+                f"{self.folder}: processes start from steps {-minus_oldest} to {newest}; give all machines the same run folder"
+            )
 
     def save(self) -> Path:
         states = {name: [optimizer.state_dict() for optimizer in group] for name, group in self.optimizers.items()}
@@ -158,8 +180,7 @@ class Loop:
         """The slots of every step still to do; each process takes its share."""
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         for step in range(self.step, self.config.steps):
-            rng = np.random.default_rng([self.config.seed, step])
-            numbers = [self.task.draw(rng) for _ in range(self.config.batch_size)]
+            numbers = self.task.order(step * self.config.batch_size, self.config.batch_size)
             yield [(step, place, numbers[place]) for place in range(rank, self.config.batch_size, world)]
 
     def _update(self, batch: Any, rate: float) -> dict[str, float]:
@@ -171,14 +192,11 @@ class Loop:
                 optimizer.zero_grad(set_to_none=True)
             loss.backward()
             parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-            self._average_gradients(parameters)
+            processes.average_gradients(self.accelerator, [p.grad for p in parameters if p.grad is not None])
             norm = nn.utils.clip_grad_norm_(parameters, self.optimizer_config.clip)
-            if not math.isfinite(float(norm)) or not math.isfinite(float(loss.detach())):
-                rescue = self.save() if self.accelerator.is_main_process else self.folder
-                raise TrainingDivergedError(
-                    f"step {self.step}: {name} loss {float(loss.detach()):g}, gradient norm {float(norm):g}; the weights before it are in {rescue}; "
-                    "lower optimizer.lr or look at this step's samples"
-                )
+            self._check_finite(
+                name, processes.mean(self.accelerator, {"loss": float(loss.detach())})["loss"], float(norm)
+            )
             for group in groups:
                 group["lr"] = group.setdefault("base_lr", group["lr"]) * rate
             for optimizer in self.optimizers[name]:
@@ -192,11 +210,14 @@ class Loop:
             torch._foreach_lerp_([self.ema[n] for n in floats], [current[n].detach() for n in floats], 1 - decay)
         return row
 
-    def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        if self.accelerator.num_processes > 1:
-            for parameter in parameters:
-                assert parameter.grad is not None
-                parameter.grad.copy_(self.accelerator.reduce(parameter.grad, "mean"))
+    def _check_finite(self, name: str, loss: float, norm: float) -> None:
+        """Both are the same in all processes, so all of them stop here or none."""
+        if not math.isfinite(norm) or not math.isfinite(loss):
+            rescue = self.save() if self.accelerator.is_main_process else self.folder
+            raise TrainingDivergedError(
+                f"step {self.step}: {name} loss {loss:g}, gradient norm {norm:g}; the weights before it are in {rescue}; "
+                "lower optimizer.lr or look at this step's samples"
+            )
 
     def _learning_rate(self) -> float:
         """Share of the full rate: linear warm-up, constant, linear decay at the end."""
@@ -286,7 +307,7 @@ class _Means:
         means = {n: sum(values) / len(values) for n in names if (values := [row[n] for row in self.rows if n in row])}
         self.rows, self.since = [], now
         speed = count * self.batch_size / seconds
-        return {"step": step, **means, "samples_per_s": speed, "seconds_left": (self.steps - step) * seconds / count}
+        return {**means, "samples_per_s": speed, "seconds_left": (self.steps - step) * seconds / count}
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from grn.data.code_cache import Progress
@@ -19,6 +20,7 @@ from grn.models import store
 from grn.text import StaticWordVectors
 from grn.tokenizer.network import CausalAutoencoder
 from grn.tokenizer.tokenizer import Tokenizer
+from grn.training import processes
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.generator import GeneratorTask
 from grn.training.loop import Loop, lock
@@ -38,19 +40,26 @@ def train(
 ) -> list[str]:
     """Train `recipe` in the run folder, from `resume` or its newest checkpoint; the model is in folder/final when it is done.
 
+    Under torchrun every process calls this, and shares the work; `report` is called in the first one.
+
     stop_after: seconds after which to stop with a checkpoint. Returns what was wrong with newer checkpoints that were passed over.
     Raises Stopped on a signal, TrainingDivergedError, and what reading data and models raises.
     """
-    release = lock(folder)
+    accelerator = processes.start()
+    release = lock(folder) if accelerator.is_main_process else None
     try:
-        with atomic_path(folder / "run.toml") as aside:
-            aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
-        loop = Loop(_task(recipe, progress), recipe.run, recipe.optimizer, folder, recipe.data.workers)
+        if accelerator.is_main_process:
+            with atomic_path(folder / "run.toml") as aside:
+                aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+        task = _task(recipe, progress, accelerator)
+        loop = Loop(task, recipe.run, recipe.optimizer, folder, accelerator, recipe.data.workers)
         problems = loop.resume(resume)
         loop.run(report, stop_after)
+        accelerator.end_training()
         return problems
     finally:
-        release()
+        if release is not None:
+            release()
 
 
 def parameters(recipe: TokenizerRecipe | GeneratorRecipe) -> int:
@@ -67,17 +76,18 @@ def _network(recipe: TokenizerRecipe | GeneratorRecipe) -> nn.Module:
     return TextToVisual(recipe.network)
 
 
-def _task(recipe: TokenizerRecipe | GeneratorRecipe, progress: Progress) -> TokenizerTask | GeneratorTask:
+def _task(
+    recipe: TokenizerRecipe | GeneratorRecipe, progress: Progress, accelerator: Accelerator
+) -> TokenizerTask | GeneratorTask:
     torch.manual_seed(recipe.run.seed)  # the initial weights
     network = _network(recipe)
     _start_from(network, recipe.run.init, recipe.kind)
     if isinstance(recipe, TokenizerRecipe):
         assert isinstance(network, CausalAutoencoder)
         return TokenizerTask(recipe, network)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, device)
+    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(accelerator.device))
     text = StaticWordVectors.load(recipe.text_encoder) if recipe.text_encoder is not None else None
-    return GeneratorTask(recipe, network, tokenizer, text, progress)
+    return GeneratorTask(recipe, network, tokenizer, text, progress, wait=not accelerator.is_local_main_process)
 
 
 def _start_from(network: Any, name: Path | str | None, kind: str) -> None:

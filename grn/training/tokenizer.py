@@ -12,46 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from grn import hbq
-from grn.data.sources import Source, open_source
 from grn.data.transforms import centre_crop, random_crop, random_flip, resize_short_side
 from grn.tokenizer.network import CausalAutoencoder
-from grn.training.config import DataConfig, TokenizerRecipe
+from grn.training.config import TokenizerRecipe
 from grn.training.loop import Slot
 from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss
+from grn.training.mixture import MixedSource
 from grn.training.sheets import save_sheet
-
-
-class MixedSource:
-    """Several sources in one, each drawn from in proportion to its size times its weight."""
-
-    def __init__(self, config: DataConfig) -> None:
-        self.config = config
-        self.sources: list[Source] = []
-        for source in config.sources:
-            self.sources.append(open_source(source.path).keep(**source.keep))
-        sizes = np.array([len(s) for s in self.sources])
-        shares = sizes * np.array([s.weight for s in config.sources])
-        self.shares = shares / shares.sum()
-        self.starts = np.concatenate([[0], np.cumsum(sizes)])
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def __getitem__(self, number: int) -> Any:
-        which = self.which(number)
-        return self.sources[which][number - int(self.starts[which])]
-
-    def resize(self, number: int) -> tuple[int, int] | None:
-        """The range of the short side before a random crop, as configured for the place that a sample is from."""
-        return self.config.sources[self.which(number)].resize
-
-    def draw(self, rng: np.random.Generator) -> int:
-        which = int(rng.choice(len(self.sources), p=self.shares))
-        return int(self.starts[which] + rng.integers(len(self.sources[which])))
-
-    def which(self, number: int) -> int:
-        """The place, by its number in the recipe, that a sample is from."""
-        return int(np.searchsorted(self.starts, number, side="right")) - 1
 
 
 def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:
@@ -75,7 +42,7 @@ class TokenizerTask:
 
     def __init__(self, recipe: TokenizerRecipe, network: CausalAutoencoder) -> None:
         self.recipe = recipe
-        self.source = MixedSource(recipe.data)
+        self.source = MixedSource(recipe.data, recipe.run.seed)
         self.modules = nn.ModuleDict({"model": network})
         losses = recipe.losses
         if losses.gan:
@@ -92,11 +59,15 @@ class TokenizerTask:
         if recipe.run.compile:
             self.encode, self.decode = torch.compile(network.encode), torch.compile(network.decode)
 
-    def draw(self, rng: np.random.Generator) -> int:
-        return self.source.draw(rng)
+    def order(self, first: int, count: int) -> list[int]:
+        return self.source.order(first, count)
 
-    def read(self, slot: Slot) -> Tensor:
-        return read_crop(self.source, slot, self.recipe.run.seed)
+    def read(self, slot: Slot) -> dict[str, Any]:
+        """A crop, and which of `self.rounds` it is quantized to."""
+        seed = self.recipe.run.seed
+        step, place, _ = slot
+        pick = np.random.default_rng([seed, step, place, 1]).choice(len(self.rounds), p=self.shares)
+        return {"crop": read_crop(self.source, slot, seed), "pick": int(pick)}
 
     def optimizers(self) -> dict[str, list[torch.optim.Optimizer]]:
         config, model = self.recipe.optimizer, self.modules["model"]
@@ -108,12 +79,12 @@ class TokenizerTask:
             found["discriminator"] = [torch.optim.AdamW(judge, lr=self.recipe.losses.gan_lr, betas=(0.5, 0.9))]
         return found
 
-    def step(self, batch: Tensor, step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
+    def step(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
         losses = self.recipe.losses
-        pixels = (batch.float() / 127.5 - 1).unsqueeze(2)
+        pixels = (batch["crop"].float() / 127.5 - 1).unsqueeze(2)
         device = pixels.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            drawn = self.decode(self._quantize(self.encode(pixels), step))
+            drawn = self.decode(self._quantize(self.encode(pixels), batch["pick"]))
         drawn = drawn.float()
         parts = {"l1": (drawn - pixels).abs().mean(), "l2": (drawn - pixels).square().mean()}
         figures = {"l1": float(parts["l1"].detach()), "psnr": -10 * float(torch.log10(parts["l2"].detach() / 4))}
@@ -134,13 +105,11 @@ class TokenizerTask:
             judged = discriminator_loss(judge(pixels.squeeze(2)), judge(drawn.detach().squeeze(2)))
             yield "discriminator", judged, {"discriminator": float(judged.detach())}
 
-    def _quantize(self, features: Tensor, step: int) -> Tensor:
-        """Each picture of the batch at a number of rounds of its own."""
-        rng = np.random.default_rng([self.recipe.run.seed, step, 1 << 20])
-        picks = rng.choice(len(self.rounds), size=features.shape[0], p=self.shares)
+    def _quantize(self, features: Tensor, picks: Tensor) -> Tensor:
+        """Each picture of the batch at the number of rounds picked for it."""
         features, out = features.float(), features.float().clone()
-        for pick in np.unique(picks):
-            rounds, rows = self.rounds[int(pick)], torch.from_numpy(np.flatnonzero(picks == pick)).to(features.device)
+        for pick in picks.unique().tolist():
+            rounds, rows = self.rounds[pick], (picks == pick).nonzero().squeeze(1)
             if rounds is not None:
                 out = out.index_copy(0, rows, hbq.quantize(features[rows], rounds))
         return out
