@@ -161,10 +161,10 @@ class Sampler:
     """
 
     def __init__(self, model: nn.Module, config: SamplerConfig) -> None:
-        self.model: Any = model
-        if self.model.config.target == "flip" and config.fill == "mask":
+        network: Any = model
+        if network.config.target == "flip" and config.fill == "mask":
             raise UsageError("a model of relative bits has nothing to flip in a masked element; leave fill at refine")
-        self.config = config
+        self.model, self.config = network, config
         self.passes = [0, 0]
 
     @torch.inference_mode()

@@ -14,6 +14,7 @@ from grn.generator.class_to_image import ClassToImage
 from grn.generator.condition import ClassCondition, TextCondition
 from grn.generator.config import ClassToImageConfig, TextToVisualConfig
 from grn.generator.text_to_visual import TextToVisual
+from grn.hbq import bits_to_indices
 from grn.refine import sampler as sampler_module
 from grn.refine.sampler import Sample, Sampler, SamplerConfig
 from grn.refine.step import MASK, StepView
@@ -120,11 +121,10 @@ def test_the_seed_decides() -> None:
     assert same(
         sorted(Sampler(network, SamplerConfig(steps=4)).run(condition, null, shape), key=lambda s: s.number), first
     )
-    seeds = [0, 1, 2**31, 2**32, 2**32 + 1, 2**64, 2**70]
-    drawn = [s.indices for seed in seeds for s in sample(which, rows=[0, 0, 1], steps=2, seed=seed)]
-    assert all(torch.equal(drawn[i], drawn[i + 1]) for i in range(0, len(drawn), 3))  # the same key twice
-    drawn = [indices for i, indices in enumerate(drawn) if i % 3]
-    assert len({tuple(indices.flatten().tolist()) for indices in drawn}) == 2 * len(seeds)
+    keys = [(seed, number) for seed in (0, 1, 2**31, 2**32, 2**32 + 1, 2**64, 2**70) for number in (0, 1)]
+    one_class = condition.rows(torch.zeros(len(keys), dtype=torch.int64))
+    drawn = Sampler(network, SamplerConfig(steps=2)).run(one_class, None, shape, keys=keys)
+    assert len({tuple(s.indices.flatten().tolist()) for s in drawn}) == len(keys)
 
 
 @pytest.mark.parametrize("key", [(-1, 0), (0, -1), (0, 2**32)])
@@ -157,8 +157,14 @@ def test_complexity_aware_with_k_0_and_b_50_is_fifty_steps(family: str, tmax: in
     fixed = Sampler(network, SamplerConfig(steps=50, **settings))
     aware = Sampler(network, SamplerConfig(adaptive=True, k=0, b=50, tmin=10, tmax=tmax, **settings))
     rows = condition.rows(torch.tensor([1, 2]))
-    assert same(list(fixed.run(rows, null, shape)), list(aware.run(rows, null, shape)))
+    seen: tuple[list[StepView], list[StepView]] = ([], [])
+    one, other = (
+        list(sampler.run(rows, null, shape, callback=views.append))
+        for sampler, views in zip((fixed, aware), seen, strict=True)
+    )
+    assert same(one, other)
     assert fixed.passes == aware.passes
+    assert [view.ratio for view in seen[0]] == [view.ratio for view in seen[1]]
 
 
 @pytest.mark.parametrize(
@@ -240,16 +246,20 @@ def test_what_a_callback_sees(settings: dict[str, Any]) -> None:
     assert erased > 20  # refinement also takes back
 
 
-def test_the_last_prediction_counts_not_the_last_state() -> None:
+@pytest.mark.parametrize("target", ["ind", "bit"])
+def test_the_last_prediction_counts_not_the_last_state(target: str) -> None:
     """The cosine curve ends at 0.999: some elements of the last state still are the random map's."""
     views: list[StepView] = []
-    network, _, null, _ = case("text", "ind")
+    network, _, null, _ = case("text", target)
     condition = words(*[2] * 8)
     sampler = Sampler(network, SamplerConfig(steps=2, curve="cosine"))
     found = {s.number: s.indices for s in sampler.run(condition, null, (2, 8, 8), callback=views.append)}
     last = [view for view in views if view.step == 2]
     assert any(not torch.equal(view.state, view.drawing) for view in last)
-    assert all(torch.equal(found[view.number], view.drawing) for view in last)
+    for view in last:
+        assert torch.equal(
+            found[view.number], view.drawing if target == "ind" else bits_to_indices(view.drawing, 2, -1)
+        )
 
 
 def test_relative_bits_are_flipped() -> None:
