@@ -384,7 +384,7 @@ def test_every_setting_changes_something(family: str, name: str) -> None:
         ({"selection": "best"}, "selection"),
         ({"fill": "zeros"}, "fill"),
         ({"ratio_shown": "none"}, "ratio_shown"),
-        ({"temperatur": 1.0}, "temperatur"),
+        ({"tau": 1.0}, "tau"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], says: str) -> None:
