@@ -10,8 +10,11 @@ _TAGS = ("tokenizer", "generator", "class-to-image", "text-to-visual")
 
 
 def describe(error: ValidationError, sections: Iterable[type[BaseModel]]) -> str:
-    """The first complaint of a validation, with the nearest key that `sections` know for an unknown one."""
-    first = error.errors()[0]
+    """The first complaint of a validation, with the nearest key that `sections` know for an unknown one.
+
+    Unknown keys come first: a misspelt key is why another one is missing.
+    """
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"] if part not in _TAGS)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":

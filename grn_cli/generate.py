@@ -188,7 +188,8 @@ def _check(job: _Job, what: WhatOptions, outputs: Outputs) -> None:
         _refuse(f"--seconds: {job.model} draws still pictures; leave it out")
     if what.history and len(job.prompts) > 1:
         _refuse("--history: follows one picture; give one prompt and -n 1")
-    format_of(Path(f"picture{outputs.suffix('.png')}"))
+    if what.out and outputs.suffix(".png") == Path(what.out).suffix:
+        format_of(Path(what.out))
 
 
 def _keep_readable(job: _Job, pipeline: "Pipeline", batch: Batch) -> None:

@@ -109,10 +109,8 @@ def _check_folder(folder: Path, resume: str) -> None:
     if resume == "never" and any(folder.glob("step-*")):
         raise UsageError(f"{folder}: holds checkpoints and --resume is never; choose another folder with -o")
     if resume not in ("auto", "never"):
-        if not Path(resume).is_dir():
-            raise UsageError(
-                f"--resume {resume}: no such checkpoint folder; give auto, never or a step-NNNNNNNN folder"
-            )
+        if not (Path(resume) / "manifest.json").is_file():
+            raise UsageError(f"--resume {resume}: no checkpoint there; give auto, never or a step-NNNNNNNN folder")
         if problem := verify_checkpoint(Path(resume)):
             raise ConfigError(f"--resume {problem}; give an undamaged step-NNNNNNNN folder, or auto")
 

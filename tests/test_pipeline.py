@@ -121,7 +121,7 @@ def test_classes_that_are_none(classing: Pipeline, label: Any) -> None:
 
 def test_words_that_are_none(drawing: Pipeline) -> None:
     with pytest.raises(UsageError, match="tiny-words draws from words, not from class numbers"):
-        drawing([3])  # type: ignore[list-item]
+        drawing([3])
     with pytest.raises(BadInputError, match="holds no word that this model can read"):
         drawing(["cat", "???"])
 
