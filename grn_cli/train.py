@@ -1,5 +1,6 @@
 """`grn train`: a recipe -> a trained model folder."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -79,6 +80,7 @@ def train(
             f"into {folder}",
         )
         return
+    _check_common(common)
     _check_folder(folder, options.resume)
     checkpoint = Path(options.resume) if options.resume not in ("auto", "never") else None
     try:
@@ -98,6 +100,26 @@ def train(
     for problem in problems:
         common.console.warn(f"passed over a damaged checkpoint: {problem}")
     common.console.result({"model": str(folder / "final")}, str(folder / "final"))
+
+
+def _check_common(common: Common) -> None:
+    """Refuse what the options of every command cannot mean here."""
+    import torch
+
+    from grn.errors import UsageError
+
+    if common.force:
+        raise UsageError("--force: a run is continued and never overwritten; choose another folder with -o")
+    if common.dtype is not None:
+        raise UsageError("--dtype: training keeps float32 weights and chooses its arithmetic itself; leave it out")
+    used = "cuda" if torch.cuda.is_available() else "cpu"
+    if common.device not in ("auto", used):
+        common.torch_device()
+        raise UsageError(
+            f"--device {common.device}: training takes every device that it sees; hide some with CUDA_VISIBLE_DEVICES"
+        )
+    if common.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _check_folder(folder: Path, resume: str) -> None:

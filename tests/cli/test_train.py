@@ -182,6 +182,26 @@ def test_overrides_that_are_refused(run: Any, tmp_path: Path, override: str, cod
     assert not list((tmp_path / "runs").glob("*/lock"))
 
 
+@pytest.mark.parametrize(
+    ("option", "code", "err"),
+    [
+        ("--force", 2, "--force: a run is continued and never overwritten; choose another folder with -o"),
+        ("--dtype float16", 2, "--dtype: training keeps float32 weights and chooses its arithmetic itself"),
+        ("--device cuda:99", 5, "--device cuda:99: no such device"),
+        ("--offline --set run.init=nobody/nothing", 4, "nobody/nothing: weights are not here (looked in "),
+    ],
+)
+def test_options_of_every_command(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, code: int, err: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")
+    outcome = run("tiny.toml", *option.split())
+    assert outcome.err.startswith(f"grn: error: {err}")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (code, b"", 1)
+    assert "without --offline" in outcome.err or "--offline" not in option
+    assert not list(tmp_path.glob("runs/*/step-*"))
+
+
 # Resuming
 
 
