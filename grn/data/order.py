@@ -44,8 +44,11 @@ class EpochOrder:
     def _round(self, number: int) -> np.ndarray:
         if number not in self._made:
             taken, then = self._taken(number), self._taken(number + 1)
-            parts = [self._from_set(k, taken[k], then[k]) for k in range(len(self.sizes))]
-            mixed = np.random.default_rng([self.seed, number]).permutation(np.concatenate(parts))
+            counts = [end - start for start, end in zip(taken, then, strict=True)]
+            sets = np.random.default_rng([self.seed, number]).permutation(np.repeat(np.arange(len(counts)), counts))
+            mixed = np.zeros(len(sets), np.int64)
+            for k in range(len(counts)):
+                mixed[sets == k] = self._from_set(k, taken[k], then[k])
             self._made = {n: made for n, made in self._made.items() if n == number - 1} | {number: mixed}
         return self._made[number]
 

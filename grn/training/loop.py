@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
-from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError, TrainingDivergedError
+from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError, TrainingDivergedError
 from grn.training import processes
 from grn.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from grn.training.config import OptimizerConfig, RunConfig
@@ -148,12 +148,15 @@ class Loop:
                     self._with_average(
                         lambda: self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png")
                     )
+            if last:
+                self.accelerator.wait_for_everyone()  # who has left may look for what the first process writes
             if signum:
                 raise Stopped(signum)
             if last:
                 break
         if self.accelerator.is_main_process:
             self._with_average(lambda: self.task.export(self.folder / "final"))
+        self.accelerator.wait_for_everyone()
 
     def _check_start(self) -> None:
         """All processes must have resumed from the same checkpoint."""
@@ -171,9 +174,11 @@ class Loop:
 
     def _batches(self) -> Iterator[Any]:
         loader: DataLoader[Any] = DataLoader(
-            _Reader(self.task), batch_sampler=_Slots(self), num_workers=self.workers, persistent_workers=False
+            _Reader(self.task), batch_sampler=_Slots(self), num_workers=self.workers, collate_fn=_collate
         )
         for batch in loader:
+            if isinstance(batch, GrnError):
+                raise batch
             yield _to(batch, self.device)
 
     def slots(self) -> Iterator[list[Slot]]:
@@ -278,7 +283,15 @@ class _Reader(torch.utils.data.Dataset):
         self.task = task
 
     def __getitem__(self, slot: Slot) -> Any:
-        return self.task.read(slot)
+        try:
+            return self.task.read(slot)
+        except GrnError as error:
+            return error  # raised in a worker process, its message would grow a traceback
+
+
+def _collate(examples: list[Any]) -> Any:
+    """A batch, or the first error among its examples."""
+    return next((e for e in examples if isinstance(e, GrnError)), None) or default_collate(examples)
 
 
 class _Slots:

@@ -1,5 +1,6 @@
 """Training on several processes (torchrun): what they tell each other. With one process all of it is the identity."""
 
+import atexit
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -13,7 +14,11 @@ _BUCKET = 1 << 25  # numbers sent at a time: one message for many small gradient
 def start() -> Accelerator:
     """Join the processes that torchrun started, if it did; the device is this process's own."""
     gpu = torch.cuda.is_available()
-    return Accelerator(mixed_precision="bf16" if gpu else "no", cpu=not gpu)
+    joined = dist.is_initialized()
+    accelerator = Accelerator(mixed_precision="bf16" if gpu else "no", cpu=not gpu)
+    if accelerator.num_processes > 1 and not joined:
+        atexit.register(dist.destroy_process_group)  # one that fails is noticed by those that wait for it
+    return accelerator
 
 
 def average_gradients(accelerator: Accelerator, gradients: Sequence[Tensor]) -> None:

@@ -55,7 +55,6 @@ def train(
         loop = Loop(task, recipe.run, recipe.optimizer, folder, accelerator, recipe.data.workers)
         problems = loop.resume(resume)
         loop.run(report, stop_after)
-        accelerator.end_training()
         return problems
     finally:
         if release is not None:
