@@ -14,9 +14,10 @@ from grn.text import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer.config import TokenizerConfig
 from grn.tokenizer.network import CausalAutoencoder
 from grn.tokenizer.tokenizer import save_tokenizer
-from grn.training.config import load_recipe
+from grn.training.config import TokenizerRecipe, load_recipe
 from grn.training.mixture import MixedSource
 from grn.training.run import train
+from grn.training.tokenizer import TokenizerTask
 
 TOKENIZER = TokenizerConfig(
     channels=4, rounds=2, encoder_width=4, decoder_width=4, multipliers=(1, 1), encoder_blocks=1, decoder_blocks=1,
@@ -151,3 +152,13 @@ def test_a_run_goes_through_its_sources_as_weighted(place: Path) -> None:
     assert np.bincount(numbers).tolist() == [6] * 4 + [18] * 2
     assert {mixed[n].key for n in numbers if mixed.which(n) == 1} == {"0", "1"}
     assert MixedSource(recipe.data, 1).order(0, 60) != numbers
+
+
+def test_rounds_are_picked_for_each_picture_in_their_shares(place: Path) -> None:
+    recipe = load_recipe(place / "tokenizer.toml", ["rounds={2=0.25, none=0.75}"])
+    assert isinstance(recipe, TokenizerRecipe)
+    task = TokenizerTask(recipe, CausalAutoencoder(recipe.network))
+    picks = [task.rounds[task.read((step, number, number))["pick"]] for step in range(100) for number in range(4)]
+    assert picks.count(2) == pytest.approx(100, abs=30)
+    assert set(picks) == {2, None}
+    assert any(len(set(picks[i : i + 4])) == 2 for i in range(0, 400, 4))  # not one number for a whole batch
