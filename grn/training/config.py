@@ -82,6 +82,7 @@ class RunConfig(_Section):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1, description="samples a step, over all devices")
+    accumulate: int = Field(1, ge=1, description="parts that each device computes its share of a batch in: less memory")
     seed: int = Field(0, ge=0)
     ema: Share = Field(
         0.999, description="decay of the weights' moving average, which is what is kept in the end; 0: none"

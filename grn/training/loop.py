@@ -5,6 +5,7 @@ Every random choice of a step is drawn from (seed, step), so resuming at a step 
 share of every batch, gradients are averaged, and the first process alone writes.
 """
 
+import itertools
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from grn.training import processes
 from grn.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from grn.training.config import OptimizerConfig, RunConfig
 
+_LOSS = "the loss itself"
 Slot = tuple[int, int, int]  # (step, place in the batch, number of the sample)
 
 
@@ -77,9 +79,10 @@ class Loop:
         workers: int = 0,
     ) -> None:
         """Raises ConfigError where the batch cannot be shared equally."""
-        if config.batch_size % accelerator.num_processes:
+        if config.batch_size % (accelerator.num_processes * config.accumulate):
             raise ConfigError(
-                f"run.batch_size {config.batch_size} is not a multiple of the {accelerator.num_processes} processes; change either"
+                f"run.batch_size {config.batch_size} is not a multiple of the {accelerator.num_processes} processes "
+                f"times run.accumulate {config.accumulate}; change one of them"
             )
         self.task, self.config, self.optimizer_config, self.folder = task, config, optimizer, folder
         self.workers = workers
@@ -128,9 +131,9 @@ class Loop:
         config = self.config
         self._check_start()
         figures = _Means(config.batch_size, config.steps)
-        for batch in self._batches():
+        for parts in self._batches():
             rate = self._learning_rate()
-            losses = self._update(batch, rate)
+            losses = self._update(parts, rate)
             self.step += 1
             figures.add(losses)
             if self.step % config.log_every == 0 or self.step == config.steps:
@@ -172,48 +175,74 @@ class Loop:
             self.folder, self.step, self.task.modules.state_dict(), self.ema, states, self.config.keep
         )
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self) -> Iterator[list[Any]]:
+        """This process's share of every step's batch, in parts."""
         loader: DataLoader[Any] = DataLoader(
             _Reader(self.task), batch_sampler=_Slots(self), num_workers=self.workers, collate_fn=_collate
         )
-        for batch in loader:
-            if isinstance(batch, GrnError):
-                raise batch
-            yield _to(batch, self.device)
+        parts = []
+        for part in loader:
+            if isinstance(part, GrnError):
+                raise part
+            parts.append(_to(part, self.device))
+            if len(parts) == self.config.accumulate:
+                yield parts
+                parts = []
 
     def slots(self) -> Iterator[list[Slot]]:
-        """The slots of every step still to do; each process takes its share."""
+        """The slots of every part of every step still to do; each process takes its share."""
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         for step in range(self.step, self.config.steps):
             numbers = self.task.order(step * self.config.batch_size, self.config.batch_size)
-            yield [(step, place, numbers[place]) for place in range(rank, self.config.batch_size, world)]
+            mine = [(step, place, numbers[place]) for place in range(rank, self.config.batch_size, world)]
+            size = len(mine) // self.config.accumulate
+            yield from (mine[start : start + size] for start in range(0, len(mine), size))
 
-    def _update(self, batch: Any, rate: float) -> dict[str, float]:
+    def _update(self, parts: list[Any], rate: float) -> dict[str, float]:
+        """One step on a batch in parts: for each loss in turn, the gradients of all parts, then the optimizers."""
         row: dict[str, float] = {}
         self.task.modules.train()
-        for name, loss, figures in self.task.step(batch, self.step):
+        running = [self.task.step(part, self.step) for part in parts]
+        while (name := self._backward(running, row)) is not None:
             groups = [group for optimizer in self.optimizers[name] for group in optimizer.param_groups]
-            for optimizer in self.optimizers[name]:
-                optimizer.zero_grad(set_to_none=True)
-            loss.backward()
             parameters = [p for group in groups for p in group["params"] if p.grad is not None]
             processes.average_gradients(self.accelerator, [p.grad for p in parameters if p.grad is not None])
-            norm = nn.utils.clip_grad_norm_(parameters, self.optimizer_config.clip)
-            self._check_finite(
-                name, processes.mean(self.accelerator, {"loss": float(loss.detach())})["loss"], float(norm)
-            )
+            norm = float(nn.utils.clip_grad_norm_(parameters, self.optimizer_config.clip))
+            loss = processes.mean(self.accelerator, {"loss": row.pop(_LOSS)})["loss"]
+            self._check_finite(name, loss, norm)
             for group in groups:
                 group["lr"] = group.setdefault("base_lr", group["lr"]) * rate
             for optimizer in self.optimizers[name]:
                 optimizer.step()
-            row.update(figures, **{f"{name}_norm": float(norm)})
-        if self.ema is not None:
-            # A young average follows faster, or it would drag the random start along.
-            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-            current = self.task.modules["model"].state_dict()
-            floats = [n for n in self.ema if self.ema[n].is_floating_point()]
-            torch._foreach_lerp_([self.ema[n] for n in floats], [current[n].detach() for n in floats], 1 - decay)
+            row[f"{name}_norm"] = norm
+        self._follow()
         return row
+
+    def _backward(
+        self, running: list[Iterator[tuple[str, Tensor, dict[str, float]]]], row: dict[str, float]
+    ) -> str | None:
+        """Gradients of the next loss of every part; its name, or None after the last. Figures are added to the row."""
+        found = None
+        for step in running:
+            for name, loss, figures in itertools.islice(step, 1):
+                if found is None:
+                    for optimizer in self.optimizers[name]:
+                        optimizer.zero_grad(set_to_none=True)
+                found = name
+                (loss / len(running)).backward()
+                for figure, value in {**figures, _LOSS: float(loss.detach())}.items():
+                    row[figure] = row.get(figure, 0.0) + value / len(running)
+        return found
+
+    def _follow(self) -> None:
+        """Move the average towards the weights."""
+        if self.ema is None:
+            return
+        # A young average follows faster, or it would drag the random start along.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        current = self.task.modules["model"].state_dict()
+        floats = [n for n in self.ema if self.ema[n].is_floating_point()]
+        torch._foreach_lerp_([self.ema[n] for n in floats], [current[n].detach() for n in floats], 1 - decay)
 
     def _check_finite(self, name: str, loss: float, norm: float) -> None:
         """Both are the same in all processes, so all of them stop here or none."""

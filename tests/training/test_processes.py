@@ -104,10 +104,10 @@ report = lambda step, figures: row["reported"].append(step)
 recipe = load_recipe(Path("tokenizer.toml"))
 update = loop.Loop._update
 
-def interrupted(self, batch, rate):
+def interrupted(self, parts, rate):
     if rank == 1 and self.step == 1:
         os.kill(os.getpid(), signal.SIGTERM)
-    return update(self, batch, rate)
+    return update(self, parts, rate)
 
 loop.Loop._update = interrupted
 try:

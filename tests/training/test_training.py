@@ -20,6 +20,7 @@ from grn.training.checkpoint import newest_checkpoint, verify_checkpoint
 from grn.training.config import RatioConfig, load_recipe
 from grn.training.generator import corrupt
 from grn.training.run import parameters, train
+from grn.training.tokenizer import TokenizerTask
 
 NETWORK = """
 [network]
@@ -319,3 +320,28 @@ def test_a_malformed_override_and_a_missing_recipe_are_refused(tmp_path: Path, p
         load_recipe(_tokenizer_recipe(tmp_path, pictures), ["steps"])
     with pytest.raises(ConfigError, match="no such recipe"):
         load_recipe(tmp_path / "none.toml")
+
+
+def test_a_batch_in_parts_trains_as_a_whole_one(tmp_path: Path, pictures: Path) -> None:
+    recipe = _tokenizer_recipe(tmp_path, pictures, 4, "perceptual = 0.0\ngan = 0.1\ngan_start = 1")
+    whole = _run(recipe, tmp_path / "a", "run.batch_size=4")
+    calls: list[int] = []
+    step = TokenizerTask.step
+
+    def counted(self: TokenizerTask, batch: Any, number: int) -> Any:
+        calls.append(len(batch["crop"]))
+        return step(self, batch, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TokenizerTask, "step", counted)
+        parts = _run(recipe, tmp_path / "b", "run.batch_size=4", "run.accumulate=2")
+    assert calls == [2] * 8
+    for row, other in zip(whole, parts, strict=True):
+        assert row.keys() == other.keys()
+        same = row.keys() - {"psnr", "samples_per_s", "seconds_left"}  # the mean of PSNRs is not the PSNR of means
+        assert [row[name] for name in same] == pytest.approx([other[name] for name in same], rel=1e-4, abs=1e-5)
+    first, second = (load_file(tmp_path / run / "step-00000004" / "weights.safetensors") for run in "ab")
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=1e-4, atol=2e-5)
+    with pytest.raises(ConfigError, match=r"run\.batch_size 4 is not a multiple .* run\.accumulate 3"):
+        _run(recipe, tmp_path / "c", "run.batch_size=4", "run.accumulate=3")
