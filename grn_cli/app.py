@@ -46,11 +46,16 @@ COMMANDS: Table = {
         },
     ),
     "models": (
-        "List, inspect and fetch models.",
+        "List, inspect, fetch, convert and calibrate models.",
         {
             "list": ("List the models known by name.", "models:list_models"),
             "show": ("Show where a model is found and what it is.", "models:show"),
             "pull": ("Fetch a model from the hub, once.", "models:pull"),
+            "convert": ("Turn a published checkpoint into a model folder.", "models:convert"),
+            "calibrate": (
+                "Choose k and b of complexity-aware sampling for a mean number of steps.",
+                "models:calibrate",
+            ),
         },
     ),
 }

@@ -1,10 +1,12 @@
-"""`grn models`: which models there are, where one is, fetching one."""
+"""`grn models`: which models there are, where one is, fetching, converting and calibrating one."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grn_cli.evaluate_options import EMOJI, SET, open_set
 from grn_cli.options import Common, command
 
 if TYPE_CHECKING:
@@ -67,6 +69,115 @@ def pull(
             record = {"name": name, "folder": str(found.folder), "source": found.source}
             common.console.result(record, str(found.folder))
     batch.finish()
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What `grn models convert` cannot tell from the tensors' shapes."""
+
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="The model's name; a known one brings its sampling settings. [FOLDER's]"),
+    ] = None
+    channels: Annotated[
+        int | None,
+        typer.Option("--channels", min=1, metavar="C", help="Of a generator's codes; tried as published if not given."),
+    ] = None
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=16, metavar="1..16", help="Quantization rounds.")] = 4
+    context_start: Annotated[
+        int | None,
+        typer.Option(
+            "--context-start", min=0, metavar="N", help="Block from which class tokens join; as published if not given."
+        ),
+    ] = None
+
+
+@command
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint as the authors publish it (.pth).")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Model folder to write.")],
+    options: ConvertOptions,
+    common: Common,
+) -> None:
+    """Turn a published checkpoint into a model folder.
+
+    Its kind is told by its keys and shapes; averaged (EMA) weights are preferred where the file has them. The file is
+    read as data only: one that would run code is refused. Prints the folder.
+    """
+    from grn.errors import UsageError
+    from grn.models import published
+
+    if out.exists() and not common.force:
+        raise UsageError(f"{out}: exists already; choose another folder, or --force to overwrite it")
+    name = options.name or out.resolve().name
+    family, where = published.convert(file, out, name, options.channels, options.rounds, options.context_start)
+    common.console.info(f"{file}: a {family}" + (f", its {where} weights" if where else ""))
+    record = {"name": name, "folder": str(out), "kind": family, "state": where or None}
+    common.console.result(record, str(out))
+
+
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """What complexity-aware sampling is calibrated on, and for."""
+
+    captions: Annotated[
+        Path, typer.Option("--captions", metavar=SET, help="Prompts to measure; not used for class models.")
+    ] = EMOJI / "train.tar"
+    num: Annotated[int, typer.Option("--num", "-n", min=2, metavar="N", help="How many prompts.")] = 500
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0
+    k: Annotated[float, typer.Option("--k", help="Steps for each unit of entropy.")] = 600.0
+    mean: Annotated[float, typer.Option("--mean", help="Mean number of steps wanted.")] = 40.0
+    tmin: Annotated[int | None, typer.Option("--tmin", min=1, help="Fewest steps; the model's own if not given.")] = (
+        None
+    )
+    tmax: Annotated[int | None, typer.Option("--tmax", min=1, help="Most steps; the model's own if not given.")] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be stored.")] = False
+
+
+@command
+def calibrate(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model folder, or a known name.")],
+    options: CalibrateOptions,
+    common: Common,
+) -> None:
+    """Choose k and b of complexity-aware sampling for a mean number of steps.
+
+    Measures the entropy of the model's prediction over prompts, finds b for the given k, and stores both in the
+    model's config.json.
+    """
+    from grn.errors import UsageError
+    from grn.evaluation.generation import captions, spread
+    from grn.evaluation.pictures import pick
+    from grn.evaluation.report import histogram
+    from grn.models import store
+    from grn.pipeline import Pipeline
+    from grn.refine.schedule import adaptive_steps
+    from grn.refine.schedule import calibrate as find_b
+
+    found = store.resolve(name, offline=common.offline, kind="generator")
+    pipeline = Pipeline.from_pretrained(found.folder, common.torch_device(), common.torch_dtype(), common.offline)
+    settings = pipeline.settings(adaptive=True, tmin=options.tmin, tmax=options.tmax)
+    bounds = (settings.tmin, settings.tmax)
+    if not bounds[0] <= options.mean <= bounds[1]:
+        raise UsageError(f"--mean {options.mean:g}: lies outside tmin {bounds[0]} to tmax {bounds[1]}; widen them")
+    labels = getattr(pipeline.generator.config, "num_classes", None)
+    prompts: Any = (
+        captions(pick(open_set(options.captions), options.num, options.seed))
+        if labels is None
+        else spread(labels, options.num)
+    )
+    measured = settings.warmup + 1  # steps after which the entropy is known
+    results = pipeline(prompts, seed=options.seed, adaptive=True, tmin=measured, tmax=measured)
+    entropies = [float(r.entropy or 0.0) for r in common.console.progress(results, "entropy", len(prompts))]
+    b = round(find_b(entropies, options.k, bounds, options.mean), 3)
+    steps = [adaptive_steps(entropy, options.k, b, bounds) for entropy in entropies]
+    chosen = {"tmin": bounds[0], "tmax": bounds[1], "k": options.k, "b": b}
+    if not options.dry_run:
+        store.update_config(found.folder, "sampling", chosen)
+    mean = sum(steps) / len(steps)
+    record = {"name": name, "folder": str(found.folder), **chosen, "mean": mean, "entropies": entropies}
+    summary = f"k = {options.k:g}, b = {b:g}: mean {mean:.1f} steps, {min(steps)} to {max(steps)}, {len(steps)} prompts"
+    common.console.result(record, *histogram(steps), summary)
 
 
 def _state(entry: "Entry") -> tuple[str, int]:

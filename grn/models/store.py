@@ -118,6 +118,19 @@ def load_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def update_config(folder: Path, section: str, values: Mapping[str, Any]) -> None:
+    """Replace some values of one section of a folder's config.json. Raises as `load_config`, or EnvironmentFaultError."""
+    config = load_config(folder)
+    config[section] = {**config.get(section, {}), **values}
+    try:
+        with atomic_path(folder / CONFIG) as path:
+            path.write_text(_as_json(config), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{display(folder / CONFIG)}: cannot be written ({error.strerror or error}); copy the folder to a place of yours"
+        ) from error
+
+
 def network_config(config: Mapping[str, Any], cls: type[_Config], folder: Path) -> _Config:
     """The network's config out of a loaded config.json.
 
@@ -199,10 +212,14 @@ def _write_texts(folder: Path, config: Mapping[str, Any], card: str) -> None:
     whole = {"format_version": FORMAT_VERSION, **config}
     for name, text in {
         CARD: card,
-        CONFIG: json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        CONFIG: _as_json(whole),
     }.items():
         with atomic_path(folder / name) as path:
             path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _as_json(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _appear(aside: Path, folder: Path, fingerprint: str) -> None:
