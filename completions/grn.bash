@@ -7,17 +7,20 @@ _grn() {
             " tokenize") path=" tokenize" ;;
             " reconstruct") path=" reconstruct" ;;
             " generate") path=" generate" ;;
+            " train") path=" train" ;;
             " eval") path=" eval" ;;
             " eval fid") path=" eval fid" ;;
             " eval recon") path=" eval recon" ;;
             " eval neighbours") path=" eval neighbours" ;;
             " eval adaptive") path=" eval adaptive" ;;
-            " eval video") path=" eval video" ;;
             " eval stats") path=" eval stats" ;;
+            " eval video") path=" eval video" ;;
             " models") path=" models" ;;
             " models list") path=" models list" ;;
             " models show") path=" models show" ;;
             " models pull") path=" models pull" ;;
+            " models convert") path=" models convert" ;;
+            " models calibrate") path=" models calibrate" ;;
         esac
     done
     case "$path $prev" in
@@ -60,6 +63,12 @@ _grn() {
         " generate --fill") words="refine mask"; files=0 ;;
         " generate --device") words="auto cpu cuda"; files=0 ;;
         " generate --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " train -o"|" train --out") words=""; files=1 ;;
+        " train --set") words=""; files=0 ;;
+        " train --resume") words="auto never"; files=1 ;;
+        " train --stop-after") words=""; files=0 ;;
+        " train --device") words="auto cpu cuda"; files=0 ;;
+        " train --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval fid --reference") words=""; files=1 ;;
         " eval fid --captions") words=""; files=1 ;;
         " eval fid -n"|" eval fid --num") words=""; files=0 ;;
@@ -119,12 +128,6 @@ _grn() {
         " eval adaptive --batch-size") words=""; files=0 ;;
         " eval adaptive --device") words="auto cpu cuda"; files=0 ;;
         " eval adaptive --dtype") words="float32 bfloat16 float16"; files=0 ;;
-        " eval video --features") words="offline inception"; files=0 ;;
-        " eval video --inception") words=""; files=1 ;;
-        " eval video --resolution") words=""; files=0 ;;
-        " eval video --batch-size") words=""; files=0 ;;
-        " eval video --device") words="auto cpu cuda"; files=0 ;;
-        " eval video --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval stats -o"|" eval stats --out") words=""; files=1 ;;
         " eval stats --size") words=""; files=0 ;;
         " eval stats -n"|" eval stats --num") words=""; files=0 ;;
@@ -135,28 +138,53 @@ _grn() {
         " eval stats --batch-size") words=""; files=0 ;;
         " eval stats --device") words="auto cpu cuda"; files=0 ;;
         " eval stats --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval video --features") words="offline inception"; files=0 ;;
+        " eval video --inception") words=""; files=1 ;;
+        " eval video --resolution") words=""; files=0 ;;
+        " eval video --batch-size") words=""; files=0 ;;
+        " eval video --device") words="auto cpu cuda"; files=0 ;;
+        " eval video --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " models list --device") words="auto cpu cuda"; files=0 ;;
         " models list --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " models show --device") words="auto cpu cuda"; files=0 ;;
         " models show --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " models pull --device") words="auto cpu cuda"; files=0 ;;
         " models pull --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " models convert -o"|" models convert --out") words=""; files=1 ;;
+        " models convert --name") words=""; files=0 ;;
+        " models convert --channels") words=""; files=0 ;;
+        " models convert --rounds") words="1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"; files=0 ;;
+        " models convert --context-start") words=""; files=0 ;;
+        " models convert --device") words="auto cpu cuda"; files=0 ;;
+        " models convert --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " models calibrate --captions") words=""; files=1 ;;
+        " models calibrate -n"|" models calibrate --num") words=""; files=0 ;;
+        " models calibrate --seed") words=""; files=0 ;;
+        " models calibrate --k") words=""; files=0 ;;
+        " models calibrate --mean") words=""; files=0 ;;
+        " models calibrate --tmin") words=""; files=0 ;;
+        " models calibrate --tmax") words=""; files=0 ;;
+        " models calibrate --device") words="auto cpu cuda"; files=0 ;;
+        " models calibrate --dtype") words="float32 bfloat16 float16"; files=0 ;;
         *) case "$path" in
             "") if [[ "$cur" == -* ]]; then words="--version -h --help"; else words="tokenize reconstruct generate train eval models"; files=0; fi ;;
             " tokenize") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --size --fps --start --duration --background --allow-partial --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
             " reconstruct") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --reference --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
             " generate") if [[ "$cur" == -* ]]; then words="-o --out --prompts --class -m --model -n --num --seed --size --aspect --seconds --like --grid --history --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --negative-prompt --selection --fill --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
-            " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon neighbours adaptive video stats"; files=0; fi ;;
+            " train") if [[ "$cur" == -* ]]; then words="-o --out --set --resume --dry-run --stop-after --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
+            " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon neighbours adaptive stats video"; files=0; fi ;;
             " eval fid") if [[ "$cur" == -* ]]; then words="--reference --captions -n --num --seed -m --model --guidance --temperature --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;
             " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --lpips --plot --markdown -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " eval neighbours") if [[ "$cur" == -* ]]; then words="--data --among -n --num --seed -m --model --guidance --temperature --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;
             " eval adaptive") if [[ "$cur" == -* ]]; then words="--steps --tmin --tmax --plot --reference --captions -n --num --seed -m --model --guidance --temperature --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
-            " eval video") if [[ "$cur" == -* ]]; then words="--features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " eval stats") if [[ "$cur" == -* ]]; then words="-o --out --size -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
-            " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull"; files=0; fi ;;
+            " eval video") if [[ "$cur" == -* ]]; then words="--features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
+            " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull convert calibrate"; files=0; fi ;;
             " models list") if [[ "$cur" == -* ]]; then words="--device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " models show") if [[ "$cur" == -* ]]; then words="--device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=0; fi ;;
             " models pull") if [[ "$cur" == -* ]]; then words="--device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=0; fi ;;
+            " models convert") if [[ "$cur" == -* ]]; then words="-o --out --name --channels --rounds --context-start --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
+            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --dry-run --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=0; fi ;;
         esac ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
