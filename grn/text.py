@@ -162,10 +162,13 @@ class StaticWordVectors:
         A prompt with more than `config.max_words` words keeps the first ones as tokens. Raises BadInputError as
         `word_vectors` does.
         """
-        assert prompts, "nothing to encode"
+        return self.condition([self.word_vectors(prompt) for prompt in prompts])
+
+    def condition(self, words: list[Tensor]) -> TextCondition:
+        """What `encode` makes of prompts whose word vectors, [words, D] float32 each, are known."""
+        assert words, "nothing to encode"
         sequences = []
-        for prompt in prompts:
-            vectors = self.word_vectors(prompt)
+        for vectors in words:
             phrase = vectors.mean(0, keepdim=True) if len(vectors) else torch.zeros(1, self.dim)
             sequences.append(torch.cat([phrase, vectors[: self.config.max_words]]))
         lengths = torch.tensor([len(sequence) for sequence in sequences])

@@ -140,6 +140,13 @@ class RatioConfig(_Section):
     deviation: Positive = 0.8
 
 
+class WordsConfig(_Section):
+    """How often a caption's words are turned away from where they are, and how far (`grn.training.words`)."""
+
+    turned: Share = Field(0.0, description="share of the captions")
+    degrees: float = Field(60.0, ge=0, le=90, description="largest angle")
+
+
 class GeneratorRecipe(_Section):
     """Cross-entropy on randomly corrupted token maps (algorithm 2)."""
 
@@ -153,6 +160,7 @@ class GeneratorRecipe(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     ratio: RatioConfig = RatioConfig()
     drop_condition: Share = 0.1
+    words: WordsConfig = WordsConfig()
     sheet_prompts: tuple[str, ...] = Field((), description="drawn on the sample sheets; captions of the data if empty")
     sampling: SamplerConfig = Field(SamplerConfig(), description="sampling defaults written into the model's config")
 
@@ -161,6 +169,8 @@ class GeneratorRecipe(_Section):
         for source in self.data.sources:
             if source.resize is not None:
                 raise ValueError(f"{source.path}: resize is for tokenizers; a generator's codes are of centre crops")
+        if self.words.turned and self.text_encoder is None:
+            raise ValueError("words.turned: there are no words without text_encoder; leave it at 0")
         return self
 
 
@@ -187,7 +197,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TokenizerRecipe | 
 
 
 _KNOWN = (
-    *(SourceConfig, DataConfig, OptimizerConfig, RunConfig, TokenizerLosses, RatioConfig, SamplerConfig),
+    *(SourceConfig, DataConfig, OptimizerConfig, RunConfig, TokenizerLosses, RatioConfig, WordsConfig, SamplerConfig),
     *(TokenizerRecipe, GeneratorRecipe),
     *(TokenizerConfig, ClassToImageConfig, TextToVisualConfig),
 )

@@ -27,8 +27,10 @@ from grn.training.config import GeneratorRecipe, RatioConfig
 from grn.training.loop import Slot
 from grn.training.mixture import MixedSource
 from grn.training.sheets import save_sheet
+from grn.training.words import turn_words
 
 SHEET_PICTURES = 16
+_AS_IT_IS = -1  # the seed of a caption whose words are not turned
 
 
 class GeneratorTask:
@@ -78,7 +80,8 @@ class GeneratorTask:
             targets = targets ^ state
         example = {"targets": targets, "state": state, "ratio": ratio}
         if self.text is not None:
-            return example | {"caption": caption}
+            turned = not dropped and rng.random() < self.recipe.words.turned
+            return example | {"caption": caption, "turn": int(rng.integers(2**62)) if turned else _AS_IT_IS}
         return example | {"label": self.config.num_classes if dropped else sample.label}
 
     def _elements(self, indices: Tensor) -> Tensor:
@@ -120,9 +123,16 @@ class GeneratorTask:
         yield "model", loss, {"loss": float(loss.detach())}
 
     def _condition(self, batch: dict[str, Any]) -> ClassCondition | TextCondition:
-        if self.text is not None:
-            return self.text.encode(batch["caption"])
-        return ClassCondition(batch["label"])
+        if self.text is None:
+            return ClassCondition(batch["label"])
+        words = []
+        for caption, seed in zip(batch["caption"], batch["turn"].tolist(), strict=True):
+            vectors = self.text.word_vectors(caption)
+            if seed != _AS_IT_IS:
+                rng = np.random.default_rng(seed)
+                vectors = turn_words(vectors, self.text.vectors, self.recipe.words.degrees, rng)
+            words.append(vectors)
+        return self.text.condition(words)
 
     @torch.no_grad()
     def sheet(self, step: int, path: Path) -> None:

@@ -110,6 +110,7 @@ MISFITS: list[tuple[str, str, type[GrnError], str]] = [
     ("text", "network.patch=3", ModelMismatchError, "not a multiple of 12"),
     ("class", "data.size=20", ModelMismatchError, "data.size 20 is not the 16"),
     ("class", 'text_encoder="words"', ConfigError, "of no use"),
+    ("class", "words.turned=0.5", ConfigError, "words.turned: there are no words without text_encoder"),
     ("class", "sampling.stepz=1", ConfigError, "did you mean 'steps'?"),
     ("class", "sampling.guidance_start=2", ConfigError, "guidance_start"),
     ("class", 'data.sources=[{path="pictures", resize=[16, 20]}]', ConfigError, "resize is for tokenizers"),

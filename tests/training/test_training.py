@@ -129,6 +129,19 @@ def test_a_resumed_generator_run_equals_the_uninterrupted_one(
     assert _losses(straight) == _losses(_stop_and_resume(recipe, tmp_path / "b", 2))
 
 
+def test_turned_words_change_what_is_learnt_and_resume_exactly(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
+    _run(_tokenizer_recipe(tmp_path, pictures, steps=1), tmp_path / "t")
+    recipe = _generator_recipe(tmp_path, pictures, tmp_path / "t" / "final")
+    plain = _run(recipe, tmp_path / "a")
+    turned = _run(recipe, tmp_path / "b", "words.turned=0.5")
+    assert _losses(turned) != _losses(plain)
+    assert _losses(turned) == _losses(_stop_and_resume(recipe, tmp_path / "c", 2, "words.turned=0.5"))
+    assert _losses(turned) != _losses(_run(recipe, tmp_path / "d", "words.turned=0.5", "words.degrees=10"))
+
+
 @pytest.mark.parametrize("target", ["ind", "bit", "flip"])
 def test_a_generator_trains_on_every_target_and_its_folder_draws(
     tmp_path: Path, pictures: Path, target: str, monkeypatch: pytest.MonkeyPatch
