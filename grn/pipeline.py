@@ -22,10 +22,13 @@ from grn.generator.config import ClassToImageConfig, TextToVisualConfig
 from grn.generator.text_to_visual import TextToVisual
 from grn.media import from_pixels
 from grn.models import registry, store
+from grn.refine.known import Known
 from grn.refine.sampler import Callback, Condition, Sampler, SamplerConfig
 from grn.text import StaticWordVectors
 from grn.tokenizer.tokenizer import Tokenizer
 from grn.validation import describe
+
+_MOST_FRAMES = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,11 @@ class Pipeline:
         *,
         name: str,
         size: int,
+        length: tuple[int, float] | None = None,
     ) -> None:
-        """size: pixels a side that the generator was trained for. Raises ModelMismatchError where the parts do not fit."""
+        """size: pixels a side that the generator was trained for. length: frames of its clips, and how many a second; None: it draws still
+        pictures. Raises ModelMismatchError where the parts do not fit.
+        """
         config: Any = generator.config
         made, wanted = tokenizer.config.channels, config.channels
         if made != wanted:
@@ -64,6 +70,8 @@ class Pipeline:
             )
         self.generator, self.tokenizer, self.text = generator.eval().requires_grad_(False), tokenizer, text
         self.sampling, self.name, self.size = sampling, name, size
+        self.frames: int = length[0] if length else 1
+        self.fps: float | None = length[1] if length else None
 
     @classmethod
     def from_pretrained(
@@ -93,7 +101,10 @@ class Pipeline:
         except ValidationError as error:
             raise ConfigError(f"{found.folder}: sampling: {describe(error, [SamplerConfig])}") from error
         size = config.get("size") or _trained_size(generator, tokenizer)
-        return cls(generator.to(device, dtype), tokenizer, text, sampling, name=config["name"], size=size)
+        length = _length(config, found.folder)
+        return cls(
+            generator.to(device, dtype), tokenizer, text, sampling, name=config["name"], size=size, length=length
+        )
 
     @property
     def device(self) -> torch.device:
@@ -109,22 +120,26 @@ class Pipeline:
         *,
         seed: int = 0,
         keys: Sequence[tuple[int, int]] | None = None,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, ...] | None = None,
         negative_prompt: str = "",
         batch_size: int = 16,
         callback: Callback | None = None,
+        known: Known | None = None,
         **overrides: Any,
     ) -> Iterator[Result]:
-        """Draw one picture for each prompt (text models) or class number, yielded in their order.
+        """Draw one picture or clip for each prompt (text models) or class number, yielded in their order.
 
-        keys: a (seed, number) for each, which decides its randomness; by default (seed, 0), (seed, 1), ... size: (height, width) in pixels,
-        by default what the model was trained for. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the
-        model cannot take, BadInputError for an unreadable prompt.
+        keys: a (seed, number) for each, which decides its randomness; by default (seed, 0), (seed, 1), ... size: (height, width) in pixels or
+        (frames, height, width), by default what the model was trained for. known: what all of them start from (`grn.starts`), of the
+        same size. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the model cannot take, BadInputError
+        for an unreadable prompt.
         """
         sampling = self.settings(**overrides)
         keys = list(keys) if keys is not None else [(seed, number) for number in range(len(prompts))]
         assert len(keys) == len(prompts), f"{len(keys)} keys for {len(prompts)} prompts"
-        shape = self._map_shape(size or (self.size, self.size))
+        *frames, height, width = size or (self.size, self.size)
+        length = frames[0] if frames else self.frames
+        shape = self.map_shape(length, (height, width))
         if negative_prompt and (self.text is None or sampling.guidance == 1):
             need = "a model that draws from words" if self.text is None else "guidance other than 1"
             raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
@@ -132,27 +147,33 @@ class Pipeline:
             return iter(())
         condition, null = self._conditions(prompts, negative_prompt)
         sampler = Sampler(self.generator, sampling)
-        samples = sampler.run(condition, null, shape, keys=keys, batch_size=batch_size, callback=callback)
-        return self._results(samples, prompts, keys)
+        samples = sampler.run(condition, null, shape, keys=keys, batch_size=batch_size, callback=callback, known=known)
+        return self._results(samples, prompts, keys, length)
 
     def pictures(self, indices: Tensor) -> NDArray[np.uint8]:
         """Indices [B, t, h, w, C] -> frames uint8 [B, T, H, W, 3]."""
         # One at a time: a batched convolution rounds differently, and a picture must not depend on its neighbours.
-        return np.stack([from_pixels(self.tokenizer.decode(one[None], self._rounds).cpu()) for one in indices])
+        return np.stack([from_pixels(self.tokenizer.decode(one[None], self.rounds).cpu()) for one in indices])
 
     def indices(self, elements: Tensor) -> Tensor:
         """What the generator draws, [..., E], as indices [..., C]; masked elements count as 0."""
         elements = elements.clamp_min(0)
         target: Any = self.generator.config
-        return elements if target.target == "ind" else hbq.bits_to_indices(elements, self._rounds, dim=-1)
+        return elements if target.target == "ind" else hbq.bits_to_indices(elements, self.rounds, dim=-1)
+
+    def elements(self, indices: Tensor) -> Tensor:
+        """Indices [..., C] as what the generator draws, [..., E]."""
+        target: Any = self.generator.config
+        return indices if target.target == "ind" else hbq.indices_to_bits(indices, self.rounds, dim=-1)
 
     @property
-    def _rounds(self) -> int:
+    def rounds(self) -> int:
+        """M of the codes that are drawn."""
         config: Any = self.generator.config
         return config.rounds
 
     def _results(
-        self, samples: Iterator[Any], prompts: Sequence[Any], keys: Sequence[tuple[int, int]]
+        self, samples: Iterator[Any], prompts: Sequence[Any], keys: Sequence[tuple[int, int]], frames: int
     ) -> Iterator[Result]:
         """Decode finished samples and give them out in order; those that finish early wait for their turn."""
         waiting: dict[int, Any] = {}
@@ -161,7 +182,7 @@ class Pipeline:
             waiting[sample.number] = sample
             while following in waiting:
                 ready = waiting.pop(following)
-                picture = self.pictures(ready.indices[None])[0]
+                picture = self.pictures(ready.indices[None])[0, :frames]
                 yield Result(picture, prompts[following], keys[following], ready.steps, ready.entropy)
                 following += 1
 
@@ -187,7 +208,8 @@ class Pipeline:
         generator: Any = self.generator
         return ClassCondition(torch.tensor(list(prompts))).to(self.device), generator.null_condition(1).to(self.device)
 
-    def _map_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+    def map_shape(self, frames: int, size: tuple[int, ...]) -> tuple[int, int, int]:
+        """(t, h, w) of the token map of so many frames of (height, width) pixels. Raises UsageError for what cannot be drawn."""
         config: Any = self.generator.config
         step = self.tokenizer.config.stride * getattr(config, "patch", 1)
         height, width = size
@@ -199,8 +221,10 @@ class Pipeline:
             raise UsageError(
                 f"size {width}x{height}: {self.name} has fixed positions for {self.size}x{self.size}; text models draw other sizes"
             )
+        if frames < 1 or (frames > 1 and self.frames == 1):
+            raise UsageError(f"{frames} frames: {self.name} draws still pictures; leave the length out")
         stride = self.tokenizer.config.stride
-        return 1, height // stride, width // stride
+        return 1 + -(-(frames - 1) // self.tokenizer.config.time_stride), height // stride, width // stride
 
 
 def sampler_config(base: SamplerConfig, **overrides: Any) -> SamplerConfig:
@@ -210,6 +234,19 @@ def sampler_config(base: SamplerConfig, **overrides: Any) -> SamplerConfig:
         return SamplerConfig(**{**base.model_dump(), **chosen})
     except ValidationError as error:
         raise UsageError(describe(error, [SamplerConfig])) from error
+
+
+def _length(config: dict[str, Any], folder: Path) -> tuple[int, float] | None:
+    """Frames and frames a second of a model's clips, None for one of still pictures."""
+    frames: Any = config.get("frames", 1)
+    fps: Any = config.get("fps")
+    if not (type(frames) is int and 1 <= frames <= _MOST_FRAMES):
+        raise ConfigError(f"{folder}: frames: expected 1 to {_MOST_FRAMES}, found {frames!r}; restore config.json")
+    if frames == 1:
+        return None
+    if not (type(fps) in (int, float) and 0.01 <= fps <= 1000):
+        raise ConfigError(f"{folder}: fps: expected 0.01 to 1000 for clips, found {fps!r}; restore config.json")
+    return frames, float(fps)
 
 
 def _trained_size(generator: nn.Module, tokenizer: Tokenizer) -> int:
