@@ -18,7 +18,7 @@ class EpochOrder:
     Samples are numbered through all sets: those of set k start at `starts[k]`.
     """
 
-    def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
+    def __init__(self, sizes: Sequence[int], weights: Sequence[float | Fraction], seed: int) -> None:
         assert all(sizes), "an empty set has nothing to give"
         self.sizes, self.seed = list(sizes), seed
         self.starts = [0, *accumulate(sizes)]
@@ -36,6 +36,15 @@ class EpochOrder:
             found += self._round(number)[skipped:][: count - len(found)].tolist()
             number += 1
         return found
+
+    def set_at(self, place: int) -> tuple[int, int]:
+        """Which set the sample at a place is from, and how many of that set came before it."""
+        number = place // self.starts[-1]
+        while sum(self._taken(number + 1)) <= place:
+            number += 1
+        taken = self._taken(number)
+        sets = np.searchsorted(self.starts, self._round(number)[: place - sum(taken) + 1], side="right") - 1
+        return int(sets[-1]), taken[int(sets[-1])] + int((sets[:-1] == sets[-1]).sum())
 
     def _taken(self, rounds: int) -> list[int]:
         """How many were taken from each set in the first rounds."""
@@ -60,3 +69,21 @@ class EpochOrder:
             order = np.random.default_rng([self.seed, k, epoch]).permutation(size)
             pieces.append(order[max(0, start - epoch * size) : end - epoch * size] + self.starts[k])
         return np.concatenate(pieces)
+
+
+class BatchOrder:
+    """Batches whose samples are all of one kind: which kind is drawn by the kinds' shares, and each kind goes through its own `EpochOrder`.
+
+    kinds: for each, the sizes and the weights of its sets. Samples are numbered through the sets of all kinds in their order.
+    """
+
+    def __init__(self, kinds: Sequence[tuple[Sequence[int], Sequence[float]]], seed: int) -> None:
+        self._orders = [EpochOrder(sizes, weights, seed) for sizes, weights in kinds]
+        self._starts = [0, *accumulate(order.starts[-1] for order in self._orders)]
+        shares = [sum(size * Fraction(str(w)) for size, w in zip(*kind, strict=True)) for kind in kinds]
+        self._kinds = EpochOrder([1] * len(kinds), shares, seed)
+
+    def numbers(self, batch: int, size: int) -> list[int]:
+        """The samples of batch number `batch`, when all batches have `size`."""
+        kind, earlier = self._kinds.set_at(batch)
+        return [self._starts[kind] + n for n in self._orders[kind].numbers(earlier * size, size)]

@@ -1,24 +1,27 @@
-"""Where samples come from: folders, folders with captions, class folders and WebDataset tars.
+"""Where samples come from: folders, folders with captions, class folders and WebDataset tars; of pictures, or of clips.
 
 A source is a sequence: it knows its length and gives any sample by number, so that a training run can shuffle with a permutation and
 resume at an exact place. Tars are indexed once by their headers and read in place; nothing is ever extracted.
 """
 
 import io
+import itertools
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from grn.data.archives import COMPRESSED, plain_tar
 from grn.errors import BadInputError
 from grn.files import display
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+CLIP_SUFFIXES = frozenset({".webp", ".gif", ".mp4", ".mov", ".webm", ".mkv", ".avi"})
 _SIDE_SUFFIXES = frozenset({".txt", ".cls", ".json"})
 _MAX_SIDE_BYTES = 1 << 20  # captions and facts are short; a longer member is not one
 _TAR_BLOCK = 512
@@ -28,7 +31,7 @@ _MAX_SHARDS = 100_000
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with what is known of it. place: the file that holds it, and its key where that holds several."""
+    """One picture or clip with what is known of it. place: the file that holds it, and its key where that holds several."""
 
     key: str
     read: Callable[[], bytes] = field(repr=False)
@@ -47,7 +50,7 @@ class Sample:
         return tuple(self.info.get("captions") or (self.caption,))
 
     def data(self) -> bytes:
-        """The bytes of the picture's file. BadInputError if they cannot be had."""
+        """The bytes of the file. BadInputError if they cannot be had."""
         try:
             return self.read()
         except OSError as error:
@@ -61,8 +64,29 @@ class Sample:
         try:
             return read_image(io.BytesIO(data))
         except BadInputError as error:
-            # "-" is what the reader calls a stream.
-            raise BadInputError(f"{self}: {str(error).removeprefix('-: ')}") from error
+            raise self._bad(error) from error
+
+    def clip(self, frames: int, fps: float | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+        """So many frames of the clip as uint8 RGB [frames, H, W, 3]. BadInputError if it cannot be read.
+
+        fps: resampled to this rate by their times first. rng: from anywhere in the clip; None: from its beginning. A clip that is too
+        short holds its last frame.
+        """
+        from grn.media import open_media
+
+        data = self.data()
+        try:
+            with open_media(io.BytesIO(data), fps=fps) as media:
+                found = list(media) if rng is not None else list(itertools.islice(media, frames))
+        except BadInputError as error:
+            raise self._bad(error) from error
+        start = int(rng.integers(max(0, len(found) - frames) + 1)) if rng is not None else 0
+        found = found[start : start + frames]
+        return np.stack(found + found[-1:] * (frames - len(found)))
+
+    def _bad(self, error: BadInputError) -> BadInputError:
+        # "-" is what the reader calls a stream.
+        return BadInputError(f"{self}: {str(error).removeprefix('-: ')}")
 
 
 class Source(Sequence[Sample]):
@@ -85,31 +109,32 @@ class Source(Sequence[Sample]):
         return Source([s for s in self if all(s.info.get(name) in values for name, values in facts.items())])
 
 
-def open_source(path: Path | str) -> Source:
+def open_source(path: Path | str, clips: bool = False) -> Source:
     """Open a folder, a WebDataset tar, or many of them: a folder of tars, `name-{000..012}.tar`, `name-*.tar`.
 
-    A folder holds pictures at any depth; beside `name.png`, `name.txt` is its caption and `name.json` its facts. If all pictures lie in
-    subfolders and none has a caption, the subfolders are classes, numbered in the order of their names. In a tar, the files of one key
-    (their name up to its first dot) are a picture, and optionally its caption (.txt), class index (.cls) and facts (.json). Of the facts,
-    "captions" is a list of wordings, and "caption" stands in for a missing .txt. Hidden files are left out.
+    A folder holds pictures at any depth, or with `clips` animations and videos; beside `name.png`, `name.txt` is its caption and `name.json`
+    its facts. If all pictures lie in subfolders and none has a caption, the subfolders are classes, numbered in the order of their names.
+    In a tar, the files of one key (their name up to its first dot) are a picture, and optionally its caption (.txt), class index (.cls) and
+    facts (.json). Of the facts, "captions" is a list of wordings, and "caption" stands in for a missing .txt. Hidden files are left out.
+    A compressed tar (.tgz, .tar.gz) is unpacked once, into the cache.
 
     Raises BadInputError where there is nothing, no picture, a damaged archive, or a caption or fact that cannot be read.
     """
     path = Path(path)
+    suffixes, what = (CLIP_SUFFIXES, "clips") if clips else (IMAGE_SUFFIXES, "pictures")
     samples: list[Sample] = []
     if path.is_dir():
-        samples = _from_folder(path) or _from_tars(sorted(p for p in path.glob("*.tar") if _is_wanted(p.name)))
+        shards = sorted(p for p in path.iterdir() if p.name.endswith((".tar", *COMPRESSED)) and _is_wanted(p.name))
+        samples = _from_folder(path, suffixes) or _from_tars(shards, suffixes)
     elif path.is_file():
-        samples = _from_tar(path)
+        samples = _from_tar(path, suffixes)
     else:
         shards = _shards(path)
         if not shards:
-            raise BadInputError(
-                f"{display(path)}: no such folder or tar; give a folder of pictures or a WebDataset .tar"
-            )
-        samples = _from_tars(shards)
+            raise BadInputError(f"{display(path)}: no such folder or tar; give a folder of {what} or a WebDataset .tar")
+        samples = _from_tars(shards, suffixes)
     if not samples:
-        raise BadInputError(f"{display(path)}: no pictures found (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise BadInputError(f"{display(path)}: no {what} found (looked for {', '.join(sorted(suffixes))})")
     return Source(samples)
 
 
@@ -126,18 +151,16 @@ def _shards(path: Path) -> list[Path]:
     return sorted(path.parent.glob(path.name)) if "*" in path.name else []
 
 
-def _from_tars(paths: Sequence[Path]) -> list[Sample]:
-    return [sample for path in paths for sample in _from_tar(path)]
+def _from_tars(paths: Sequence[Path], suffixes: Collection[str]) -> list[Sample]:
+    return [sample for path in paths for sample in _from_tar(path, suffixes)]
 
 
 def _is_wanted(name: str) -> bool:
     return not name.startswith(".")  # resource forks of another system, files that are still being written
 
 
-def _from_folder(root: Path) -> list[Sample]:
-    files = sorted(
-        p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and _is_wanted(p.name) and p.is_file()
-    )
+def _from_folder(root: Path, suffixes: Collection[str]) -> list[Sample]:
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in suffixes and _is_wanted(p.name) and p.is_file())
     samples = []
     for path in files:
         side = _read_sides({s: p for s in _SIDE_SUFFIXES if (p := path.with_suffix(s)).is_file()})
@@ -172,16 +195,18 @@ def _check_length(name: str, size: int) -> None:
         )
 
 
-def _from_tar(path: Path) -> list[Sample]:
+def _from_tar(path: Path, suffixes: Collection[str]) -> list[Sample]:
     groups: dict[str, dict[str, tarfile.TarInfo]] = {}
+    plain = plain_tar(path)
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(plain, "r:") as tar:
             for member in tar:
                 _add_member(path, groups, member)
             end = tar.offset
-        with path.open("rb") as file:
+        with plain.open("rb") as file:
             _check_end(path, file, end)
-            return [sample for key, files in groups.items() if (sample := _tar_sample(path, file, key, files))]
+            found = (_tar_sample(path, file, key, files, suffixes) for key, files in groups.items())
+            return [sample for sample in found if sample is not None]
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise BadInputError(f"{display(path)}: not a readable tar ({error}); repack it uncompressed") from error
     except OSError as error:
@@ -217,10 +242,12 @@ def _check_end(path: Path, file: io.BufferedReader, end: int) -> None:
         )
 
 
-def _tar_sample(path: Path, file: io.BufferedReader, key: str, members: Mapping[str, tarfile.TarInfo]) -> Sample | None:
-    image = next((m for suffix, m in members.items() if suffix in IMAGE_SUFFIXES), None)
+def _tar_sample(
+    path: Path, file: io.BufferedReader, key: str, members: Mapping[str, tarfile.TarInfo], suffixes: Collection[str]
+) -> Sample | None:
+    image = next((m for suffix, m in members.items() if suffix in suffixes), None)
     if image is None:
-        dotted = next((m.name for suffix, m in members.items() if Path(suffix).suffix in IMAGE_SUFFIXES), None)
+        dotted = next((m.name for suffix, m in members.items() if Path(suffix).suffix in suffixes), None)
         if dotted is not None:
             raise BadInputError(
                 f"{display(path)}: {display(dotted)} is no picture of key {key!r}, which ends at the first dot; "
@@ -232,7 +259,7 @@ def _tar_sample(path: Path, file: io.BufferedReader, key: str, members: Mapping[
         _check_length(f"{path}: {key}{suffix}", members[suffix].size)
         file.seek(members[suffix].offset_data)
         side[suffix] = file.read(members[suffix].size)
-    return _sample(key, f"{path}: {key}", _Slice(path, image.offset_data, image.size), side)
+    return _sample(key, f"{path}: {key}", _Slice(Path(file.name), image.offset_data, image.size), side)
 
 
 @dataclass(frozen=True)

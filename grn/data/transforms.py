@@ -1,6 +1,7 @@
-"""Pictures of any size -> training crops.
+"""Pictures and clips of any size -> training crops.
 
-Axes: frames are uint8 [H, W, 3]; crops are uint8 [S, S, 3]. Randomness comes from the generator that is passed in.
+Axes: frames are uint8 [H, W, 3] or, of a clip, [T, H, W, 3]; crops are uint8 [..., S, S, 3], at the same place in all frames. Randomness comes
+from the generator that is passed in.
 """
 
 import numpy as np
@@ -9,9 +10,11 @@ from PIL import Image
 
 def resize_short_side(frame: np.ndarray, size: int) -> np.ndarray:
     """Scale so that the shorter side is `size` (Lanczos, antialiased), keeping the proportions."""
-    height, width = frame.shape[:2]
+    height, width = frame.shape[-3:-1]
     if min(height, width) == size:
         return frame
+    if frame.ndim == 4:
+        return np.stack([resize_short_side(one, size) for one in frame])
     scale = size / min(height, width)
     target = (max(size, round(width * scale)), max(size, round(height * scale)))
     return np.asarray(Image.fromarray(frame).resize(target, Image.Resampling.LANCZOS))
@@ -19,17 +22,17 @@ def resize_short_side(frame: np.ndarray, size: int) -> np.ndarray:
 
 def centre_crop(frame: np.ndarray, size: int) -> np.ndarray:
     """The middle size x size pixels of a frame at least that large."""
-    top, left = (frame.shape[0] - size) // 2, (frame.shape[1] - size) // 2
-    return frame[top : top + size, left : left + size]
+    top, left = (frame.shape[-3] - size) // 2, (frame.shape[-2] - size) // 2
+    return frame[..., top : top + size, left : left + size, :]
 
 
 def random_crop(frame: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """Any size x size pixels of a frame at least that large."""
-    top = int(rng.integers(frame.shape[0] - size + 1))
-    left = int(rng.integers(frame.shape[1] - size + 1))
-    return frame[top : top + size, left : left + size]
+    top = int(rng.integers(frame.shape[-3] - size + 1))
+    left = int(rng.integers(frame.shape[-2] - size + 1))
+    return frame[..., top : top + size, left : left + size, :]
 
 
 def random_flip(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mirrored left to right, or not."""
-    return frame[:, ::-1] if rng.random() < 0.5 else frame
+    return frame[..., ::-1, :] if rng.random() < 0.5 else frame

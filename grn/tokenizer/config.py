@@ -28,6 +28,9 @@ class TokenizerConfig(BaseModel):
     time_kernel: int = Field(
         3, ge=1, le=3, description="3: convolutions see two earlier frames; 1: every frame stands alone"
     )
+    folds_time: bool = Field(
+        True, description="shortcuts fold time into channels, as published; else they average and repeat frames"
+    )
     attention: bool = Field(True, description="spatial attention between the middle blocks")
 
     @model_validator(mode="after")
@@ -41,7 +44,8 @@ class TokenizerConfig(BaseModel):
             raise ValueError(f"multipliers must be positive, found {list(self.multipliers)}")
         widths = [1, *self.multipliers]
         for j, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
-            halved = 2 ** (2 + self.halves_time[j]) if j < len(self.halves_time) else 1
+            folded = self.folds_time and j < len(self.halves_time) and self.halves_time[j]
+            halved = 2 ** (2 + folded) if j < len(self.halves_time) else 1
             if inputs * halved % outputs or outputs * halved % inputs:
                 raise ValueError(
                     f"multipliers {list(self.multipliers)}: the shortcut of stage {j + 1} cannot fold "

@@ -159,6 +159,11 @@ def fold_average(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
     return x.unflatten(1, (outputs, -1)).mean(2)
 
 
+def average_frames(x: Tensor) -> Tensor:
+    """Neighbouring frames averaged in pairs; a clip's first frame, which comes alone, stays as it is."""
+    return x if x.shape[2] == 1 else x.unflatten(2, (-1, 2)).mean(3)
+
+
 def unfold_repeat(x: Tensor, outputs: int, time: int, space: int, first: bool) -> Tensor:
     """Parameter-free shortcut of the decoder: channels are repeated and spread over blocks of positions.
 

@@ -23,6 +23,7 @@ from grn.tokenizer.layers import (
     ResidualBlock,
     TimeCache,
     Upsample,
+    average_frames,
     depth_to_space,
     fold_average,
     run_blocks,
@@ -34,17 +35,22 @@ from grn.tokenizer.layers import (
 class EncoderStage(nn.Module):
     """Residual blocks and a halving, with the folded average of the input added."""
 
-    def __init__(self, inputs: int, outputs: int, blocks: int, time_kernel: int, halving: tuple[bool, bool]) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, time_kernel: int, halving: tuple[bool, bool], folds_time: bool
+    ) -> None:
         super().__init__()
         halves_space, halves_time = halving
         self.outputs, self.time, self.space = outputs, 2 if halves_time else 1, 2 if halves_space else 1
+        self.folds_time = folds_time
         self.blocks = nn.ModuleList(
             ResidualBlock(inputs if j == 0 else outputs, outputs, time_kernel) for j in range(blocks)
         )
         self.resample = Downsample(outputs, halves_time) if halves_space else None
 
     def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
-        shortcut = fold_average(x, self.outputs, self.time, self.space)
+        shortcut = fold_average(x, self.outputs, self.time if self.folds_time else 1, self.space)
+        if self.time == 2 and not self.folds_time:
+            shortcut = average_frames(shortcut)
         x = run_blocks(self.blocks, x, cache)
         if self.resample is not None:
             x = self.resample(x, cache)
@@ -54,10 +60,13 @@ class EncoderStage(nn.Module):
 class DecoderStage(nn.Module):
     """Residual blocks and a doubling, with the input, spread out, added."""
 
-    def __init__(self, inputs: int, outputs: int, blocks: int, time_kernel: int, doubling: tuple[bool, bool]) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, time_kernel: int, doubling: tuple[bool, bool], folds_time: bool
+    ) -> None:
         super().__init__()
         doubles_space, doubles_time = doubling
         self.outputs, self.time, self.space = outputs, 2 if doubles_time else 1, 2 if doubles_space else 1
+        self.folds_time = folds_time
         self.blocks = nn.ModuleList(
             ResidualBlock(inputs if j == 0 else outputs, outputs, time_kernel) for j in range(blocks)
         )
@@ -67,7 +76,10 @@ class DecoderStage(nn.Module):
         y = run_blocks(self.blocks, x, cache)
         if self.resample is None:
             return y
-        return self.resample(y, cache) + unfold_repeat(x, self.outputs, self.time, self.space, first)
+        shortcut = unfold_repeat(x, self.outputs, self.time if self.folds_time else 1, self.space, first)
+        if self.time == 2 and not self.folds_time and not first:
+            shortcut = shortcut.repeat_interleave(2, 2)
+        return self.resample(y, cache) + shortcut
 
 
 class Middle(nn.Module):
@@ -107,7 +119,7 @@ class Encoder(nn.Module):
         self.stem = CausalConv(3 * config.patch**2, config.encoder_width, 3, kernel)
         halvings = [(True, halves) for halves in config.halves_time] + [(False, False)]
         self.stages = nn.ModuleList(
-            EncoderStage(inputs, outputs, config.encoder_blocks, kernel, halving)
+            EncoderStage(inputs, outputs, config.encoder_blocks, kernel, halving, config.folds_time)
             for inputs, outputs, halving in zip([config.encoder_width, *widths], widths, halvings, strict=False)
         )
         self.middle = Middle(widths[-1], kernel, config.attention)
@@ -128,7 +140,7 @@ class Decoder(nn.Module):
         self.middle = Middle(widths[0], kernel, config.attention)
         doublings = [(True, doubles) for doubles in reversed(config.halves_time)] + [(False, False)]
         self.stages = nn.ModuleList(
-            DecoderStage(inputs, outputs, config.decoder_blocks, kernel, doubling)
+            DecoderStage(inputs, outputs, config.decoder_blocks, kernel, doubling, config.folds_time)
             for inputs, outputs, doubling in zip([widths[0], *widths], widths, doublings, strict=False)
         )
         self.head = Head(widths[-1], 3 * config.patch**2, kernel)

@@ -31,9 +31,10 @@ class _Section(BaseModel):
 
 
 class SourceConfig(_Section):
-    """One place with pictures, and how often it is drawn from in relation to its size."""
+    """One place with pictures or clips, and how often it is drawn from in relation to its size."""
 
     path: Path = Field(description="what `grn.data.sources.open_source` opens")
+    clips: bool = Field(False, description="take animations and videos, of data.frames frames each, and no pictures")
     weight: Positive = 1.0
     keep: dict[str, tuple[str | int | float | bool, ...]] = Field(
         {}, description="only samples whose JSON facts have one of these values"
@@ -44,15 +45,26 @@ class SourceConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Pictures and how they become square crops of `size` pixels."""
+    """Pictures and clips, and how they become square crops of `size` pixels."""
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     size: int = Field(256, ge=1, le=4096, description="pixels a side of what the network sees")
+    frames: int = Field(1, ge=1, le=100_000, description="frames of a clip: 1 + n * the tokenizer's time stride")
+    fps: Positive | None = Field(
+        None,
+        description="frames a second that clips are resampled to; none: as they are. A generator draws at this rate",
+    )
     flip: bool = False
     workers: int = Field(0, ge=0, le=64)
 
     @model_validator(mode="after")
-    def _check_resize(self) -> "DataConfig":
+    def _check_sources(self) -> "DataConfig":
+        if any(source.clips for source in self.sources) != (self.frames > 1):
+            raise ValueError(
+                f"frames {self.frames}: clips of more than one frame and data.sources with clips = true go together"
+            )
+        if self.fps is not None and self.frames == 1:
+            raise ValueError("fps: says how clips are resampled, and there are none; leave it out")
         for source in self.sources:
             if source.resize is not None and not self.size <= source.resize[0] <= source.resize[1]:
                 raise ValueError(
@@ -107,7 +119,7 @@ class TokenizerLosses(_Section):
 
 
 class TokenizerRecipe(_Section):
-    """Reconstruction, perceptual and PatchGAN losses on pictures quantized to a random number of rounds."""
+    """Reconstruction, perceptual and PatchGAN losses on pictures and clips quantized to a random number of rounds."""
 
     kind: Literal["tokenizer"]
     name: str
@@ -129,6 +141,10 @@ class TokenizerRecipe(_Section):
         if self.data.size % self.network.stride:
             raise ValueError(
                 f"data.size {self.data.size} is not a multiple of the network's stride {self.network.stride}"
+            )
+        if (self.data.frames - 1) % self.network.time_stride:
+            raise ValueError(
+                f"data.frames {self.data.frames} is not 1 + a multiple of the network's time stride {self.network.time_stride}"
             )
         return self
 

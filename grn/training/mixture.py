@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from grn.data.order import EpochOrder
+from grn.data.order import BatchOrder, EpochOrder
 from grn.data.sources import Source, open_source
 from grn.errors import BadInputError
 from grn.training.config import DataConfig, SourceConfig
@@ -17,8 +17,14 @@ class MixedSource:
         """Raises BadInputError for what cannot be opened, and where a source's `keep` leaves nothing."""
         self.config = config
         self.sources = [_open(source) for source in config.sources]
-        self._order = EpochOrder([len(s) for s in self.sources], [s.weight for s in config.sources], seed)
+        sizes, weights = [len(s) for s in self.sources], [s.weight for s in config.sources]
+        self._order = EpochOrder(sizes, weights, seed)
         self.starts = np.array(self._order.starts)
+        kinds = [[i for i, s in enumerate(config.sources) if s.clips is clips] for clips in (False, True)]
+        self.kinds = [[n for i in kind for n in range(*self.starts[i : i + 2])] for kind in kinds if kind]
+        chosen = [([sizes[i] for i in kind], [weights[i] for i in kind]) for kind in kinds if kind]
+        self._batches = BatchOrder(chosen, seed)
+        self._numbers = [n for kind in self.kinds for n in kind]
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -31,6 +37,21 @@ class MixedSource:
         """The numbers of the samples at `count` places of the run's endless order, from place `first`."""
         return self._order.numbers(first, count)
 
+    def batch(self, batch: int, size: int) -> list[int]:
+        """The numbers of the samples of a batch, when all batches have `size` and hold either pictures or clips."""
+        return [self._numbers[n] for n in self._batches.numbers(batch, size)]
+
+    def frames(self, number: int) -> int:
+        """How many frames are taken of a sample."""
+        return self.config.frames if self.config.sources[self.which(number)].clips else 1
+
+    def read(self, number: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        """A sample's frames uint8 [T, H, W, 3], of a clip from anywhere in it or, without `rng`, from its beginning."""
+        sample = self[number]
+        if self.config.sources[self.which(number)].clips:
+            return sample.clip(self.config.frames, self.config.fps, rng)
+        return sample.image()[None]
+
     def resize(self, number: int) -> tuple[int, int] | None:
         """The range of the short side before a random crop, as configured for the place that a sample is from."""
         return self.config.sources[self.which(number)].resize
@@ -41,8 +62,10 @@ class MixedSource:
 
 
 def _open(config: SourceConfig) -> Source:
-    source = open_source(config.path).keep(**config.keep)
+    source = open_source(config.path, config.clips).keep(**config.keep)
     if not len(source):
         wanted = ", ".join(f"{name} {list(values)}" for name, values in config.keep.items())
-        raise BadInputError(f"{config.path}: no picture has {wanted} in its JSON; change data.sources.keep")
+        raise BadInputError(
+            f"{config.path}: no {'clip' if config.clips else 'picture'} has {wanted} in its JSON; change data.sources.keep"
+        )
     return source

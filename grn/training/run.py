@@ -18,6 +18,8 @@ from grn.generator.config import ClassToImageConfig
 from grn.generator.text_to_visual import TextToVisual
 from grn.models import store
 from grn.text import StaticWordVectors
+from grn.tokenizer.config import TokenizerConfig
+from grn.tokenizer.inflate import TIME_KEYS, can_inflate, inflate
 from grn.tokenizer.network import CausalAutoencoder
 from grn.tokenizer.tokenizer import Tokenizer
 from grn.training import processes
@@ -90,18 +92,30 @@ def _task(
 
 
 def _start_from(network: Any, name: Path | str | None, kind: str) -> None:
+    """Take over a model's weights; those of an image tokenizer by a joint one too. ModelMismatchError where they do not fit."""
     if name is None:
         return
     found = store.resolve(str(name), kind=kind)
-    stored, wanted = (
-        store.load_config(found.folder)["network"],
-        network.config.model_dump(mode="json", exclude={"kind"}),
-    )
-    if kind == "tokenizer":
-        wanted.pop("rounds")  # a default of its use, not a size of the network
+    config = store.load_config(found.folder)
+    if isinstance(network, CausalAutoencoder):
+        image = store.network_config(config, TokenizerConfig, found.folder)
+        if can_inflate(image, network.config):
+            smaller = CausalAutoencoder(image)
+            store.load_weights(smaller, found.folder)
+            inflate(smaller.state_dict(), network)
+            return
+        _compare(
+            image.model_dump(mode="json"), network.config.model_dump(mode="json", exclude={"rounds"}), found.folder
+        )
+    else:
+        _compare(config["network"], network.config.model_dump(mode="json", exclude={"kind"}), found.folder)
+    store.load_weights(network, found.folder)
+
+
+def _compare(stored: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
     for key, value in wanted.items():
         if key in stored and stored[key] != value:
+            more = "; to start from an image tokenizer, with network.folds_time = false" if key in TIME_KEYS else ""
             raise ModelMismatchError(
-                f"{found.folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe"
+                f"{folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe{more}"
             )
-    store.load_weights(network, found.folder)

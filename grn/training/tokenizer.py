@@ -1,6 +1,6 @@
 """Training a tokenizer: reconstruction, perceptual and adversarial losses at a random number of rounds.
 
-Axes: crops are [B, 3, 1, S, S] in [-1, 1]; features [B, C, 1, s, s].
+Axes: crops are [B, 3, T, S, S] in [-1, 1]; features [B, C, t, s, s]. A batch holds pictures (T = 1) or clips; losses are of frames.
 """
 
 from collections.abc import Iterator
@@ -20,21 +20,28 @@ from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminato
 from grn.training.mixture import MixedSource
 from grn.training.sheets import save_sheet
 
+_COLUMNS = 12  # of a sheet
+
 
 def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:
-    """The training crop of a slot, uint8 [3, S, S]."""
+    """The training crop of a slot, uint8 [3, T, S, S]."""
     step, place, number = slot
     rng = np.random.default_rng([seed, step, place])
-    frame = source[number].image()
+    frames = source.read(number, rng)
     config, resize = source.config, source.resize(number)
     if resize is None:
-        frame = centre_crop(resize_short_side(frame, config.size), config.size)
+        frames = centre_crop(resize_short_side(frames, config.size), config.size)
     else:
         low, high = resize
-        frame = random_crop(resize_short_side(frame, int(rng.integers(low, high + 1))), config.size, rng)
+        frames = random_crop(resize_short_side(frames, int(rng.integers(low, high + 1))), config.size, rng)
     if config.flip:
-        frame = random_flip(frame, rng)
-    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+        frames = random_flip(frames, rng)
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)
+
+
+def _frames(clips: Tensor) -> Tensor:
+    """[B, 3, T, H, W] -> every frame by itself, [B*T, 3, H, W]."""
+    return clips.transpose(1, 2).flatten(0, 1)
 
 
 class TokenizerTask:
@@ -60,7 +67,7 @@ class TokenizerTask:
             self.encode, self.decode = torch.compile(network.encode), torch.compile(network.decode)
 
     def order(self, first: int, count: int) -> list[int]:
-        return self.source.order(first, count)
+        return self.source.batch(first // count, count)
 
     def read(self, slot: Slot) -> dict[str, Any]:
         """A crop, and which of `self.rounds` it is quantized to."""
@@ -81,7 +88,7 @@ class TokenizerTask:
 
     def step(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
         losses = self.recipe.losses
-        pixels = (batch["crop"].float() / 127.5 - 1).unsqueeze(2)
+        pixels = batch["crop"].float() / 127.5 - 1
         device = pixels.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             drawn = self.decode(self._quantize(self.encode(pixels), batch["pick"]))
@@ -90,23 +97,23 @@ class TokenizerTask:
         figures = {"l1": float(parts["l1"].detach()), "psnr": -10 * float(torch.log10(parts["l2"].detach() / 4))}
         if self.perceptual is not None:
             self.perceptual.to(pixels.device)
-            parts["perceptual"] = self.perceptual(drawn.squeeze(2), pixels.squeeze(2))
+            parts["perceptual"] = self.perceptual(_frames(drawn), _frames(pixels))
             figures["perceptual"] = float(parts["perceptual"].detach())
         loss = sum(getattr(losses, name) * part for name, part in parts.items())
         fooling = "discriminator" in self.modules and step >= losses.gan_start
         if fooling:
-            adversarial = generator_loss(self.modules["discriminator"](drawn.squeeze(2)))
+            adversarial = generator_loss(self.modules["discriminator"](_frames(drawn)))
             loss = loss + losses.gan * adversarial
             figures["gan"] = float(adversarial.detach())
         assert isinstance(loss, Tensor)
         yield "model", loss, figures
         if fooling:
             judge = self.modules["discriminator"]
-            judged = discriminator_loss(judge(pixels.squeeze(2)), judge(drawn.detach().squeeze(2)))
+            judged = discriminator_loss(judge(_frames(pixels)), judge(_frames(drawn.detach())))
             yield "discriminator", judged, {"discriminator": float(judged.detach())}
 
     def _quantize(self, features: Tensor, picks: Tensor) -> Tensor:
-        """Each picture of the batch at the number of rounds picked for it."""
+        """Each sample of the batch at the number of rounds picked for it."""
         features, out = features.float(), features.float().clone()
         for pick in picks.unique().tolist():
             rounds, rows = self.rounds[pick], (picks == pick).nonzero().squeeze(1)
@@ -116,16 +123,20 @@ class TokenizerTask:
 
     @torch.no_grad()
     def sheet(self, step: int, path: Path) -> None:
-        """Pictures above their reconstructions."""
+        """Pictures above their reconstructions; then a clip's frames above theirs."""
         network = self.modules["model"]
         assert isinstance(network, CausalAutoencoder)
-        device = next(network.parameters()).device
-        numbers = np.linspace(0, len(self.source) - 1, 12).astype(int)
-        crops = torch.stack([read_crop(self.source, (0, i, int(n)), 0) for i, n in enumerate(numbers)])
-        pixels = (crops.to(device).float() / 127.5 - 1).unsqueeze(2)
-        rounds = network.config.rounds
-        drawn = network.decode(hbq.quantize(network.encode(pixels), rounds))
-        save_sheet(torch.cat([pixels, drawn]).squeeze(2), path, columns=12)
+        device, rounds = next(network.parameters()).device, network.config.rounds
+        rows = []
+        for kind in self.source.kinds:
+            clips = self.source.frames(kind[0]) > 1
+            places = [0] if clips else np.linspace(0, len(kind) - 1, _COLUMNS).astype(int)
+            crops = torch.stack([read_crop(self.source, (0, i, kind[n]), 0) for i, n in enumerate(places)])
+            pixels = crops.to(device).float() / 127.5 - 1
+            drawn = network.decode(hbq.quantize(network.encode(pixels), rounds))
+            shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if clips else np.zeros(1, int)
+            rows += [_frames(side[:, :, shown]) for side in (pixels, drawn)]
+        save_sheet(torch.cat(rows), path, columns=_COLUMNS)
 
     def export(self, folder: Path) -> None:
         from grn.tokenizer.tokenizer import save_tokenizer

@@ -35,3 +35,15 @@ def unpack(folder: Path, files: dict[str, bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return folder
+
+
+def clip(values: Iterable[int], width: int = 8, height: int = 8, milliseconds: int = 100) -> bytes:
+    """A lossless animated WebP whose frames are of one grey each, with a white first column."""
+    frames = []
+    for value in values:
+        frame = np.full((height, width, 3), value, np.uint8)
+        frame[:, 0] = 255
+        frames.append(Image.fromarray(frame))
+    file = io.BytesIO()
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, lossless=True)
+    return file.getvalue()

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from grn.data.order import EpochOrder
+from grn.data.order import BatchOrder, EpochOrder
 
 
 @pytest.mark.parametrize("sizes", [[1], [7], [5, 3], [2, 90, 11]])
@@ -45,3 +45,29 @@ def test_the_seed_decides_and_sources_are_mixed() -> None:
     first = order.numbers(0, 80)
     assert first != other.numbers(0, 80)
     assert 10 < sum(n < 40 for n in first[:40]) < 30
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, 0.25], [0.3, 7.0]])
+def test_which_set_a_place_is_of_and_what_came_before_it(weights: list[float]) -> None:
+    order = EpochOrder([5, 3], weights, seed=2)
+    sets = [int(number >= 5) for number in order.numbers(0, 60)]
+    for place in range(60):
+        assert EpochOrder([5, 3], weights, seed=2).set_at(place) == (sets[place], sets[:place].count(sets[place]))
+
+
+def test_batches_are_of_one_kind_by_the_kinds_shares() -> None:
+    kinds: list[tuple[list[int], list[float]]] = [([6, 4], [1.0, 1.0]), ([5], [4.0])]
+    order = BatchOrder(kinds, seed=0)
+    batches = [order.numbers(batch, 4) for batch in range(300)]
+    assert all(max(batch) < 10 or min(batch) >= 10 for batch in batches)
+    clips = [batch for batch in batches if min(batch) >= 10]
+    assert len(clips) == pytest.approx(200, abs=2)  # 5 * 4 against 10
+    times = Counter(number for batch in clips for number in batch)
+    assert max(times.values()) - min(times.values()) <= 1
+    assert BatchOrder(kinds, seed=0).numbers(123, 4) == batches[123]
+    assert [BatchOrder(kinds, seed=1).numbers(batch, 4) for batch in range(9)] != batches[:9]
+
+
+def test_batches_of_a_single_kind_are_its_epochs() -> None:
+    order, batches = EpochOrder([5, 3], [1.0, 2.0], 0), BatchOrder([([5, 3], [1.0, 2.0])], 0)
+    assert [n for b in range(9) for n in batches.numbers(b, 4)] == order.numbers(0, 36)

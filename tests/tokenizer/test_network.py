@@ -117,7 +117,10 @@ def plain_encode(config: TokenizerConfig, w: Weights, pixels: Tensor) -> Tensor:
     for stage, multiplier in enumerate(config.multipliers):
         last = stage == len(config.multipliers) - 1
         time, space = (1, 1) if last else (2 if config.halves_time[stage] else 1, 2)
-        shortcut = fold(x, config.encoder_width * multiplier, time, space)
+        shortcut = fold(x, config.encoder_width * multiplier, time if config.folds_time else 1, space)
+        if time == 2 and not config.folds_time:
+            means = [(shortcut[:, :, i] + shortcut[:, :, i + 1]) / 2 for i in range(1, shortcut.shape[2], 2)]
+            shortcut = torch.stack([shortcut[:, :, 0], *means], 2)
         for block in range(config.encoder_blocks):
             x = residual(x, w, f"encoder.stages.{stage}.blocks.{block}")
         x = shortcut + (x if last else downsample(x, w, f"encoder.stages.{stage}.resample"))
@@ -134,9 +137,10 @@ def plain_decode(config: TokenizerConfig, w: Weights, features: Tensor) -> Tenso
             y = residual(y, w, f"decoder.stages.{stage}.blocks.{block}")
         if stage < len(config.multipliers) - 1:
             time = 2 if config.halves_time[len(config.multipliers) - 2 - stage] else 1
-            y = upsample(y, w, f"decoder.stages.{stage}.resample") + unfold(
-                x, config.decoder_width * multiplier, time, 2
-            )
+            shortcut = unfold(x, config.decoder_width * multiplier, time if config.folds_time else 1, 2)
+            if time == 2 and not config.folds_time:
+                shortcut = torch.stack([f for i, f in enumerate(shortcut.unbind(2)) for _ in range(2 if i else 1)], 2)
+            y = upsample(y, w, f"decoder.stages.{stage}.resample") + shortcut
         x = y
     x = conv(silu(norm(x, w["decoder.head.norm.gain"])), w, "decoder.head.conv")
     patch, number = config.patch, 0
@@ -159,6 +163,7 @@ CONFIGS = {
     "time first": sizes(multipliers=(2, 4, 4), halves_time=(True, False), patch=4, decoder_blocks=2),
     "published layout": sizes(multipliers=(1, 2, 4, 4), encoder_width=2, decoder_width=2),
     "no time": sizes(multipliers=(1, 4, 4), halves_time=(False, False), time_kernel=1, patch=3),
+    "time averaged": sizes(multipliers=(1, 2, 4, 4), encoder_width=2, decoder_width=2, folds_time=False),
     "no attention": sizes(multipliers=(2, 1, 1), halves_time=(False, True), attention=False),
     "one stage": sizes(multipliers=(1,), halves_time=()),
 }

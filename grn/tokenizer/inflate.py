@@ -1,0 +1,51 @@
+"""An image tokenizer's weights in a network that also sees time, which then does to a frame what the image tokenizer did.
+
+A convolution's last tap takes the image's weights and the taps of earlier frames are zero. Halving takes the mean of two frames, doubling
+repeats one: a first frame and every frame of a still clip come out just as the picture would.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from grn.tokenizer.config import TokenizerConfig
+from grn.tokenizer.layers import Downsample, Upsample
+from grn.tokenizer.network import CausalAutoencoder
+
+TIME_KEYS = ("time_kernel", "halves_time", "folds_time")  # what an image tokenizer's config may differ in
+
+
+def can_inflate(image: TokenizerConfig, video: TokenizerConfig) -> bool:
+    """Whether the second network can start from an image tokenizer of the first config: the same but for time, which is not folded."""
+    same = image.model_dump(exclude={*TIME_KEYS, "rounds"}) == video.model_dump(exclude={*TIME_KEYS, "rounds"})
+    folds = video.folds_time and any(video.halves_time)
+    return same and image.time_kernel == 1 and video.time_kernel == 3 and not folds
+
+
+def inflate(image: Mapping[str, Tensor], network: CausalAutoencoder) -> None:
+    """Fill a network with the weights of an image tokenizer of which `can_inflate` holds."""
+    state = network.state_dict()
+    for name, weight in image.items():
+        grown = torch.zeros_like(state[name])
+        if weight.dim() == 5:  # [out, in, taps, k, k]
+            grown[:, :, -weight.shape[2] :] = weight
+        else:
+            grown.copy_(weight)
+        state[name] = grown
+    network.load_state_dict(state)
+    for module in network.modules():
+        if isinstance(module, Downsample) and module.time is not None:
+            _set(module.time.weight, module.time.bias, taps=(0.0, 0.5, 0.5))
+        elif isinstance(module, Upsample) and module.time is not None:
+            _set(module.time.weight, module.time.bias, taps=(0.0, 0.0, 1.0))
+
+
+@torch.no_grad()
+def _set(weight: Tensor, bias: Tensor | None, taps: tuple[float, ...]) -> None:
+    """weight [n*C, C, taps, 1, 1]: each channel from itself, n times."""
+    outputs, channels = weight.shape[:2]
+    identity = torch.eye(channels).repeat(outputs // channels, 1)
+    weight.copy_((identity[:, :, None] * torch.tensor(taps))[..., None, None])
+    assert bias is not None, "convolutions over time have a bias"
+    bias.zero_()

@@ -1,0 +1,167 @@
+"""Training on clips beside pictures: batches of either kind, losses of every frame, joint tokenizers from image tokenizers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from grn.errors import ConfigError, ModelMismatchError
+from grn.media import VideoWriter, write_image
+from grn.tokenizer.tokenizer import Tokenizer
+from grn.training.config import TokenizerRecipe, load_recipe
+from grn.training.run import train
+from grn.training.tokenizer import TokenizerTask
+
+NETWORK = (
+    "[network]\nchannels = 4\nencoder_width = 4\ndecoder_width = 4\nmultipliers = [1, 1]\nencoder_blocks = 1\n"
+    "decoder_blocks = 1\nrounds = 2\n"
+)
+IMAGE = "halves_time = [false]\ntime_kernel = 1\nfolds_time = false\n"
+VIDEO = "halves_time = [true]\ntime_kernel = 3\nfolds_time = false\n"
+BOTH = (
+    '[data]\nsize = 16\nframes = 5\n[[data.sources]]\npath = "pictures"\nresize = [16, 20]\n'
+    '[[data.sources]]\npath = "clips"\nclips = true\nweight = 2.0\n'
+)
+RUN = "[run]\nsteps = 6\nbatch_size = 2\nsave_every = 3\nlog_every = 1\nsheet_every = 100\n"
+LOSSES = "[losses]\nperceptual = 0.1\ngan = 0.1\n[rounds]\n2 = 0.7\nnone = 0.3\n"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with four pictures and four clips of 7 frames, with captions."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for folder in ("pictures", "clips"):
+        (tmp_path / folder).mkdir()
+    for i in range(4):
+        write_image(tmp_path / "pictures" / f"{i}.png", rng.integers(0, 255, (20, 24, 3), dtype=np.uint8))
+        base = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
+        with VideoWriter(tmp_path / "clips" / f"{i}.{'webp' if i % 2 else 'gif'}", 24, 20, 10) as video:
+            for t in range(7):
+                video.write(np.roll(base, 2 * t, axis=1))
+        for folder in ("pictures", "clips"):
+            (tmp_path / folder / f"{i}.txt").write_text("left")
+    (tmp_path / "image.toml").write_text(
+        f'kind = "tokenizer"\nname = "image"\n{NETWORK}{IMAGE}[data]\nsize = 16\n[[data.sources]]\npath = "pictures"\n'
+        f"{RUN}[losses]\nperceptual = 0.0\ngan = 0.0\n"
+    )
+    (tmp_path / "video.toml").write_text(f'kind = "tokenizer"\nname = "joint"\n{NETWORK}{VIDEO}{BOTH}{RUN}{LOSSES}')
+    return tmp_path
+
+
+def run(recipe: str, folder: str, *overrides: str) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = []
+    train(load_recipe(Path(recipe), overrides), Path(folder), lambda step, row: rows.append(row))
+    return rows
+
+
+def task(*overrides: str) -> TokenizerTask:
+    from grn.tokenizer.network import CausalAutoencoder
+
+    recipe = load_recipe(Path("video.toml"), overrides)
+    assert isinstance(recipe, TokenizerRecipe)
+    return TokenizerTask(recipe, CausalAutoencoder(recipe.network))
+
+
+def test_batches_hold_pictures_or_clips_by_weight() -> None:
+    made = task()
+    lengths = []
+    for step in range(60):
+        numbers = made.order(2 * step, 2)
+        batch = {made.read((step, place, number))["crop"].shape for place, number in enumerate(numbers)}
+        (shape,) = batch
+        assert shape in {(3, 1, 16, 16), (3, 5, 16, 16)}
+        lengths.append(shape[1])
+    assert lengths.count(5) == pytest.approx(40, abs=1)  # as many clips as pictures, at twice the weight
+
+
+def test_losses_are_of_every_frame() -> None:
+    """Spoiling one frame of a clip spoils each loss by its share."""
+    made = task("losses.gan=0.0")
+    number = next(n for n in made.source.kinds[1])
+    crop = made.read((0, 0, number))["crop"][None]
+    batch = {"crop": crop, "pick": torch.tensor([1])}
+    made.encode = lambda pixels: pixels
+    spoilt = torch.zeros_like(crop, dtype=torch.float32)
+    figures = []
+    for frames in ([], [2], [2, 4]):
+        spoilt[:, :, frames] = 0.5
+        made.decode = lambda pixels: pixels + spoilt
+        ((_, _loss, row),) = made.step(batch, 0)
+        figures.append((row["l1"], row["perceptual"]))
+    assert figures[0] == (0, 0)
+    assert figures[1][0] == pytest.approx(0.5 / 5, rel=1e-4)
+    assert figures[2][0] == pytest.approx(2 * 0.5 / 5, rel=1e-4)
+    assert 0 < figures[1][1] < figures[2][1]
+
+
+def test_a_joint_tokenizer_trains_and_its_folder_tokenizes(place: Path) -> None:
+    rows = run("video.toml", "a")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert (place / "a" / "samples" / "00000006.png").exists()
+    tokenizer = Tokenizer.from_pretrained(place / "a" / "final")
+    assert tokenizer.encode(torch.zeros(1, 3, 5, 16, 16)).shape == (1, 3, 4, 4, 4)
+
+
+def test_a_joint_tokenizer_starts_from_an_image_tokenizer(place: Path) -> None:
+    run("image.toml", "image", "run.ema=0")
+    start = 'run.init="image/final"'
+    run("video.toml", "joint", start, "run.steps=1", "optimizer.lr=1e-12", "run.ema=0")
+    image, joint = (Tokenizer.from_pretrained(place / name / "final") for name in ("image", "joint"))
+    pixels = torch.rand(2, 3, 1, 16, 16) * 2 - 1
+    assert torch.allclose(image.features(pixels), joint.features(pixels), atol=1e-3)
+    still = pixels.expand(-1, -1, 5, -1, -1)
+    assert torch.allclose(
+        joint.reconstruct_pixels(still, 2)[:, :, 4], image.reconstruct_pixels(pixels, 2)[:, :, 0], atol=1e-2
+    )
+    for change, message in {
+        "network.folds_time=true": r"has halves_time \[False\] and the recipe \[True\]; .*with network.folds_time = false",
+        "network.channels=3": "has channels 4 and the recipe 3; change network.channels",
+    }.items():
+        with pytest.raises(ModelMismatchError, match=message):
+            run("video.toml", "b", start, change)
+
+
+def test_a_resumed_run_on_both_equals_the_uninterrupted_one(place: Path) -> None:
+    straight = run("video.toml", "a")
+    run("video.toml", "b", "run.steps=3")
+    resumed = run("video.toml", "b")
+    untimed = ("samples_per_s", "seconds_left")
+    for one, other in zip(straight[3:], resumed, strict=True):
+        assert {n: v for n, v in one.items() if n not in untimed} == {
+            n: v for n, v in other.items() if n not in untimed
+        }
+    first, second = (load_file(place / name / "step-00000006" / "weights.safetensors") for name in "ab")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.frames=4", "data.frames 4 is not 1 + a multiple of the network's time stride 2"),
+        ("data.frames=1", "clips of more than one frame and data.sources with clips = true go together"),
+        ('data.sources=[{path="pictures"}]', "frames 5: clips of more than one frame"),
+        ("data.fps=0", "data.fps"),
+    ],
+)
+def test_mistakes_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(Path("video.toml"), [override])
+    assert message in str(caught.value)
+
+
+def test_fps_without_clips_is_refused() -> None:
+    with pytest.raises(ConfigError, match="there are none; leave it out"):
+        load_recipe(Path("image.toml"), ["data.fps=8"])
+
+
+def test_fps_changes_what_is_learnt() -> None:
+    def crop(*overrides: str) -> Any:
+        made = task(*overrides)
+        return made.read((0, 0, made.source.kinds[1][0]))["crop"]
+
+    assert not torch.equal(crop(), crop("data.fps=5"))
