@@ -120,7 +120,7 @@ class Pipeline:
         *,
         seed: int = 0,
         keys: Sequence[tuple[int, int]] | None = None,
-        size: tuple[int, ...] | None = None,
+        size: tuple[int, ...] | Sequence[tuple[int, ...]] | None = None,
         negative_prompt: str = "",
         batch_size: int = 16,
         callback: Callback | None = None,
@@ -130,16 +130,15 @@ class Pipeline:
         """Draw one picture or clip for each prompt (text models) or class number, yielded in their order.
 
         keys: a (seed, number) for each, which decides its randomness; by default (seed, 0), (seed, 1), ... size: (height, width) in pixels or
-        (frames, height, width), by default what the model was trained for. known: what all of them start from (`grn.starts`), of the
-        same size. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the model cannot take, BadInputError
-        for an unreadable prompt.
+        (frames, height, width), or one for each prompt; by default what the model was trained for. known: what all of them start from
+        (`grn.starts`), of the same size. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the model cannot
+        take, BadInputError for an unreadable prompt.
         """
         sampling = self.settings(**overrides)
         keys = list(keys) if keys is not None else [(seed, number) for number in range(len(prompts))]
         assert len(keys) == len(prompts), f"{len(keys)} keys for {len(prompts)} prompts"
-        *frames, height, width = size or (self.size, self.size)
-        length = frames[0] if frames else self.frames
-        shape = self.map_shape(length, (height, width))
+        sizes = [self._whole_size(one) for one in _for_each(size, len(prompts))]
+        shapes = [self.map_shape(frames, (height, width)) for frames, height, width in sizes]
         if negative_prompt and (self.text is None or sampling.guidance == 1):
             need = "a model that draws from words" if self.text is None else "guidance other than 1"
             raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
@@ -147,8 +146,8 @@ class Pipeline:
             return iter(())
         condition, null = self._conditions(prompts, negative_prompt)
         sampler = Sampler(self.generator, sampling)
-        samples = sampler.run(condition, null, shape, keys=keys, batch_size=batch_size, callback=callback, known=known)
-        return self._results(samples, prompts, keys, length)
+        samples = sampler.run(condition, null, shapes, keys=keys, batch_size=batch_size, callback=callback, known=known)
+        return self._results(samples, prompts, keys, [frames for frames, _, _ in sizes])
 
     def pictures(self, indices: Tensor) -> NDArray[np.uint8]:
         """Indices [B, t, h, w, C] -> frames uint8 [B, T, H, W, 3]."""
@@ -173,7 +172,7 @@ class Pipeline:
         return config.rounds
 
     def _results(
-        self, samples: Iterator[Any], prompts: Sequence[Any], keys: Sequence[tuple[int, int]], frames: int
+        self, samples: Iterator[Any], prompts: Sequence[Any], keys: Sequence[tuple[int, int]], frames: list[int]
     ) -> Iterator[Result]:
         """Decode finished samples and give them out in order; those that finish early wait for their turn."""
         waiting: dict[int, Any] = {}
@@ -182,7 +181,7 @@ class Pipeline:
             waiting[sample.number] = sample
             while following in waiting:
                 ready = waiting.pop(following)
-                picture = self.pictures(ready.indices[None])[0, :frames]
+                picture = self.pictures(ready.indices[None])[0, : frames[following]]
                 yield Result(picture, prompts[following], keys[following], ready.steps, ready.entropy)
                 following += 1
 
@@ -207,6 +206,11 @@ class Pipeline:
             return texts, self.text.encode([negative_prompt]).to(self.device)
         generator: Any = self.generator
         return ClassCondition(torch.tensor(list(prompts))).to(self.device), generator.null_condition(1).to(self.device)
+
+    def _whole_size(self, size: tuple[int, ...] | None) -> tuple[int, int, int]:
+        """(frames, height, width), what is not given being the model's own."""
+        *frames, height, width = size or (self.size, self.size)
+        return frames[0] if frames else self.frames, height, width
 
     def map_shape(self, frames: int, size: tuple[int, ...]) -> tuple[int, int, int]:
         """(t, h, w) of the token map of so many frames of (height, width) pixels. Raises UsageError for what cannot be drawn."""
@@ -234,6 +238,14 @@ def sampler_config(base: SamplerConfig, **overrides: Any) -> SamplerConfig:
         return SamplerConfig(**{**base.model_dump(), **chosen})
     except ValidationError as error:
         raise UsageError(describe(error, [SamplerConfig])) from error
+
+
+def _for_each(size: tuple[int, ...] | Sequence[tuple[int, ...]] | None, count: int) -> Sequence[tuple[int, ...] | None]:
+    """One size for each of `count` prompts."""
+    if size is None or isinstance(size[0], int):
+        return [size] * count  # type: ignore[list-item]
+    assert len(size) == count, f"{len(size)} sizes for {count} prompts"
+    return size  # type: ignore[return-value]
 
 
 def _length(config: dict[str, Any], folder: Path) -> tuple[int, float] | None:

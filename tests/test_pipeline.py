@@ -94,6 +94,17 @@ def test_other_sizes(drawing: Pipeline) -> None:
     assert result.frames.shape == (1, 32, 96, 3)
 
 
+def test_a_size_for_each_prompt(drawing: Pipeline) -> None:
+    sizes = [(32, 96), (SIDE, SIDE), (96, 32), (32, 96)]
+    results = list(drawing(PROMPTS[:4], size=sizes, seed=1))
+    assert [result.frames.shape[1:3] for result in results] == sizes
+    for number, (prompt, size) in enumerate(zip(PROMPTS, sizes, strict=False)):
+        (alone,) = drawing([prompt], size=size, keys=[(1, number)])
+        assert np.mean(alone.frames != results[number].frames) < 0.5  # packed sums round differently: a draw may differ
+    with pytest.raises(AssertionError, match="1 sizes for 2 prompts"):
+        drawing(["cat", "dog"], size=[(32, 32)])
+
+
 @pytest.mark.parametrize(
     ("size", "message"),
     [

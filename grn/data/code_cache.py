@@ -1,6 +1,6 @@
 """Token maps of a data set, made once: a generator's epochs read them instead of running the tokenizer again.
 
-Axes: maps are uint16 [N, F, h, w, C], F = 2 where mirrored pictures are kept beside the plain ones, else 1.
+Axes: maps are uint16 [N, F, h, w, C] of pictures and [N, F, t, h, w, C] of clips, F = 2 where mirrored ones are kept beside the plain, else 1.
 
 A cache file is a plain .npy with the sha256 of its bytes behind it. It is read as a memory map: all processes of a machine share it.
 """
@@ -8,40 +8,90 @@ A cache file is a plain .npy with the sha256 of its bytes behind it. It is read 
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from grn.data.sources import Source
-from grn.data.transforms import centre_crop, resize_short_side
+from grn.data.sources import Sample, Source
+from grn.data.transforms import centre_crop, cover_crop, nearest_shape, resize_short_side
 from grn.errors import EnvironmentFaultError
 from grn.files import atomic_path, display
 from grn.tokenizer.tokenizer import Tokenizer
 
+Maps = np.ndarray | list[np.ndarray]  # of each sample [F, t, h, w, C]
 Progress = Callable[[Iterable[int]], Iterable[int]]
 BATCH = 32
 _DIGEST_BYTES = 32
 _POLL_SECONDS = 1.0
 
 
-def cached_maps(
-    source: Source, tokenizer: Tokenizer, size: int, flip: bool, progress: Progress = iter, wait: bool = False
-) -> np.ndarray:
-    """The token map of every picture, resized and centre-cropped to size x size, from the cache or made now.
+@dataclass(frozen=True)
+class View:
+    """What of a sample is encoded. size: of a square, or (width, height). flip: mirrored too. frames, fps: of clips; None: pictures."""
 
-    The cache (GRN_CACHE, else ~/.cache/grn) is keyed by the tokenizer's weights, the pictures' bytes, size and flip. A damaged file is made
-    anew. wait: another process of this machine makes the file; come back when it has. Raises BadInputError for a picture that cannot be
+    size: int | tuple[int, int]
+    flip: bool = False
+    frames: int | None = None
+    fps: float | None = None
+
+    def read(self, sample: Sample) -> np.ndarray:
+        """Its frames uint8 [T, H, W, 3], cropped in the middle; of a clip, those at its beginning."""
+        frames = sample.image()[None] if self.frames is None else sample.clip(self.frames, self.fps)
+        if isinstance(self.size, tuple):
+            return cover_crop(frames, self.size)
+        return centre_crop(resize_short_side(frames, self.size), self.size)
+
+    def __str__(self) -> str:
+        """For the key of a cache."""
+        return f"{self.size} {self.flip}" + ("" if self.frames is None else f" {self.frames} {self.fps}")
+
+
+def nearest_maps(
+    source: Source,
+    tokenizer: Tokenizer,
+    view: View,
+    sizes: Sequence[tuple[int, int]],
+    progress: Progress = iter,
+    wait: bool = False,
+) -> Maps:
+    """The token maps of each sample [F, t, h, w, C], at the one of `sizes` nearest in shape, or where there are none at the view's."""
+    if not sizes:
+        maps = cached_maps(source, tokenizer, view, progress, wait)
+        return maps if view.frames is not None else maps[:, :, None]
+    nearest = [nearest_shape(*sample.size(), sizes) for sample in source]
+    found: dict[int, np.ndarray] = {}
+    for which in sorted(set(nearest)):
+        numbers = [n for n, one in enumerate(nearest) if one == which]
+        part = Source([source[n] for n in numbers])
+        found |= dict(
+            zip(
+                numbers,
+                nearest_maps(part, tokenizer, replace(view, size=sizes[which]), (), progress, wait),
+                strict=True,
+            )
+        )
+    return [found[n] for n in range(len(source))]
+
+
+def cached_maps(
+    source: Source, tokenizer: Tokenizer, view: View, progress: Progress = iter, wait: bool = False
+) -> np.ndarray:
+    """The token map of every sample as `view` says, from the cache or made now.
+
+    The cache (GRN_CACHE, else ~/.cache/grn) is keyed by the tokenizer's weights, the samples' bytes and the view. A damaged file is made
+    anew. wait: another process of this machine makes the file; come back when it has. Raises BadInputError for a sample that cannot be
     read and EnvironmentFaultError where the cache cannot be written.
     """
-    path = _folder() / f"{_key(source, tokenizer, size, flip)}.npy"
+    path = _folder() / f"{_key(source, tokenizer, view)}.npy"
     maps = _load(path)
     while maps is None and wait:
         time.sleep(_POLL_SECONDS)
         maps = _load(path)
     if maps is None:
-        _write(path, source, tokenizer, size, flip, progress)
+        _write(path, source, tokenizer, view, progress)
         maps = _load(path)
     if maps is None:
         raise EnvironmentFaultError(f"{display(path)}: reads otherwise than it was written; check the disk")
@@ -59,8 +109,8 @@ def _folder() -> Path:
     return folder
 
 
-def _key(source: Source, tokenizer: Tokenizer, size: int, flip: bool) -> str:
-    key = hashlib.sha256(f"{tokenizer.fingerprint} {tokenizer.config.rounds} {size} {flip}".encode())
+def _key(source: Source, tokenizer: Tokenizer, view: View) -> str:
+    key = hashlib.sha256(f"{tokenizer.fingerprint} {tokenizer.config.rounds} {view}".encode())
     for sample in source:
         key.update(hashlib.sha256(sample.data()).digest())
     return key.hexdigest()[:32]
@@ -80,12 +130,13 @@ def _load(path: Path) -> np.ndarray | None:
         return None
 
 
-def _write(path: Path, source: Source, tokenizer: Tokenizer, size: int, flip: bool, progress: Progress) -> None:
+def _write(path: Path, source: Source, tokenizer: Tokenizer, view: View, progress: Progress) -> None:
     """Encode batch by batch straight into the file: memory does not grow with the data set."""
     with atomic_path(path) as aside:
         with aside.open("wb") as file:
-            for start in progress(range(0, len(source), BATCH)):
-                batch = _encode(source[start : start + BATCH], tokenizer, size, flip)
+            count = max(1, BATCH // (view.frames or 1))
+            for start in progress(range(0, len(source), count)):
+                batch = _encode(source[start : start + count], tokenizer, view)
                 if start == 0:
                     shape = (len(source), *batch.shape[1:])
                     header = {"descr": batch.dtype.str, "fortran_order": False, "shape": shape}
@@ -106,11 +157,11 @@ def _digest(path: Path, length: int) -> bytes:
     return digest.digest()
 
 
-def _encode(samples: Source, tokenizer: Tokenizer, size: int, flip: bool) -> np.ndarray:
-    frames = np.stack([centre_crop(resize_short_side(s.image(), size), size) for s in samples])
-    views = [frames, frames[:, :, ::-1]] if flip else [frames]
+def _encode(samples: Source, tokenizer: Tokenizer, view: View) -> np.ndarray:
+    frames = np.stack([view.read(sample) for sample in samples])  # [B, T, H, W, 3]
     maps = []
-    for view in views:
-        pixels = torch.from_numpy(np.ascontiguousarray(view)).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
-        maps.append(tokenizer.encode(pixels)[:, 0].cpu().numpy().astype(np.uint16))
+    for side in [frames, frames[..., ::-1, :]] if view.flip else [frames]:
+        pixels = torch.from_numpy(np.ascontiguousarray(side)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        indices = tokenizer.encode(pixels).cpu().numpy().astype(np.uint16)
+        maps.append(indices if view.frames is not None else indices[:, 0])
     return np.stack(maps, 1)

@@ -84,6 +84,17 @@ class Sample:
         found = found[start : start + frames]
         return np.stack(found + found[-1:] * (frames - len(found)))
 
+    def size(self) -> tuple[int, int]:
+        """(width, height), upright. BadInputError if it cannot be read."""
+        from grn.media import open_media
+
+        data = self.data()
+        try:
+            with open_media(io.BytesIO(data)) as media:
+                return media.width, media.height
+        except BadInputError as error:
+            raise self._bad(error) from error
+
     def _bad(self, error: BadInputError) -> BadInputError:
         # "-" is what the reader calls a stream.
         return BadInputError(f"{self}: {str(error).removeprefix('-: ')}")

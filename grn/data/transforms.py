@@ -4,8 +4,13 @@ Axes: frames are uint8 [H, W, 3] or, of a clip, [T, H, W, 3]; crops are uint8 [.
 from the generator that is passed in.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
+
+from grn.media import fit
 
 
 def resize_short_side(frame: np.ndarray, size: int) -> np.ndarray:
@@ -24,6 +29,18 @@ def centre_crop(frame: np.ndarray, size: int) -> np.ndarray:
     """The middle size x size pixels of a frame at least that large."""
     top, left = (frame.shape[-3] - size) // 2, (frame.shape[-2] - size) // 2
     return frame[..., top : top + size, left : left + size, :]
+
+
+def cover_crop(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of a frame that is scaled to just cover size = (width, height)."""
+    if frame.ndim == 4:
+        return np.stack([cover_crop(one, size) for one in frame])
+    return fit(frame, size)
+
+
+def nearest_shape(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> int:
+    """The number of the size (width, height) whose proportions are nearest, as ratios."""
+    return min(range(len(sizes)), key=lambda i: abs(math.log(sizes[i][0] * height / (sizes[i][1] * width))))
 
 
 def random_crop(frame: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -7,10 +7,10 @@ Axes
 
 The sequence is the map's tokens (frame, row, column order) and one token that carries the ratio. They see each other
 and the text. The text tokens see only each other, so what they give to every layer, their keys and values, is computed
-once a prompt (`prepare`).
+once a prompt (`prepare`). Maps of different sizes and lengths share one sequence (`packed`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,11 @@ from torch import Tensor, nn
 from grn.generator.condition import TextCondition, pad_length
 from grn.generator.config import TextToVisualConfig
 from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
+from grn.generator.packed import BlockwiseAttention
 from grn.generator.rope import cos_sin, ratio_angles, rotate, text_angles, visual_angles
+
+Shape = tuple[int, int, int]
+Attend = Callable[[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]], Tensor]  # query, key, value, text's keys and values
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class PreparedText:
     def rows(self, index: Tensor) -> "PreparedText":
         """The samples that `index` names."""
         return PreparedText(self.keys[:, index], self.values[:, index], self.mask[index])
+
+    def packed(self) -> tuple[Tensor, Tensor, list[int]]:
+        """All samples' tokens one after the other, without padding: keys and values [layers, 1, heads, sum of L, d], and each L."""
+        keys, values = (x.permute(0, 2, 1, 3, 4)[:, :, self.mask].unsqueeze(1) for x in (self.keys, self.values))
+        return keys, values, self.mask.sum(1).tolist()
 
     @classmethod
     def cat(cls, parts: Sequence["PreparedText"]) -> "PreparedText":
@@ -67,15 +76,10 @@ class Block(nn.Module):
         x = x + self.attention.merge(attended)
         return x + self.mlp(self.mlp_norm(x)), key, value
 
-    def visual(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor], mask: Tensor | None
-    ) -> Tensor:
+    def visual(self, x: Tensor, angles: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """x [B, N, D], image tokens and the ratio token; text: keys and values [B, heads, L, d]."""
         query, key, value = self.attention.split(self.attention_norm(x))
-        query, key = rotate(query, angles), rotate(key, angles)
-        key, value = torch.cat([text[0], key], 2), torch.cat([text[1], value], 2)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        x = x + self.attention.merge(attended)
+        x = x + self.attention.merge(attend(rotate(query, angles), rotate(key, angles), value, text))
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -112,18 +116,49 @@ class TextToVisual(nn.Module):
     def forward(self, token_map: Tensor, ratio: Tensor, prepared: PreparedText, aspect: float | None = None) -> Tensor:
         """Logits of every element. aspect: height / width of the picture, by default of the map."""
         shape = (token_map.shape[1], token_map.shape[2], token_map.shape[3])
-        patch = self.config.patch
-        assert shape[1] % patch == shape[2] % patch == 0, f"{shape[1]}x{shape[2]} tokens are no patches of {patch}"
-        x = torch.cat([self._embed(token_map), self.ratio(ratio)[:, None]], 1)
-        visual = visual_angles(shape, aspect or shape[1] / shape[2], self._head_width, patch)
-        angles = self._angles(torch.cat([visual, ratio_angles(self._head_width)]))
-        mask = None
+        x = torch.cat([self.embed(self._hot(token_map)), self.ratio(ratio)[:, None]], 1)
+        mask: Tensor | None = None
         if not bool(prepared.mask.all()):
             mask = F.pad(prepared.mask, (0, x.shape[1]), value=True)[:, None, None, :]
-        for block, key, value in zip(self.blocks, prepared.keys, prepared.values, strict=True):
-            assert isinstance(block, Block)
-            x = block.visual(x, angles, (key, value), mask)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
+            keys, values = torch.cat([text[0], key], 2), torch.cat([text[1], value], 2)
+            return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+
+        x = self._run(x, self._sequence_angles(shape, aspect), (prepared.keys, prepared.values), attend)
         return self._unpatch(logits_of(self.head, self.head_norm(x[:, :-1])), shape)
+
+    def packed(self, token_maps: Sequence[Tensor], ratio: Tensor, prepared: PreparedText) -> list[Tensor]:
+        """What `forward` gives for each map [t, h, w, E] alone, of any sizes and lengths: logits [t, h, w, E, K].
+
+        ratio [B] and prepared are in the order of the maps. All share one sequence.
+        """
+        shapes: list[Shape] = [(one.shape[0], one.shape[1], one.shape[2]) for one in token_maps]
+        assert len(shapes) == len(ratio) == len(prepared), (
+            f"{len(shapes)} maps, {len(ratio)} ratios, {len(prepared)} texts"
+        )
+        hot = [self._hot(one[None])[0] for one in token_maps]
+        lengths = [len(one) for one in hot]
+        visual, ratios = self.embed(torch.cat(hot)).split(lengths), self.ratio(ratio)
+        x = torch.cat([part for one, last in zip(visual, ratios, strict=True) for part in (one, last[None])])[None]
+        keys, values, words = prepared.packed()
+        attend = BlockwiseAttention(words, [length + 1 for length in lengths], x.device)
+        angles = [self._sequence_angles(shape, None) for shape in shapes]
+        x = self._run(x, (torch.cat([a[0] for a in angles]), torch.cat([a[1] for a in angles])), (keys, values), attend)
+        # The last token of each sample carries its ratio and says nothing of the map.
+        shown = torch.cat([one[:-1] for one in x[0].split([length + 1 for length in lengths])])
+        logits = logits_of(self.head, self.head_norm(shown)).split(lengths)
+        return [self._unpatch(one[None], shape)[0] for one, shape in zip(logits, shapes, strict=True)]
+
+    def _run(self, x: Tensor, angles: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        for block, key, value in zip(self.blocks, *text, strict=True):
+            assert isinstance(block, Block)
+            x = block.visual(x, angles, (key, value), attend)
+        return x
+
+    def _sequence_angles(self, shape: Shape, aspect: float | None) -> tuple[Tensor, Tensor]:
+        visual = visual_angles(shape, aspect or shape[1] / shape[2], self._head_width, self.config.patch)
+        return self._angles(torch.cat([visual, ratio_angles(self._head_width)]))
 
     @property
     def _head_width(self) -> int:
@@ -132,14 +167,15 @@ class TextToVisual(nn.Module):
     def _angles(self, angles: Tensor) -> tuple[Tensor, Tensor]:
         return cos_sin(angles.to(self.embed.weight.device))
 
-    def _embed(self, token_map: Tensor) -> Tensor:
-        """[B, t, h, w, E] -> [B, N, D]."""
+    def _hot(self, token_map: Tensor) -> Tensor:
+        """[B, t, h, w, E] -> what is embedded, [B, N, p*p*E*K]."""
+        rows, columns, patch = *token_map.shape[2:4], self.config.patch
+        assert rows % patch == columns % patch == 0, f"{rows}x{columns} tokens are no patches of {patch}"
         hot = one_hot(token_map, self.config.classes, self.embed.weight.dtype).flatten(-2)
-        patch = self.config.patch
         hot = hot.unflatten(3, (-1, patch)).unflatten(2, (-1, patch)).transpose(3, 4)  # [B, t, h/p, w/p, p, p, E*K]
-        return self.embed(hot.flatten(4).flatten(1, 3))
+        return hot.flatten(4).flatten(1, 3)
 
-    def _unpatch(self, x: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    def _unpatch(self, x: Tensor, shape: Shape) -> Tensor:
         """[B, N, p*p*E*K] -> [B, t, h, w, E, K]."""
         frames, height, width = shape
         patch = self.config.patch

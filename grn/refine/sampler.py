@@ -24,6 +24,7 @@ from grn.refine.step import MASK, StepView, draw, mix, select_confident, select_
 
 Condition = Any  # ClassCondition or TextCondition
 Callback = Callable[[StepView], None]
+Shape = tuple[int, int, int]
 _ROUNDING = 1e-9  # 1 - 0.9 is meant to be 0.1
 
 
@@ -182,7 +183,7 @@ class Sampler:
         self,
         condition: Condition,
         null: Condition | None,
-        shape: tuple[int, int, int],
+        shape: Shape | Sequence[Shape],
         *,
         seed: int = 0,
         keys: Sequence[tuple[int, int]] | None = None,
@@ -192,16 +193,19 @@ class Sampler:
     ) -> Iterator[Sample]:
         """Draw one sample for each row of `condition`, yielded as they finish.
 
-        null: one row, the unconditional condition; may be None where guidance is off. shape: (t, h, w) of the token map. keys: what
-        decides each sample's randomness, by default (seed, its number). known: what all of them start from, by default nothing. Raises
-        UsageError if guidance lacks a null.
+        null: one row, the unconditional condition; may be None where guidance is off. shape: (t, h, w) of the token map, or one for each
+        sample; different ones share a packed sequence. keys: what decides each sample's randomness, by default (seed, its number). known:
+        what all of them start from, by default nothing. Raises UsageError if guidance lacks a null.
         """
         if self.config.guidance != 1 and null is None:
             raise UsageError("guidance needs an unconditional condition; give one or set guidance to 1")
         config = self.model.config
-        known = Known.nothing((*shape, config.elements)) if known is None else known
-        full, found = (*shape, config.elements), tuple(known.tokens.shape)
-        assert found == full, f"known tokens {found} for a map of {full}"
+        shapes: list[Any] = [shape] * len(condition) if isinstance(shape[0], int) else list(shape)
+        assert len(shapes) == len(condition), f"{len(shapes)} shapes for {len(condition)} samples"
+        found = {(*one, config.elements) for one in shapes}
+        assert known is None or found <= {tuple(known.tokens.shape)}, (
+            f"known {tuple(known.tokens.shape)} for maps of {found}"
+        )
         keys = [(seed, row) for row in range(len(condition))] if keys is None else keys
         assert len(keys) == len(condition), f"{len(keys)} keys for {len(condition)} samples"
         assert batch_size >= 1, f"a batch of {batch_size} samples"
@@ -215,7 +219,9 @@ class Sampler:
             if joining:
                 new = self.model.prepare(condition.rows(torch.tensor([row for row, _ in joining])))
                 prepared = new if prepared is None else type(new).cat([prepared, new])
-                active += [_Run(row, known, config.classes, self.config, key) for row, key in joining]
+                for row, key in joining:
+                    start = Known.nothing((*shapes[row], config.elements)) if known is None else known
+                    active.append(_Run(row, start, config.classes, self.config, key))
             self._step(active, prepared, null_prepared, callback)
             left = [i for i, run in enumerate(active) if run.step < run.total]
             if len(left) < len(active):
@@ -226,27 +232,31 @@ class Sampler:
     def _step(self, active: list[_Run], prepared: Any, null_prepared: Any, callback: Callback | None) -> None:
         """One network pass for all active samples, a second one for those that are guided."""
         device = next(self.model.parameters()).device
-        states = torch.stack([run.state for run in active]).to(device)
+        states = [run.state.to(device) for run in active]
         ratios = torch.tensor([run.ratio for run in active], device=device)
-        logits = self.model(states, ratios, prepared)
+        logits = self._logits(states, ratios, prepared)
         self.passes[0] += len(active)
-        if any(run.step == self.config.warmup for run in active):
-            free = torch.stack([~run.known.fixed for run in active]).to(device)
-            for run, entropy in zip(active, normalised_entropy(logits, free).tolist(), strict=True):
-                run.measure(entropy)
-        guided = torch.tensor([i for i, run in enumerate(active) if run.guided], device=device, dtype=torch.int64)
-        if len(guided):
+        for run, one in zip(active, logits, strict=True):
+            if run.step == self.config.warmup:
+                run.measure(float(normalised_entropy(one[None], ~run.known.fixed[None].to(device))))
+        guided = [i for i, run in enumerate(active) if run.guided]
+        if guided:
             rows = null_prepared.rows(torch.zeros(len(guided), dtype=torch.int64, device=device))
-            unconditional = self.model(states[guided], ratios[guided], rows)
+            unconditional = self._logits([states[i] for i in guided], ratios[guided], rows)
             self.passes[1] += len(guided)
-            logits = logits.index_copy(0, guided, guide(logits[guided], unconditional, self.config.guidance))
-        uniforms = torch.stack([run.uniforms() for run in active]).to(device)
-        drawn, confidence = draw(logits, self.config.temperature, uniforms)
-        if self.model.config.target == "flip":
-            drawn = drawn ^ states
-        drawn, confidence = drawn.cpu(), confidence.cpu()
-        for i, run in enumerate(active):
-            run.advance(drawn[i], confidence[i] if self.config.selection == "confidence" else None, callback)
+            for i, other in zip(guided, unconditional, strict=True):
+                logits[i] = guide(logits[i], other, self.config.guidance)
+        for run, state, one in zip(active, states, logits, strict=True):
+            drawn, confidence = draw(one, self.config.temperature, run.uniforms().to(device))
+            if self.model.config.target == "flip":
+                drawn = drawn ^ state
+            confident = confidence.cpu() if self.config.selection == "confidence" else None
+            run.advance(drawn.cpu(), confident, callback)
+
+    def _logits(self, states: list[Tensor], ratios: Tensor, prepared: Any) -> list[Tensor]:
+        if len({state.shape for state in states}) > 1:
+            return list(self.model.packed(states, ratios, prepared))
+        return list(self.model(torch.stack(states), ratios, prepared))
 
     def _finish(self, run: _Run) -> Sample:
         config = self.model.config

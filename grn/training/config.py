@@ -49,6 +49,9 @@ class DataConfig(_Section):
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     size: int = Field(256, ge=1, le=4096, description="pixels a side of what the network sees")
+    sizes: tuple[tuple[int, int], ...] = Field(
+        (), description="(width, height) pairs, of which each sample takes the nearest in shape; none: size x size"
+    )
     frames: int = Field(1, ge=1, le=100_000, description="frames of a clip: 1 + n * the tokenizer's time stride")
     fps: Positive | None = Field(
         None,
@@ -138,6 +141,8 @@ class TokenizerRecipe(_Section):
                 raise ValueError(f'rounds: {rounds!r} is neither a number from 1 to 16 nor "none"')
         if sum(self.rounds.values()) <= 0:
             raise ValueError("rounds: at least one share must be above 0")
+        if self.data.sizes:
+            raise ValueError("data.sizes is for text models; a tokenizer's crops are squares of data.size")
         if self.data.size % self.network.stride:
             raise ValueError(
                 f"data.size {self.data.size} is not a multiple of the network's stride {self.network.stride}"
@@ -185,6 +190,12 @@ class GeneratorRecipe(_Section):
         for source in self.data.sources:
             if source.resize is not None:
                 raise ValueError(f"{source.path}: resize is for tokenizers; a generator's codes are of centre crops")
+        if self.data.frames > 1 and self.data.fps is None:
+            raise ValueError("data.fps: a generator of clips is told how many frames a second it draws; set it")
+        if isinstance(self.network, ClassToImageConfig) and (self.data.sizes or self.data.frames > 1):
+            raise ValueError(
+                "data.sizes and data.frames are for text models; class-to-image networks have fixed positions"
+            )
         if self.words.turned and self.text_encoder is None:
             raise ValueError("words.turned: there are no words without text_encoder; leave it at 0")
         return self

@@ -1,6 +1,7 @@
 """Training a generator: cross-entropy on randomly corrupted token maps (algorithm 2).
 
-Axes: token maps are [B, t, h, w, E] with values in [0, K): indices (E = C, K = 2^M) or round-major bits (E = M*C, K = 2).
+Axes: token maps are [B, t, h, w, E] with values in [0, K): indices (E = C, K = 2^M) or round-major bits (E = M*C, K = 2). Where those of a
+batch differ in size or length, they are a list of [t, h, w, E] and share a packed sequence.
 """
 
 import math
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grn import hbq
-from grn.data.code_cache import Progress, cached_maps
+from grn.data.code_cache import Maps, Progress, View, nearest_maps
 from grn.data.sources import Source
 from grn.errors import BadInputError, ConfigError, ModelMismatchError
 from grn.generator.condition import ClassCondition, TextCondition
@@ -30,6 +31,7 @@ from grn.training.sheets import save_sheet
 from grn.training.words import turn_words
 
 SHEET_PICTURES = 16
+_COLUMNS = 8  # of a sheet
 _AS_IT_IS = -1  # the seed of a caption whose words are not turned
 
 
@@ -59,8 +61,12 @@ class GeneratorTask:
                 _check_captions(source, place.path, text)
             elif isinstance(recipe.network, ClassToImageConfig):
                 _check_classes(source, recipe.network.num_classes)
-        size, flip = recipe.data.size, recipe.data.flip
-        self.maps = [cached_maps(source, tokenizer, size, flip, progress, wait) for source in self.source.sources]
+        data = recipe.data
+        self.maps: list[Maps] = []
+        for source, place in zip(self.source.sources, data.sources, strict=True):
+            length = (data.frames, data.fps) if place.clips else (None, None)
+            view = View(data.size, data.flip, *length)
+            self.maps.append(nearest_maps(source, tokenizer, view, data.sizes, progress, wait))
         self.forward: Any = torch.compile(network) if recipe.run.compile else network
 
     def order(self, first: int, count: int) -> list[int]:
@@ -85,10 +91,8 @@ class GeneratorTask:
         return example | {"label": self.config.num_classes if dropped else sample.label}
 
     def _elements(self, indices: Tensor) -> Tensor:
-        """Indices [h, w, C] -> what the generator predicts, [1, h, w, E]."""
-        if self.config.target != "ind":
-            indices = hbq.indices_to_bits(indices, self.config.rounds, dim=-1)
-        return indices.unsqueeze(0)
+        """Indices [t, h, w, C] -> what the generator predicts, [t, h, w, E]."""
+        return indices if self.config.target == "ind" else hbq.indices_to_bits(indices, self.config.rounds, dim=-1)
 
     def _map(self, number: int) -> np.ndarray:
         which = self.source.which(number)
@@ -113,13 +117,17 @@ class GeneratorTask:
         return {"model": found}
 
     def step(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
-        targets = batch["targets"]
-        condition = self._condition(batch).to(targets.device)
+        ragged = isinstance(batch["state"], list)
         network: Any = self.modules["model"]
-        device = targets.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            logits = self.forward(batch["state"], batch["ratio"].float(), network.prepare(condition))
-        loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+        device = batch["ratio"].device
+        condition, ratio = self._condition(batch).to(device), batch["ratio"].float()
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            draw = network.packed if ragged else self.forward
+            logits = draw(batch["state"], ratio, network.prepare(condition))
+        # Every element counts alike, whatever map it is of.
+        found = torch.cat([one.float().flatten(0, -2) for one in logits]) if ragged else logits.float().flatten(0, -2)
+        targets = torch.cat([one.flatten() for one in batch["targets"]]) if ragged else batch["targets"].flatten()
+        loss = F.cross_entropy(found, targets)
         yield "model", loss, {"loss": float(loss.detach())}
 
     def _condition(self, batch: dict[str, Any]) -> ClassCondition | TextCondition:
@@ -136,7 +144,7 @@ class GeneratorTask:
 
     @torch.no_grad()
     def sheet(self, step: int, path: Path) -> None:
-        """Pictures for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
+        """Pictures or clips for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
         network: Any = self.modules["model"]
         sampler = Sampler(network, self.recipe.sampling)
         if self.text is not None:
@@ -146,11 +154,15 @@ class GeneratorTask:
             count = min(SHEET_PICTURES, self.config.num_classes)
             condition = ClassCondition(torch.arange(count))
             null = network.null_condition(1)
-        side = self.recipe.data.size // self.tokenizer.config.stride
+        data, tokenizer = self.recipe.data, self.tokenizer.config
+        side, length = data.size // tokenizer.stride, 1 + (data.frames - 1) // tokenizer.time_stride
         device = next(network.parameters()).device
-        samples = sampler.run(condition.to(device), null.to(device), (1, side, side), seed=0)
+        samples = sampler.run(condition.to(device), null.to(device), (length, side, side), seed=0)
         indices = torch.stack([s.indices for s in sorted(samples, key=lambda s: s.number)])
-        save_sheet(self.tokenizer.decode(indices).squeeze(2), path, columns=8)
+        pixels = self.tokenizer.decode(indices)
+        # Of clips, a row of frames each.
+        shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if length > 1 else [0]
+        save_sheet(pixels[:, :, shown].transpose(1, 2).flatten(0, 1), path, columns=_COLUMNS)
 
     def _sheet_prompts(self) -> list[str]:
         if self.recipe.sheet_prompts:
@@ -167,6 +179,8 @@ class GeneratorTask:
             "sampling": self.recipe.sampling.model_dump(mode="json"),
             "size": self.recipe.data.size,
         }
+        if self.recipe.data.frames > 1:
+            config |= {"frames": self.recipe.data.frames, "fps": self.recipe.data.fps}
         store.save_model(folder, config, network.state_dict(), dtype=torch.float16)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if self.text is not None:
@@ -203,9 +217,14 @@ def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: StaticWordVe
                 f"data.size {size} is not the {network.size * stride} of network.size {network.size} tokens at stride {stride}; change either"
             )
         return
-    if size % (stride * network.patch):
+    for name, sides in (("size", [size]), ("sizes", [side for pair in recipe.data.sizes for side in pair])):
+        for side in (side for side in sides if side % (stride * network.patch)):
+            raise ModelMismatchError(
+                f"data.{name} {side} is not a multiple of {stride * network.patch} (tokenizer's stride {stride}, network.patch {network.patch})"
+            )
+    if (recipe.data.frames - 1) % tokenizer.config.time_stride:
         raise ModelMismatchError(
-            f"data.size {size} is not a multiple of {stride * network.patch} (tokenizer's stride {stride}, network.patch {network.patch})"
+            f"data.frames {recipe.data.frames} is not 1 + a multiple of the tokenizer's time stride {tokenizer.config.time_stride}"
         )
     if text is None:
         raise ConfigError(

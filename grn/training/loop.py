@@ -19,8 +19,9 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 
+from grn.data.packing import collate
 from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError, TrainingDivergedError
 from grn.training import processes
 from grn.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
@@ -320,7 +321,7 @@ class _Reader(torch.utils.data.Dataset):
 
 def _collate(examples: list[Any]) -> Any:
     """A batch, or the first error among its examples."""
-    return next((e for e in examples if isinstance(e, GrnError)), None) or default_collate(examples)
+    return next((e for e in examples if isinstance(e, GrnError)), None) or collate(examples)
 
 
 class _Slots:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tars import pack, png
+from tars import clip, pack, png
 
 from grn.data import code_cache
-from grn.data.code_cache import cached_maps
+from grn.data.code_cache import View, cached_maps, nearest_maps
 from grn.data.sources import Source, open_source
-from grn.data.transforms import centre_crop, resize_short_side
+from grn.data.transforms import centre_crop, cover_crop, resize_short_side
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.media import to_pixels
 from grn.tokenizer.config import TokenizerConfig
@@ -62,7 +62,7 @@ class Counted:
 def test_cached_codes_are_those_of_encoding_directly(tmp_path: Path, folder: Path, flip: bool) -> None:
     source, coder = pictures(tmp_path / "d.tar"), tokenizer()
     for _ in range(2):  # made, then read
-        maps = cached_maps(source, coder, 8, flip)
+        maps = cached_maps(source, coder, View(8, flip))
         assert maps.dtype == np.uint16
         assert maps.shape == (5, 1 + flip, 2, 2, 4)
         for sample, views in zip(source, maps, strict=True):
@@ -75,33 +75,33 @@ def test_cached_codes_are_those_of_encoding_directly(tmp_path: Path, folder: Pat
 
 def test_codes_are_made_once_and_can_be_read_with_numpy_alone(tmp_path: Path, folder: Path) -> None:
     source, counted = pictures(tmp_path / "d.tar"), Counted()
-    first = cached_maps(source, tokenizer(), 8, False, counted)
-    second = cached_maps(source, tokenizer(), 8, False, counted)
+    first = cached_maps(source, tokenizer(), View(8), counted)
+    second = cached_maps(source, tokenizer(), View(8), counted)
     assert counted.batches == 2
     assert np.array_equal(first, second)
     (file,) = folder.iterdir()
     assert np.array_equal(np.load(file), first)
 
 
-CHANGES: dict[str, Callable[[Path], tuple[Source, Tokenizer, int, bool]]] = {
-    "another picture": lambda p: (pictures(p / "e.tar", offset=1), tokenizer(), 8, False),
-    "one picture more": lambda p: (pictures(p / "e.tar", 6), tokenizer(), 8, False),
-    "another order": lambda p: (Source([*pictures(p / "d.tar")][::-1]), tokenizer(), 8, False),
-    "other weights": lambda p: (pictures(p / "d.tar"), tokenizer(1), 8, False),
-    "other rounds": lambda p: (pictures(p / "d.tar"), tokenizer(rounds=3), 8, False),
-    "another size": lambda p: (pictures(p / "d.tar"), tokenizer(), 4, False),
-    "mirrored too": lambda p: (pictures(p / "d.tar"), tokenizer(), 8, True),
+CHANGES: dict[str, Callable[[Path], tuple[Source, Tokenizer, View]]] = {
+    "another picture": lambda p: (pictures(p / "e.tar", offset=1), tokenizer(), View(8)),
+    "one picture more": lambda p: (pictures(p / "e.tar", 6), tokenizer(), View(8)),
+    "another order": lambda p: (Source([*pictures(p / "d.tar")][::-1]), tokenizer(), View(8)),
+    "other weights": lambda p: (pictures(p / "d.tar"), tokenizer(1), View(8)),
+    "other rounds": lambda p: (pictures(p / "d.tar"), tokenizer(rounds=3), View(8)),
+    "another size": lambda p: (pictures(p / "d.tar"), tokenizer(), View(4)),
+    "mirrored too": lambda p: (pictures(p / "d.tar"), tokenizer(), View(8, True)),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_codes_are_made_anew_when_anything_changes(tmp_path: Path, folder: Path, change: str) -> None:
-    cached_maps(pictures(tmp_path / "d.tar"), tokenizer(), 8, False)
+    cached_maps(pictures(tmp_path / "d.tar"), tokenizer(), View(8))
     counted = Counted()
     cached_maps(*CHANGES[change](tmp_path), counted)
     assert counted.batches == 2
     assert len(list(folder.iterdir())) == 2
-    cached_maps(pictures(tmp_path / "d.tar"), tokenizer(), 8, False, counted)
+    cached_maps(pictures(tmp_path / "d.tar"), tokenizer(), View(8), counted)
     assert counted.batches == 2
 
 
@@ -124,12 +124,12 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_is_made_anew(tmp_path: Path, folder: Path, damage: str) -> None:
     source = pictures(tmp_path / "d.tar")
-    first = np.array(cached_maps(source, tokenizer(), 8, False))
+    first = np.array(cached_maps(source, tokenizer(), View(8)))
     (file,) = folder.iterdir()
     whole = file.read_bytes()
     file.write_bytes(DAMAGE[damage](whole))
     counted = Counted()
-    assert np.array_equal(cached_maps(source, tokenizer(), 8, False, counted), first)
+    assert np.array_equal(cached_maps(source, tokenizer(), View(8), counted), first)
     assert counted.batches == 2
     assert file.read_bytes() == whole
 
@@ -138,7 +138,7 @@ def test_an_interrupted_encoding_leaves_nothing(tmp_path: Path, folder: Path) ->
     members = [*((f"{n}.png", png(n)) for n in range(4)), ("bad.png", b"no picture")]
     source = open_source(pack(tmp_path / "d.tar", members))
     with pytest.raises(BadInputError, match=r"d\.tar: bad"):
-        cached_maps(source, tokenizer(), 8, False)
+        cached_maps(source, tokenizer(), View(8))
     assert not list(folder.iterdir())
 
 
@@ -146,14 +146,14 @@ def test_a_cache_that_cannot_be_made_is_the_machines_fault(tmp_path: Path, monke
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("GRN_CACHE", str(tmp_path / "file"))
     with pytest.raises(EnvironmentFaultError, match="set GRN_CACHE"):
-        cached_maps(pictures(tmp_path / "d.tar"), tokenizer(), 8, False)
+        cached_maps(pictures(tmp_path / "d.tar"), tokenizer(), View(8))
 
 
 def _race(path: Path, barrier: Any, results: Any) -> None:
     torch.set_num_threads(1)
     source, coder = open_source(path), tokenizer()
     barrier.wait(60)
-    results.put(np.array(cached_maps(source, coder, 8, False)).tolist())
+    results.put(np.array(cached_maps(source, coder, View(8))).tolist())
 
 
 def test_two_processes_at_once_both_get_the_codes(tmp_path: Path, folder: Path) -> None:
@@ -168,19 +168,54 @@ def test_two_processes_at_once_both_get_the_codes(tmp_path: Path, folder: Path) 
         racer.join(60)
         assert racer.exitcode == 0
     (file,) = folder.iterdir()
-    assert found[0] == found[1] == np.load(file).tolist() == cached_maps(source, tokenizer(), 8, False).tolist()
+    assert found[0] == found[1] == np.load(file).tolist() == cached_maps(source, tokenizer(), View(8)).tolist()
 
 
 def test_who_waits_gets_what_another_makes(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_cache, "_POLL_SECONDS", 0.01)
     source, counted, found = pictures(tmp_path / "d.tar"), Counted(), []
     waiting = threading.Thread(
-        target=lambda: found.append(cached_maps(source, tokenizer(), 8, False, counted, wait=True)), daemon=True
+        target=lambda: found.append(cached_maps(source, tokenizer(), View(8), counted, wait=True)), daemon=True
     )
     waiting.start()
     time.sleep(0.1)
     assert not found
-    made = cached_maps(source, tokenizer(), 8, False)
+    made = cached_maps(source, tokenizer(), View(8))
     waiting.join(20)
     assert np.array_equal(found[0], made)
     assert counted.batches == 0
+
+
+def _clips(path: Path) -> Source:
+    return open_source(pack(path, [(f"{n}.webp", clip(range(n, 120, 17), 12, 10)) for n in range(4)]), clips=True)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_clips_have_maps_of_several_frames(tmp_path: Path, folder: Path, flip: bool) -> None:
+    source, coder = _clips(tmp_path / "d.tar"), tokenizer()
+    view = View(8, flip, frames=5)
+    maps = nearest_maps(source, coder, view, ())
+    for sample, views in zip(source, maps, strict=True):
+        assert views.shape == (1 + flip, 5, 2, 2, 4)
+        frames = centre_crop(resize_short_side(sample.clip(5), 8), 8)
+        for found, side in zip(views, [frames, frames[:, :, ::-1]], strict=False):
+            assert np.array_equal(found, coder.encode(to_pixels(np.ascontiguousarray(side)))[0].numpy())
+    for other in (View(8, flip, frames=3), View(8, flip, frames=5, fps=5), View(8, flip, frames=1)):
+        assert len(nearest_maps(source, coder, other, ())[0][0]) == other.frames
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_each_sample_takes_the_size_nearest_in_shape(tmp_path: Path, folder: Path) -> None:
+    shapes = [(10, 10), (20, 10), (10, 30), (11, 10), (16, 10)]
+    source = open_source(
+        pack(tmp_path / "d.tar", [(f"{n}.png", png(40 * n, *shape)) for n, shape in enumerate(shapes)])
+    )
+    coder, sizes = tokenizer(), [(8, 8), (12, 8), (4, 12)]
+    maps = nearest_maps(source, coder, View(8), sizes)
+    assert [one.shape for one in maps] == [
+        (1, 1, h // 4, w // 4, 4) for w, h in ((8, 8), (12, 8), (4, 12), (8, 8), (12, 8))
+    ]
+    for sample, one, size in zip(source, maps, ((8, 8), (12, 8), (4, 12), (8, 8), (12, 8)), strict=True):
+        assert np.array_equal(one[0], coder.encode(to_pixels(cover_crop(sample.image(), size)[None]))[0].numpy())
+    again = nearest_maps(source, coder, View(8), sizes)
+    assert all(np.array_equal(a, b) for a, b in zip(maps, again, strict=True))

@@ -136,5 +136,5 @@ def test_what_cannot_be_known_is_a_mistake(arguments: Any) -> None:
 
 def test_tokens_of_another_map_are_a_mistake() -> None:
     which = case("text", "bit")
-    with pytest.raises(AssertionError, match="for a map of"):
+    with pytest.raises(AssertionError, match="for maps of"):
         sample(which, known_of(case("class", "bit"), 0.2), steps=2)

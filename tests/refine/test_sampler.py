@@ -397,3 +397,17 @@ def test_settings_at_their_limits_are_taken() -> None:
     SamplerConfig(adaptive=True, tmin=6)
     SamplerConfig(tmin=5)  # no warm-up in a fixed run
     SamplerConfig(guidance_start=0.5, guidance_end=0.5)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 5, "guidance": 2.0}, {**ADAPTIVE, "selection": "confidence"}])
+def test_samples_of_different_shapes_share_a_batch(settings: dict[str, Any]) -> None:
+    network, condition, null, _ = case("text", "bit")
+    shapes = [(1, 2, 4), (2, 4, 2), (1, 2, 4), (3, 2, 2), (1, 4, 4), (2, 4, 2)]
+    sampler = Sampler(network, SamplerConfig(**settings))
+    together = sorted(sampler.run(condition, null, shapes, seed=3, batch_size=4), key=lambda s: s.number)
+    assert [tuple(s.indices.shape[:3]) for s in together] == shapes
+    for row, shape in enumerate(shapes):
+        one = condition.rows(torch.tensor([row]))
+        assert same(list(sampler.run(one, null, shape, keys=[(3, row)])), [together[row]])
+    with pytest.raises(AssertionError, match="2 shapes for 6 samples"):
+        next(sampler.run(condition, null, shapes[:2]))

@@ -165,3 +165,110 @@ def test_fps_changes_what_is_learnt() -> None:
         return made.read((0, 0, made.source.kinds[1][0]))["crop"]
 
     assert not torch.equal(crop(), crop("data.fps=5"))
+
+
+# Generators
+
+
+@pytest.fixture
+def generator(place: Path) -> Path:
+    """A recipe for clips, with the joint tokenizer and an encoder of one word that it needs."""
+    from grn.text import StaticWordVectors, StaticWordVectorsConfig
+    from grn.tokenizer.network import CausalAutoencoder
+    from grn.tokenizer.tokenizer import save_tokenizer
+
+    recipe = load_recipe(place / "video.toml")
+    assert isinstance(recipe, TokenizerRecipe)
+    torch.manual_seed(0)
+    save_tokenizer(place / "tokenizer", CausalAutoencoder(recipe.network), "t")
+    StaticWordVectors(StaticWordVectorsConfig(dim=6, rows=1), ["left"], torch.randn(1, 6)).save(place / "words")
+    path = place / "clips.toml"
+    path.write_text(
+        'kind = "generator"\nname = "clips"\ntokenizer = "tokenizer"\ntext_encoder = "words"\n'
+        '[network]\nkind = "text-to-visual"\nchannels = 4\nrounds = 2\nwidth = 16\ndepth = 2\nheads = 2\nmlp_ratio = 1.0\n'
+        'text_width = 6\n[data]\nsize = 16\nframes = 5\nfps = 8\n[[data.sources]]\npath = "clips"\nclips = true\n'
+        f"{RUN}[optimizer]\nlr = 1e-3\n[sampling]\nsteps = 3\n"
+    )
+    return path
+
+
+MIXED = 'data.sources=[{path="clips", clips=true}, {path="pictures"}]'
+
+
+def test_a_generator_trains_on_clips_and_its_folder_draws_them(generator: Path, place: Path) -> None:
+    from grn.pipeline import Pipeline
+
+    rows = run("clips.toml", "g")
+    assert rows[-1]["loss"] < 1.6
+    assert (place / "g" / "samples" / "00000006.png").exists()
+    pipeline = Pipeline.from_pretrained(place / "g" / "final")
+    assert (pipeline.frames, pipeline.fps, pipeline.size) == (5, 8.0, 16)
+    (result,) = pipeline(["left"])
+    assert result.frames.shape == (5, 16, 16, 3)
+
+
+@pytest.mark.parametrize("change", [MIXED, "data.sizes=[[16, 16], [24, 16], [16, 24]]"])
+def test_maps_of_different_shapes_train_in_one_batch(generator: Path, place: Path, change: str) -> None:
+    write_image(place / "pictures" / "0.png", np.zeros((40, 20, 3), np.uint8))
+    if change != MIXED:
+        with VideoWriter(place / "clips" / "0.gif", 20, 40, 10) as video:
+            for t in range(5):
+                video.write(np.full((40, 20, 3), 40 * t, np.uint8))
+    straight = run("clips.toml", "a", change, "run.batch_size=4")
+    run("clips.toml", "b", change, "run.batch_size=4", "run.steps=3")
+    resumed = run("clips.toml", "b", change, "run.batch_size=4")
+    assert [row["loss"] for row in straight[3:]] == [row["loss"] for row in resumed]
+
+
+def test_a_packed_step_is_the_mean_of_its_elements(generator: Path) -> None:
+    """The loss of a batch of pictures and clips is that of each alone, weighted by its elements; so are the gradients."""
+    from grn.data.packing import collate
+    from grn.generator.text_to_visual import TextToVisual
+    from grn.text import StaticWordVectors
+    from grn.training.config import GeneratorRecipe
+    from grn.training.generator import GeneratorTask
+
+    recipe = load_recipe(generator, [MIXED])
+    assert isinstance(recipe, GeneratorRecipe)
+    torch.manual_seed(0)
+    network = TextToVisual(recipe.network)  # type: ignore[arg-type]
+    torch.nn.init.normal_(network.head.weight, std=0.5)
+    made = GeneratorTask(recipe, network, Tokenizer.from_pretrained("tokenizer"), StaticWordVectors.load(Path("words")))
+    examples = [made.read((0, place, number)) for place, number in enumerate((0, 5, 2, 7))]
+    assert {tuple(example["state"].shape[:3]) for example in examples} == {(3, 4, 4), (1, 4, 4)}
+    ((_, together, _),) = made.step(collate(examples), 0)
+    together.backward()
+    gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    network.zero_grad()
+    total = sum(example["state"].numel() for example in examples)
+    mean = 0.0
+    for example in examples:
+        ((_, loss, _),) = made.step(collate([example]), 0)
+        (loss * (example["state"].numel() / total)).backward()
+        mean += float(loss.detach()) * example["state"].numel() / total
+    assert float(together.detach()) == pytest.approx(mean, rel=1e-5)
+    for one, other in zip(gradients, [p.grad for p in network.parameters() if p.grad is not None], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("data.frames=4", ModelMismatchError, "data.frames 4 is not 1 + a multiple of the tokenizer's time stride 2"),
+        ("data.sizes=[[16, 17]]", ModelMismatchError, "data.sizes 17 is not a multiple of"),
+        (
+            'data={size=16, frames=5, sources=[{path="clips", clips=true}]}',
+            ConfigError,
+            "data.fps: a generator of clips",
+        ),
+    ],
+)
+def test_generators_of_clips_name_mistakes(generator: Path, override: str, error: Any, message: str) -> None:
+    with pytest.raises(error) as caught:
+        run("clips.toml", "x", override)
+    assert message in str(caught.value)
+
+
+def test_sizes_are_for_text_models() -> None:
+    with pytest.raises(ConfigError, match="a tokenizer's crops are squares"):
+        load_recipe(Path("image.toml"), ["data.sizes=[[16, 16]]"])

@@ -1,0 +1,71 @@
+"""Attention among the tokens of each of several samples that stand one after the other in one sequence.
+
+Axes: H heads, S tokens of all samples together, L text tokens of all of them, d channels of a head; queries, keys and values are [1, H, S, d].
+
+A batch of maps of different sizes would need padding to the largest; packed, every place of the sequence is a real token, and block-wise
+attention keeps the samples apart. On a GPU that is FlexAttention, which skips the blocks in which no two tokens see each other; elsewhere
+each sample's part is cut out, which is the same.
+"""
+
+import functools
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class BlockwiseAttention:
+    """Each sample's tokens see its text and each other.
+
+    text, visual: tokens of each sample. flex: with FlexAttention; by default where the device is a GPU.
+    """
+
+    def __init__(
+        self, text: Sequence[int], visual: Sequence[int], device: torch.device, flex: bool | None = None
+    ) -> None:
+        assert len(text) == len(visual), f"{len(text)} texts for {len(visual)} samples"
+        self.text, self.visual = _slices(text), _slices(visual)
+        self.mask = _block_mask(text, visual, device) if (device.type == "cuda" if flex is None else flex) else None
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
+        """text: keys and values [1, H, L, d]. Returns [1, H, S, d]."""
+        if self.mask is not None:
+            # Norms keep float32 under autocast, and FlexAttention wants one type.
+            keys, values = torch.cat([text[0], key], 2).to(value.dtype), torch.cat([text[1], value], 2)
+            return _flex(query.device.type)(query.to(value.dtype), keys, values, block_mask=self.mask)
+        parts = []
+        for words, own in zip(self.text, self.visual, strict=True):
+            keys = torch.cat([text[0][:, :, words], key[:, :, own]], 2)
+            values = torch.cat([text[1][:, :, words], value[:, :, own]], 2)
+            parts.append(F.scaled_dot_product_attention(query[:, :, own], keys, values))
+        return torch.cat(parts, 2)
+
+
+def _slices(lengths: Sequence[int]) -> list[slice]:
+    ends = list(accumulate(lengths))
+    return [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
+
+
+def _block_mask(text: Sequence[int], visual: Sequence[int], device: torch.device) -> Any:
+    """For queries of all samples and keys of all texts, then of all samples."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    numbers = torch.arange(len(visual))
+    own = numbers.repeat_interleave(torch.tensor(visual)).to(device)
+    seen = torch.cat([numbers.repeat_interleave(torch.tensor(text)).to(device), own])
+
+    def same_sample(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return own[query] == seen[key]
+
+    return create_block_mask(same_sample, None, None, len(own), len(seen), device=str(device))
+
+
+@functools.cache
+def _flex(device: str) -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # Uncompiled it makes the whole matrix of scores, which is what it is there to avoid.
+    return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention

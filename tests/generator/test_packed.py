@@ -1,0 +1,109 @@
+"""Maps of different sizes and lengths in one sequence: the same logits and gradients as one at a time."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from grn.generator.condition import TextCondition
+from grn.generator.config import TextToVisualConfig
+from grn.generator.packed import BlockwiseAttention
+from grn.generator.text_to_visual import TextToVisual
+
+SHAPES = [(1, 2, 2), (3, 4, 2), (1, 2, 6), (2, 2, 2)]
+LENGTHS = [3, 1, 5, 2]
+
+
+def network(patch: int, target: Any = "ind") -> TextToVisual:
+    torch.manual_seed(0)
+    made = TextToVisual(TextToVisualConfig.tiny(target, patch)).double()
+    for name, parameter in made.named_parameters():
+        nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.3)
+    return made
+
+
+def samples(config: TextToVisualConfig) -> tuple[list[Tensor], Tensor, list[TextCondition]]:
+    random = torch.Generator().manual_seed(1)
+    maps = [torch.randint(-1, config.classes, (*shape, config.elements), generator=random) for shape in SHAPES]
+    texts = [
+        TextCondition(
+            torch.randn(1, length, config.text_width, generator=random, dtype=torch.float64),
+            torch.ones(1, length, dtype=torch.bool),
+        )
+        for length in LENGTHS
+    ]
+    return maps, torch.rand(len(maps), generator=random, dtype=torch.float64), texts
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+@pytest.mark.parametrize("target", ["ind", "bit"])
+def test_packed_is_one_at_a_time_gradients_included(patch: int, target: str) -> None:
+    made = network(patch, target)
+    maps, ratios, texts = samples(made.config)
+    together = made.packed(maps, ratios, made.prepare(TextCondition.cat(texts)))
+    weights = [torch.randn(one.shape, generator=torch.Generator().manual_seed(2)) for one in together]
+    sum((one * weight).sum() for one, weight in zip(together, weights, strict=True)).backward()  # type: ignore[union-attr]
+    gradients = {name: p.grad.clone() for name, p in made.named_parameters() if p.grad is not None}
+    made.zero_grad()
+    for i, (one, weight) in enumerate(zip(maps, weights, strict=True)):
+        alone = made(one[None], ratios[i : i + 1], made.prepare(texts[i]))[0]
+        assert alone.shape == together[i].shape
+        torch.testing.assert_close(together[i], alone, atol=1e-5, rtol=1e-5)
+        (alone * weight).sum().backward()
+    assert len(gradients) == len(list(made.parameters()))
+    for name, parameter in made.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_samples_do_not_see_each_other() -> None:
+    made = network(1)
+    maps, ratios, texts = samples(made.config)
+    before = made.packed(maps, ratios, made.prepare(TextCondition.cat(texts)))
+    maps[1], ratios[1] = (maps[1] + 1) % made.config.classes, 0.9
+    texts[1] = TextCondition(texts[1].tokens + 1, texts[1].mask)
+    after = made.packed(maps, ratios, made.prepare(TextCondition.cat(texts)))
+    for i in range(4):
+        assert torch.equal(before[i], after[i]) == (i != 1)
+
+
+def test_equal_maps_packed_are_the_batch() -> None:
+    made = network(1)
+    random = torch.Generator().manual_seed(3)
+    maps = torch.randint(4, (3, 2, 2, 4, made.config.elements), generator=random)
+    texts = made.prepare(TextCondition.cat(samples(made.config)[2][:3]))
+    ratios = torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)
+    packed = torch.stack(made.packed(list(maps), ratios, texts))
+    torch.testing.assert_close(packed, made(maps, ratios, texts), atol=1e-5, rtol=1e-5)
+
+
+def _parts(seed: int, size: int = 16) -> list[Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    visual = [torch.randn(1, 2, 30, size, generator=random) for _ in range(3)]
+    return [*visual, *[torch.randn(1, 2, 11, size, generator=random) for _ in range(2)]]
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_is_cutting_the_samples_out() -> None:
+    query, key, value, *text = _parts(0)
+    lengths = ([3, 1, 5, 2], [4, 9, 12, 5])
+    plain = BlockwiseAttention(*lengths, torch.device("cpu"))
+    flex = BlockwiseAttention(*lengths, torch.device("cpu"), flex=True)
+    assert plain.mask is None
+    assert flex.mask is not None
+    given = (query, key, value, (text[0], text[1]))
+    torch.testing.assert_close(flex(*given), plain(*given), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_flex_attention_on_a_gpu_with_gradients() -> None:
+    results = []
+    for flex in (False, True):
+        parts = [part.cuda().requires_grad_() for part in _parts(1, 64)]
+        attend = BlockwiseAttention([3, 1, 5, 2], [4, 9, 12, 5], torch.device("cuda"), flex)
+        out = attend(parts[0], parts[1], parts[2], (parts[3], parts[4]))
+        out.square().sum().backward()
+        results.append([out, *[part.grad for part in parts]])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-2)
