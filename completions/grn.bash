@@ -13,6 +13,7 @@ _grn() {
             " eval recon") path=" eval recon" ;;
             " eval neighbours") path=" eval neighbours" ;;
             " eval adaptive") path=" eval adaptive" ;;
+            " eval motion") path=" eval motion" ;;
             " eval stats") path=" eval stats" ;;
             " eval video") path=" eval video" ;;
             " models") path=" models" ;;
@@ -92,6 +93,8 @@ _grn() {
         " eval recon --tokenizer") words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=1 ;;
         " eval recon --rounds") words=""; files=0 ;;
         " eval recon --size") words=""; files=0 ;;
+        " eval recon --frames") words=""; files=0 ;;
+        " eval recon --fps") words=""; files=0 ;;
         " eval recon --lpips") words=""; files=1 ;;
         " eval recon --plot") words=""; files=1 ;;
         " eval recon -n"|" eval recon --num") words=""; files=0 ;;
@@ -133,6 +136,16 @@ _grn() {
         " eval adaptive --batch-size") words=""; files=0 ;;
         " eval adaptive --device") words="auto cpu cuda"; files=0 ;;
         " eval adaptive --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval motion --data") words=""; files=1 ;;
+        " eval motion -n"|" eval motion --num") words=""; files=0 ;;
+        " eval motion --seed") words=""; files=0 ;;
+        " eval motion -m"|" eval motion --model") words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=1 ;;
+        " eval motion --guidance") words=""; files=0 ;;
+        " eval motion --temperature") words=""; files=0 ;;
+        " eval motion --device") words="auto cpu cuda"; files=0 ;;
+        " eval motion --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval motion --steps") words=""; files=0 ;;
+        " eval motion --batch-size") words=""; files=0 ;;
         " eval stats -o"|" eval stats --out") words=""; files=1 ;;
         " eval stats --size") words=""; files=0 ;;
         " eval stats -n"|" eval stats --num") words=""; files=0 ;;
@@ -177,11 +190,12 @@ _grn() {
             " reconstruct") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --reference --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
             " generate") if [[ "$cur" == -* ]]; then words="-o --out --prompts --class -m --model -n --num --seed --size --aspect --seconds --like --grid --history --batch-size --image --continue --init --strength --mask --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --negative-prompt --selection --fill --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " train") if [[ "$cur" == -* ]]; then words="-o --out --set --resume --dry-run --stop-after --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
-            " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon neighbours adaptive stats video"; files=0; fi ;;
+            " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon neighbours adaptive motion stats video"; files=0; fi ;;
             " eval fid") if [[ "$cur" == -* ]]; then words="--reference --captions -n --num --seed -m --model --guidance --temperature --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;
-            " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --lpips --plot --markdown -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
+            " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --frames --fps --lpips --plot --markdown -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " eval neighbours") if [[ "$cur" == -* ]]; then words="--data --among -n --num --seed -m --model --guidance --temperature --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;
             " eval adaptive") if [[ "$cur" == -* ]]; then words="--steps --tmin --tmax --plot --reference --captions -n --num --seed -m --model --guidance --temperature --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
+            " eval motion") if [[ "$cur" == -* ]]; then words="--data -n --num --seed -m --model --guidance --temperature --device --dtype --json -q --quiet -v --verbose --force --offline --steps --batch-size -h --help"; else words=""; files=0; fi ;;
             " eval stats") if [[ "$cur" == -* ]]; then words="-o --out --size -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
             " eval video") if [[ "$cur" == -* ]]; then words="--features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull convert calibrate"; files=0; fi ;;

@@ -38,11 +38,18 @@ COMMANDS: Table = {
                 "Complexity-aware against fixed sampling: steps taken, Frechet distances and time on the same prompts.",
                 "evaluate:adaptive",
             ),
+            "motion": (
+                "How much generated clips move, beside the data's: mean frame difference, and share of moving pixels.",
+                "evaluate_clips:motion",
+            ),
             "stats": (
                 "Gather the feature statistics of a folder or tar of pictures, for `grn eval fid --reference`.",
                 "evaluate:stats",
             ),
-            "video": ("Frechet distance between two sets of clips, by features of pairs of frames.", "evaluate:video"),
+            "video": (
+                "Frechet distance between two sets of clips, by features of pairs of frames.",
+                "evaluate_clips:video",
+            ),
         },
     ),
     "models": (

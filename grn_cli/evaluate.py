@@ -2,14 +2,12 @@
 
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grn_cli.errors import Batch
 from grn_cli.evaluate_options import (
     EMOJI,
     SET,
@@ -21,7 +19,6 @@ from grn_cli.evaluate_options import (
     open_set,
 )
 from grn_cli.options import Common, command
-from grn_cli.paths import expand
 
 if TYPE_CHECKING:
     from grn.evaluation.generation import Drawn
@@ -85,6 +82,13 @@ class ReconOptions:
     size: Annotated[
         int, typer.Option("--size", min=1, metavar="N", help="Scale the short side to N and crop the centre.")
     ] = 128
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", min=2, metavar="N", help="Take clips, so many frames of each, and no pictures."),
+    ] = None
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=0.01, metavar="N", help="Frames a second to take from clips.")
+    ] = None
     lpips: Annotated[
         Path | None,
         typer.Option(
@@ -101,79 +105,62 @@ class ReconOptions:
 
 @command
 def recon(
-    data: Annotated[Path, typer.Option("--data", metavar=SET, help="Pictures to take through the tokenizer.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar=SET, help="Pictures, or clips, to take through the tokenizer.")
+    ],
     options: ReconOptions,
     choice: ChoiceOptions,
     features: FeatureOptions,
     common: Common,
 ) -> None:
     """What a tokenizer loses at each number of rounds: PSNR, SSIM, Frechet distance, bits per pixel."""
+    from grn.errors import UsageError
     from grn.evaluation import report
     from grn.evaluation.metrics import Lpips
-    from grn.evaluation.pictures import batches
+    from grn.evaluation.pictures import batches, clip_batches
     from grn.evaluation.reconstruction import evaluate_rounds, parse_rounds
+    from grn.evaluation.video import pair_network_name
     from grn.models import registry
     from grn.tokenizer.tokenizer import Tokenizer
 
-    rounds = parse_rounds(options.rounds)
+    rounds, frames = parse_rounds(options.rounds), options.frames
+    if options.fps is not None and frames is None:
+        raise UsageError("--fps: is the rate of clips; give --frames too")
     _refuse_existing(options.plot, common.force)
-    samples = choice.samples(data)
+    samples = choice.samples(data, clips=frames is not None)
     device = common.torch_device()
     name = options.tokenizer or registry.DEFAULT_TOKENIZER
     tokenizer = Tokenizer.from_pretrained(name, device, common.torch_dtype(), common.offline)
     network = features.network(device)
     lpips = Lpips(options.lpips) if options.lpips else None
-    shown = common.console.progress(samples, "pictures")
-    rows = evaluate_rounds(tokenizer, batches(shown, options.size, features.batch_size, device), rounds, network, lpips)
+    kind = "pictures" if frames is None else "clips"
+    shown, count, length = common.console.progress(samples, kind), features.batch_size, (frames or 1, options.fps)
+    pixels = (
+        clip_batches(shown, options.size, length, count, device)
+        if frames
+        else batches(shown, options.size, count, device)
+    )
+    rows = evaluate_rounds(tokenizer, pixels, rounds, network, lpips, clips=frames is not None)
     headers = ["rounds", "bits/pixel", "PSNR", "SSIM", "Frechet", *(["LPIPS"] if lpips else [])]
     cells = [
         ["none" if r.rounds is None else r.rounds, r.bits_per_pixel, r.psnr, r.ssim, r.frechet, r.lpips] for r in rows
     ]
-    pictures = f"{len(samples)} pictures of {options.size}x{options.size}"
-    title = f"{tokenizer.name}, {pictures}; Frechet distance with {network.name}"
+    pictures = f"{len(samples)} {kind} of {options.size}x{options.size}" + (f", {frames} frames" if frames else "")
+    measured = network.name if frames is None else pair_network_name(network)
+    title = f"{tokenizer.name}, {pictures}; Frechet distance with {measured}"
     record = {
         "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
-        "features": network.name,
-        "pictures": len(samples),
+        "features": measured,
+        kind: len(samples),
         "size": options.size,
+        **({"frames": frames} if frames else {}),
         "rows": [_finite(asdict(row)) for row in rows],
     }
     if options.plot:
-        report.plot_rounds(rows, network.name, options.plot)
+        report.plot_rounds(rows, measured, options.plot)
     table = report.table(headers, [row[: len(headers)] for row in cells], options.markdown)
     common.console.result(record, title, *([""] if options.markdown else []), *table)
-
-
-@command
-def video(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Clip, or folder of clips.")],
-    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Clip, or folder of clips, to compare with it.")],
-    features: FeatureOptions,
-    common: Common,
-) -> None:
-    """Frechet distance between two sets of clips, by features of pairs of frames.
-
-    This is not the FVD of the literature, which needs a video network.
-    """
-    from grn.evaluation.frechet import frechet_distance
-    from grn.evaluation.video import gather_clips
-
-    device = common.torch_device()
-    network = features.network(device)
-    sides = []
-    for path in (reference, clips):
-        shown = common.console.progress(_clips(path), "clips")
-        sides.append(gather_clips((_frames(clip) for clip in shown), network, device))
-    distance = frechet_distance(*sides)
-    record = {
-        "frechet": distance,
-        "features": sides[0].network,
-        "pairs": sides[1].count,
-        "reference_pairs": sides[0].count,
-    }
-    text = f"Frechet distance {distance:.3f} ({sides[0].network}; {sides[1].count} against {sides[0].count} pairs)"
-    common.console.result(record, text)
 
 
 @command
@@ -355,19 +342,6 @@ class _Generation:
         shown = self.common.console.progress(results, description, len(prompts))
         classes = self.features.features is Features.inception
         return measure(shown, self.network, batch_size=batch_size, device=self.device, classes=classes)
-
-
-def _clips(path: Path) -> list[Path]:
-    from grn.media import VIDEO_SUFFIXES
-
-    return [item.path for item in expand([str(path)], VIDEO_SUFFIXES, Batch(alone=True)) if item.path is not None]
-
-
-def _frames(path: Path) -> Iterable[Any]:
-    from grn.media import open_media
-
-    with open_media(path) as media:
-        yield from media
 
 
 def _refuse_existing(path: Path | None, force: bool) -> None:

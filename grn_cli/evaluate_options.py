@@ -81,11 +81,11 @@ class ChoiceOptions:
     ] = None
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0
 
-    def samples(self, path: Path) -> "list[Sample]":
+    def samples(self, path: Path, clips: bool = False) -> "list[Sample]":
         """Open a set and choose. Raises BadInputError."""
         from grn.evaluation.pictures import pick
 
-        return pick(open_set(path), self.num, self.seed)
+        return pick(open_set(path, clips), self.num, self.seed)
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,12 @@ class SetOptions:
         return gather(batches(samples, size, batch_size, common.torch_device()), network)
 
 
-def open_set(path: Path) -> "Source":
-    """Open a set of pictures. Raises BadInputError."""
+def open_set(path: Path, clips: bool = False) -> "Source":
+    """Open a set of pictures, or of clips. Raises BadInputError."""
     from grn.data.sources import open_source
     from grn.errors import BadInputError
 
+    script = "prepare_video" if clips else "prepare"
     if path.parent == EMOJI and not path.exists():
-        raise BadInputError(f"{path}: not there; make it with `python recipes/emoji/prepare.py`, or name another set")
-    return open_source(path)
+        raise BadInputError(f"{path}: not there; make it with `python recipes/emoji/{script}.py`, or name another set")
+    return open_source(path, clips)

@@ -1,4 +1,4 @@
-"""Sets of pictures as batches of pixels: float [B, 3, H, W] in [-1, 1]."""
+"""Sets of pictures and clips as batches of pixels: float [B, 3, H, W], or [B, 3, T, H, W], in [-1, 1]."""
 
 from collections.abc import Iterable, Iterator
 
@@ -27,6 +27,24 @@ def batches(samples: Iterable[Sample], size: int | None, batch_size: int = 32, d
         frames.append(frame)
     if frames:
         yield stack(frames).to(device)
+
+
+def clip_batches(
+    samples: Iterable[Sample], size: int, length: tuple[int, float | None], batch_size: int = 32, device: str = "cpu"
+) -> Iterator[Tensor]:
+    """Clips from their beginnings, each cropped in the middle to size x size.
+
+    length: frames, and the rate that clips are resampled to (`Sample.clip`). A batch has at most batch_size frames, and at least one clip.
+    """
+    group: list[Tensor] = []
+    for sample in samples:
+        clip = centre_crop(resize_short_side(sample.clip(*length), size), size)
+        group.append(stack(list(clip)).transpose(0, 1))
+        if (len(group) + 1) * length[0] > batch_size:
+            yield torch.stack(group).to(device)
+            group = []
+    if group:
+        yield torch.stack(group).to(device)
 
 
 def stack(frames: list[np.ndarray]) -> Tensor:

@@ -1,6 +1,7 @@
 """Quality after a tokenizer's round trip, by number of rounds (figure 5).
 
-Pixels are float [B, 3, H, W] in [-1, 1]; reconstructions are rounded to bytes before anything is measured.
+Pixels are float [B, 3, H, W] in [-1, 1], or [B, 3, T, H, W] of clips, which are measured frame by frame and whose Frechet distance is of
+pairs of frames; reconstructions are rounded to bytes before anything is measured.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from grn.errors import UsageError
 from grn.evaluation.features import FeatureNetwork
 from grn.evaluation.frechet import Moments, frechet_distance
 from grn.evaluation.metrics import Lpips, psnr, ssim, to_bytes
+from grn.evaluation.video import frames_of, pair_network_name, pairs_of
 from grn.hbq import MAX_ROUNDS
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quality:
-    """Means over the pictures at one number of rounds; rounds None is without quantization.
+    """Means over the pictures or frames at one number of rounds; rounds None is without quantization.
 
     bits_per_pixel counts the codes alone, None where nothing was quantized. psnr (dB) is the mean of the pictures' own.
     """
@@ -67,24 +69,27 @@ def evaluate_rounds(
     rounds: Sequence[int | None],
     network: FeatureNetwork,
     lpips: Lpips | None = None,
+    clips: bool = False,
 ) -> list[Quality]:
-    """Reconstruct every batch at every number of rounds; the Frechet distance is that to the originals."""
-    originals, sums = Moments(network.dim), [_Sums(network.dim) for _ in rounds]
+    """Reconstruct every batch at every number of rounds; the Frechet distance is that to the originals. clips: the batches are of clips."""
+    name = pair_network_name(network) if clips else network.name
+    dim = 2 * network.dim if clips else network.dim
+    originals, sums = Moments(dim), [_Sums(dim) for _ in rounds]
     tokens = pixels_seen = 0
-    for pixels in batches:
-        originals.add(network(pixels))
-        height, width = pixels.shape[-2:]
-        stride = tokenizer.config.stride
-        tokens += len(pixels) * -(-height // stride) * -(-width // stride)
-        pixels_seen += len(pixels) * height * width
+    for batch in batches:
+        pixels = batch if clips else batch.unsqueeze(2)
+        originals.add(_features(pixels, network, clips))
+        tokens += _tokens(tokenizer, pixels)
+        pixels_seen += pixels.numel() // 3
         for count, sum_ in zip(rounds, sums, strict=True):
-            drawn = to_bytes(tokenizer.reconstruct_pixels(pixels.unsqueeze(2), count).squeeze(2))
-            sum_.psnr.append(psnr(drawn, pixels))
-            sum_.ssim.append(ssim(drawn, pixels))
-            sum_.moments.add(network(drawn))
+            drawn = to_bytes(tokenizer.reconstruct_pixels(pixels, count))
+            pair = frames_of(drawn), frames_of(pixels)
+            sum_.psnr.append(psnr(*pair))
+            sum_.ssim.append(ssim(*pair))
+            sum_.moments.add(_features(drawn, network, clips))
             if lpips is not None:
-                sum_.lpips.append(lpips(drawn, pixels))
-    reference = originals.statistics(network.name)
+                sum_.lpips.append(lpips(*pair))
+    reference = originals.statistics(name)
     values_per_pixel = tokens * tokenizer.config.channels / pixels_seen
     return [
         Quality(
@@ -92,11 +97,24 @@ def evaluate_rounds(
             bits_per_pixel=None if count is None else count * values_per_pixel,
             psnr=_mean(sum_.psnr),
             ssim=_mean(sum_.ssim),
-            frechet=frechet_distance(sum_.moments.statistics(network.name), reference),
+            frechet=frechet_distance(sum_.moments.statistics(name), reference),
             lpips=_mean(sum_.lpips) if sum_.lpips else None,
         )
         for count, sum_ in zip(rounds, sums, strict=True)
     ]
+
+
+def _features(pixels: Tensor, network: FeatureNetwork, pairs: bool) -> Tensor:
+    """Of every frame, [B*T, D], or of every pair of neighbouring frames, [B*(T-1), 2*D]."""
+    found = network(frames_of(pixels))
+    return pairs_of(found.unflatten(0, (len(pixels), -1))).flatten(0, 1) if pairs else found
+
+
+def _tokens(tokenizer: "Tokenizer", pixels: Tensor) -> int:
+    """How many tokens a batch [B, 3, T, H, W] is."""
+    (count, _, frames, height, width), config = pixels.shape, tokenizer.config
+    length = 1 if frames == 1 else 1 + -(-(frames - 1) // config.time_stride)
+    return count * length * -(-height // config.stride) * -(-width // config.stride)
 
 
 def _mean(values: list[Tensor]) -> float:

@@ -23,6 +23,16 @@ def pair_network_name(network: FeatureNetwork) -> str:
     return f"{network.name}, frame pairs"
 
 
+def pairs_of(features: Tensor) -> Tensor:
+    """Features of neighbouring frames [..., T, D] -> of each pair, [..., T - 1, 2*D]: those of the first, and the change to the second."""
+    return torch.cat([features[..., :-1, :], features[..., 1:, :] - features[..., :-1, :]], -1)
+
+
+def frames_of(pixels: Tensor) -> Tensor:
+    """Clips [B, 3, T, H, W] -> every frame by itself, [B*T, 3, H, W]."""
+    return pixels.transpose(1, 2).flatten(0, 1)
+
+
 @torch.inference_mode()
 def pair_features(frames: Iterable[np.ndarray], network: FeatureNetwork, device: str = "cpu") -> Iterator[Tensor]:
     """One clip's uint8 frames [H, W, 3], streamed -> batches of features [pairs, 2 * D]."""
@@ -31,7 +41,7 @@ def pair_features(frames: Iterable[np.ndarray], network: FeatureNetwork, device:
         found = network(stack(group).to(device)).float().cpu()
         found = found if last is None else torch.cat([last, found])
         if len(found) > 1:
-            yield torch.cat([found[:-1], found[1:] - found[:-1]], 1)
+            yield pairs_of(found)
         last = found[-1:]
 
 

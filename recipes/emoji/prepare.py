@@ -28,12 +28,12 @@ HELDOUT = 0.05
 
 def split_of(name: str, style: str) -> str:
     """Where a picture belongs, from hashes alone: adding styles or emoji moves nothing that was there."""
-    if _uniform(name) < HELDOUT:
+    if uniform(name) < HELDOUT:
         return "heldout-name"
-    return "heldout-pair" if _uniform(f"{name}\n{style}") < HELDOUT else "train"
+    return "heldout-pair" if uniform(f"{name}\n{style}") < HELDOUT else "train"
 
 
-def _uniform(text: str) -> float:
+def uniform(text: str) -> float:
     """A number in [0, 1) that depends on the text only."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 

@@ -7,12 +7,13 @@ import torch
 
 from grn import hbq
 from grn.errors import UsageError
+from grn.evaluation.frechet import Moments, frechet_distance
 from grn.evaluation.metrics import psnr, ssim, to_bytes
 from grn.evaluation.reconstruction import evaluate_rounds, parse_rounds
 
 
 class PixelTokenizer:
-    config = SimpleNamespace(channels=3, stride=1)
+    config = SimpleNamespace(channels=3, stride=1, time_stride=4)
 
     def reconstruct_pixels(self, pixels: torch.Tensor, rounds: int | None) -> torch.Tensor:
         assert pixels.ndim == 5
@@ -69,3 +70,25 @@ def test_parse_rounds():
     for text in ("0", "17", "1,,2", "all", "-1", ""):
         with pytest.raises(UsageError, match="--rounds"):
             parse_rounds(text)
+
+
+def clips() -> torch.Tensor:
+    return torch.rand(4, 3, 5, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_clips_are_measured_frame_by_frame_and_compared_by_pairs():
+    (found,) = evaluate_rounds(PixelTokenizer(), clips().split(3), [2], Corners(), clips=True)
+    frames = clips().transpose(1, 2).flatten(0, 1)
+    drawn = to_bytes(hbq.decode(hbq.encode(frames, 2), 2))
+    assert found.psnr == pytest.approx(psnr(drawn, frames).mean().item(), rel=1e-6)
+    assert found.ssim == pytest.approx(ssim(drawn, frames).mean().item(), rel=1e-6)
+    assert found.bits_per_pixel == pytest.approx(2 * 3 * 2 / 5)  # two tokens of five frames
+    # The distance sees the order of the frames, which no statistics of single frames do.
+    features = clips().transpose(1, 2)[..., 0, 0]
+    pairs = torch.cat([features[:, :-1], features[:, 1:] - features[:, :-1]], -1).flatten(0, 1)
+    originals, moments = Moments(6), Moments(6)
+    originals.add(pairs)
+    features = drawn.unflatten(0, (4, 5))[..., 0, 0]
+    moments.add(torch.cat([features[:, :-1], features[:, 1:] - features[:, :-1]], -1).flatten(0, 1))
+    wanted = frechet_distance(moments.statistics("x"), originals.statistics("x"))
+    assert found.frechet == pytest.approx(wanted, rel=1e-5)
