@@ -3,14 +3,16 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grn_cli.clips import frames_of, size_of, write_clip
 from grn_cli.errors import Batch
+from grn_cli.history import History
+from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
 from grn_cli.paths import Item, Outputs
 from grn_cli.tokenize import parse_size
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from grn.pipeline import Pipeline, Result
 
-_COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
 _SLUG = re.compile(r"[^a-z0-9]+")
 _SAMPLING = ("steps", "adaptive", "tmin", "tmax", "guidance", "guidance_start", "temperature", "selection", "fill")
 # What a check without the model takes for its settings: whatever some model could allow.
@@ -58,9 +59,20 @@ class WhatOptions:
     ] = None
     aspect: Annotated[
         str | None,
-        typer.Option("--aspect", metavar="W:H", help="Shape of the picture, at the area of the model's own size."),
+        typer.Option(
+            "--aspect", metavar="W:H", help="Shape of the picture, at --area or the area of the model's own size."
+        ),
     ] = None
-    seconds: Annotated[float | None, typer.Option("--seconds", min=0.01, help="Length, for video models.")] = None
+    area: Annotated[
+        str | None,
+        typer.Option(
+            "--area", metavar="NAME", help="Area of the picture in pixels: 0.06M, 0.25M, 0.41M, 0.92M, 1M or 2M."
+        ),
+    ] = None
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0.01, help="Length, for video models; as long as the model draws if not given."),
+    ] = None
     like: Annotated[
         Path | None,
         typer.Option("--like", metavar="FILE", help="Repeat a picture that grn made: its prompt, seed and settings."),
@@ -135,33 +147,42 @@ def generate(
     ] = None,
     what: WhatOptions = WhatOptions(),
     sampling: SamplingOptions = SamplingOptions(),
+    parts: PartOptions = PartOptions(),
     common: Common = Common(),
 ) -> None:
     """Make pictures or clips from words or classes.
 
     Prints the path of each file written.
     """
-    from grn.pipeline import Pipeline, sampler_config
+    from grn.pipeline import sampler_config
     from grn.refine.sampler import SamplerConfig
 
     job = _read_like(what, list(prompts or []), sampling) if what.like else _job(list(prompts or []), what, sampling)
     # What contradicts itself, or could not be written in the end, is refused before anything is loaded.
     sampler_config(SamplerConfig(**_WIDEST), **job.overrides)
     outputs = Outputs(what.out, many=not what.grid and len(job.prompts) > 1, force=common.force)
-    history = _History(what.history, outputs, common) if what.history else None
+    history = History(what.history, outputs, common) if what.history else None
     _check(job, what, outputs)
-    pipeline = Pipeline.from_pretrained(job.model, common.torch_device(), common.torch_dtype(), common.offline)
+    pipeline = parts.load(job.model, common)
     common.console.detail(f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device}")
-    if not pipeline.settings(**job.overrides).adaptive and (sampling.tmin or sampling.tmax):
+    settings = pipeline.settings(**job.overrides)
+    if not settings.adaptive and (sampling.tmin or sampling.tmax):
         _refuse("--tmin and --tmax: bound the steps of --adaptive; give that too")
-    if what.aspect:
-        job.size = _aspect(what.aspect, pipeline)
+    if settings.adaptive and settings.k == 0:
+        common.console.warn(
+            f"{pipeline.name}: is not calibrated, so every picture takes the same steps; run grn models calibrate"
+        )
+    if what.aspect or what.area:
+        job.size = size_of(what.aspect, what.area, pipeline)
+    _check_kind(what, pipeline)
+    frames = frames_of(what.seconds, pipeline)
     batch = Batch(alone=len(set(job.prompts)) == 1)
     _keep_readable(job, pipeline, batch)
     results = pipeline(
         job.prompts,
         keys=[(seed, 0) for seed in job.seeds],
         size=job.size,
+        frames=frames,
         negative_prompt=job.negative_prompt,
         batch_size=what.batch_size,
         callback=history.note if history else None,
@@ -182,14 +203,36 @@ def generate(
 
 def _check(job: _Job, what: WhatOptions, outputs: Outputs) -> None:
     """Refuse what cannot come out well."""
+    from grn import shapes
+    from grn.media import VIDEO_SUFFIXES
     from grn.media.picture import format_of
 
-    if what.seconds is not None:
-        _refuse(f"--seconds: {job.model} draws still pictures; leave it out")
+    if what.aspect:
+        shapes.aspect_of(what.aspect)
+    if what.area:
+        shapes.side_of(what.area)
     if what.history and len(job.prompts) > 1:
         _refuse("--history: follows one picture; give one prompt and -n 1")
-    if what.out and outputs.suffix(".png") == Path(what.out).suffix:
+    # Whether it is a picture or a clip, only the model knows.
+    if (
+        what.out
+        and outputs.suffix(".png") == Path(what.out).suffix
+        and outputs.suffix("").lower() not in VIDEO_SUFFIXES
+    ):
         format_of(Path(what.out))
+
+
+def _check_kind(what: WhatOptions, pipeline: "Pipeline") -> None:
+    """Refuse what does not suit the pictures, or the clips, that the model draws."""
+    from grn.media.picture import format_of
+
+    if pipeline.fps is None:
+        if what.out and what.out != "-" and Path(what.out).suffix and not Path(what.out).is_dir():
+            format_of(Path(what.out))
+        return
+    for option in ("grid", "history"):
+        if getattr(what, option):
+            _refuse(f"--{option}: is for pictures and {pipeline.name} draws clips; leave it out")
 
 
 def _keep_readable(job: _Job, pipeline: "Pipeline", batch: Batch) -> None:
@@ -216,8 +259,9 @@ def _job(prompts: list[str], what: WhatOptions, sampling: SamplingOptions) -> _J
     seeds = [what.seed + i for _ in wanted for i in range(what.num)]
     sides = [int(side) for side in what.size.split("x")] if what.size else []
     size = (sides[-1], sides[0]) if sides else None
-    if size and what.aspect:
-        _refuse("--size and --aspect: both say the shape; give one of them")
+    for option in ("aspect", "area"):
+        if size and getattr(what, option):
+            _refuse(f"--size and --{option}: both say the size; give one of them")
     repeated = [p for p in wanted for _ in range(what.num)]
     return _Job(repeated, seeds, what.model or default_model(), size, sampling.negative_prompt, sampling.overrides())
 
@@ -269,19 +313,9 @@ def _read_like(what: WhatOptions, prompts: list[str], sampling: SamplingOptions)
     return _Job([prompt], [seed], what.model or model, size, negative, overrides)
 
 
-def _aspect(aspect: str, pipeline: "Pipeline") -> tuple[int, int]:
-    """(height, width) of the shape, in the model's steps, with about as many pixels as its own size."""
-    match = re.fullmatch(r"(\d{1,3}):(\d{1,3})", aspect)
-    if not match or not int(match[1]) or not int(match[2]):
-        _refuse(f"--aspect {aspect}: expected WIDTH:HEIGHT, such as 16:9")
-    assert match is not None
-    step = pipeline.tokenizer.config.stride * getattr(pipeline.generator.config, "patch", 1)
-    ratio = (int(match[2]) / int(match[1])) ** 0.5
-    return max(1, round(pipeline.size * ratio / step)) * step, max(1, round(pipeline.size / ratio / step)) * step
-
-
 def _record(result: "Result", job: _Job, pipeline: "Pipeline") -> dict[str, Any]:
-    height, width = result.frames.shape[1:3]
+    length, height, width = result.frames.shape[:3]
+    clip = {"frames": length, "fps": pipeline.fps} if pipeline.fps else {}
     return {
         "prompt": result.prompt,
         "negative_prompt": job.negative_prompt,
@@ -289,6 +323,7 @@ def _record(result: "Result", job: _Job, pipeline: "Pipeline") -> dict[str, Any]
         "model": job.model,
         "width": width,
         "height": height,
+        **clip,
         "steps": result.steps,
         "entropy": result.entropy,
         "sampling": pipeline.settings(**job.overrides).model_dump(mode="json"),
@@ -311,6 +346,11 @@ def _write(result: "Result", job: _Job, pipeline: "Pipeline", outputs: Outputs, 
     many = len(set(job.seeds)) > 1
     slug = _SLUG.sub("-", str(result.prompt).lower()).strip("-")[:60] or "picture"
     item = Item(None, Path(f"{slug}-{record['seed']}" if many else slug))
+    if pipeline.fps:
+        path = write_clip(result.frames, pipeline.fps, item, outputs)
+        if path:
+            common.console.result({"output": str(path), **record}, str(path))
+        return
     _save(result.frames[0], _texts(record), record, item, outputs, common)
 
 
@@ -347,48 +387,6 @@ def _save(
     path = outputs.path(item, ".png")
     write_image(path, frame, texts if path.suffix.lower() == ".png" else None)
     common.console.result({"output": str(path), **record}, str(path))
-
-
-class _History:
-    """The steps of one picture: what was drawn, and which tokens it filled, kept and erased."""
-
-    def __init__(self, path: Path, pictures: Outputs, common: Common) -> None:
-        """Raises UsageError where the animation cannot go to `path`."""
-        from grn.media import VIDEO_SUFFIXES
-
-        self.path, self.piped = path, pictures.stdout
-        self.outputs = Outputs(str(path), many=False, force=common.force)
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            _refuse(f"--history {path}: is no animation; use one of {', '.join(VIDEO_SUFFIXES)}")
-        self.views: list[Any] = []
-
-    def note(self, view: Any) -> None:
-        self.views.append(view)
-
-    def frames(self, pipeline: "Pipeline") -> "Iterator[NDArray[np.uint8]]":
-        """Each step's picture beside its token map, uint8 [H, 2W, 3]; a token's colour is the mean of its elements'."""
-        import numpy as np
-        import torch
-
-        for view in self.views:
-            picture = pipeline.pictures(pipeline.indices(view.drawing)[None])[0, 0]
-            colours = torch.full((*view.filled.shape, 3), 255.0)
-            for name, colour in _COLOURS.items():
-                colours[getattr(view, name)] = torch.tensor(colour, dtype=torch.float32)
-            tokens = colours.mean(-2)[0].round().byte().numpy()  # [h, w, 3]
-            scale = picture.shape[0] // tokens.shape[0]
-            yield np.concatenate([picture, tokens.repeat(scale, 0).repeat(scale, 1)], 1)
-
-    def write(self, pipeline: "Pipeline", common: Common) -> None:
-        from grn.media import VideoWriter
-
-        target = self.outputs.path(Item(None, self.path), self.path.suffix)
-        frames = list(self.frames(pipeline))
-        with VideoWriter(target, frames[0].shape[1], frames[0].shape[0], 8) as video:
-            for frame in [*frames, *[frames[-1]] * 8]:
-                video.write(frame)
-        if not self.piped:  # standard output has the picture's bytes
-            common.console.result({"history": str(target), "steps": len(frames)}, str(target))
 
 
 def _refuse(message: str) -> None:
