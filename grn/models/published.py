@@ -148,7 +148,8 @@ def _class_sizes(state: Mapping[str, Tensor], context_start: int | None) -> dict
         context_start = starts[depth]
     positions = state["pos_embed"]
     size = math.isqrt(positions.shape[1])
-    if size**2 != positions.shape[1] or (positions[0].float() - sincos_positions(size, width)).abs().max() > 1e-2:
+    expected = sincos_positions(size, width)[None]
+    if positions.shape != expected.shape or (positions.float() - expected).abs().max() > 1e-2:
         raise ModelMismatchError("pos_embed holds other positions than the published ones; give an unaltered file")
     return {
         "width": width,
