@@ -5,6 +5,7 @@ file of many gigabytes passes through little memory.
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ class Checkpoint(Mapping[str, Tensor]):
 
 def _read(path: Path, mapped: bool) -> tuple[dict[str, Tensor], str]:
     try:
-        tree = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a script: it is refused, in our words
+            tree = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise EnvironmentFaultError(
             f"{display(path)}: cannot be read ({error.strerror or error}); check the file"

@@ -1,8 +1,13 @@
 """Published checkpoints, laid out as the authors', converted to model folders."""
 
+import collections
+import contextlib
+import functools
 import os
 import pickle
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -197,23 +202,71 @@ def test_what_shapes_do_not_tell_is_asked_for(hints: dict[str, int], says: str) 
 
 
 class _Payload:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
+    """Calls a function with arguments as it is unpickled."""
 
-    def __reduce__(self) -> tuple:
-        return os.mkdir, (str(self.marker),)
+    def __init__(self, call: object, *arguments: object) -> None:
+        self.reduced = call, arguments
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def _in_key(evil: _Payload) -> object:
+    return {(evil,): torch.zeros(1)}
+
+
+def _as_storage(evil: _Payload) -> object:
+    return {"a": _Payload(torch._utils._rebuild_tensor_v2, evil, 0, (1,), (1,), False, {})}
+
+
+def _as_state(evil: _Payload) -> object:
+    class Sneaky(_Payload):
+        def __reduce__(self) -> Any:
+            return collections.OrderedDict, (), {"x": evil}
+
+    return Sneaky(None)
+
+
+PLACES: dict[str, Any] = {
+    "alone": lambda evil: evil,
+    "as the state": lambda evil: {"ema": evil},
+    "as a tensor": lambda evil: {"model_ema1": {"a": evil}},
+    "beside the state": lambda evil: {"ema": reference_state("tokenizer"), "optimizer": [evil]},
+    "in a tuple": lambda evil: {"a": (1, evil)},
+    "in a set": lambda evil: {"a": {1, (evil, 2)}},
+    "as a key": _in_key,
+    "as a storage": _as_storage,
+    "as an object's state": _as_state,
+}
+CALLS: dict[str, Any] = {
+    "mkdir": lambda marker: _Payload(os.mkdir, str(marker)),
+    "system": lambda marker: _Payload(os.system, f"mkdir '{marker}'"),
+    "eval": lambda marker: _Payload(eval, f"__import__('os').mkdir({str(marker)!r})"),
+    "exec": lambda marker: _Payload(exec, f"import os; os.mkdir({str(marker)!r})"),
+    "run": lambda marker: _Payload(subprocess.run, ["mkdir", str(marker)]),
+    "a path": lambda marker: _Payload(Path.mkdir, marker),
+    "a partial": lambda marker: _Payload(functools.partial(os.mkdir, str(marker))),
+}
 
 
 @pytest.mark.parametrize("new_layout", [True, False])
-def test_a_pickle_with_code_is_refused_and_not_run(new_layout: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "call"), [*((p, "mkdir") for p in PLACES), *(("as a tensor", c) for c in CALLS)])
+def test_a_pickle_with_code_is_refused_and_not_run(place: str, call: str, new_layout: bool, tmp_path: Path) -> None:
     path, marker = tmp_path / "evil.pth", tmp_path / "marker"
-    torch.save({"ema": _Payload(marker)}, path, _use_new_zipfile_serialization=new_layout)
-    with pytest.raises(ModelMismatchError, match=r"would run (posix|nt)\.mkdir") as caught:
+    torch.save(PLACES[place](CALLS[call](marker)), path, _use_new_zipfile_serialization=new_layout)
+    with pytest.raises(ModelMismatchError, match=r"evil\.pth: refused, it would run [\w.]+") as caught:
         published.convert(path, tmp_path / "out", "mine")
     assert "\n" not in str(caught.value)
     assert not marker.exists()
-    torch.load(path, weights_only=False)  # the canary: read carelessly, it does run
+    with contextlib.suppress(Exception):
+        torch.load(path, weights_only=False)  # the canary: read carelessly, it does run
     assert marker.exists()
+
+
+def test_a_script_is_refused(tmp_path: Path) -> None:
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pth"))
+    with pytest.raises(ModelMismatchError, match=r"script\.pth: refused"):
+        published.convert(tmp_path / "script.pth", tmp_path / "out", "mine")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
