@@ -76,6 +76,7 @@ _grn() {
         " train --stop-after") words=""; files=0 ;;
         " train --device") words="auto cpu cuda"; files=0 ;;
         " train --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval fid --keep") words=""; files=0 ;;
         " eval fid --reference") words=""; files=1 ;;
         " eval fid --captions") words=""; files=1 ;;
         " eval fid -n"|" eval fid --num") words=""; files=0 ;;
@@ -102,6 +103,7 @@ _grn() {
         " eval recon --size") words=""; files=0 ;;
         " eval recon --lpips") words=""; files=1 ;;
         " eval recon --plot") words=""; files=1 ;;
+        " eval recon --keep") words=""; files=0 ;;
         " eval recon -n"|" eval recon --num") words=""; files=0 ;;
         " eval recon --seed") words=""; files=0 ;;
         " eval recon --features") words="offline inception"; files=0 ;;
@@ -110,6 +112,7 @@ _grn() {
         " eval recon --batch-size") words=""; files=0 ;;
         " eval recon --device") words="auto cpu cuda"; files=0 ;;
         " eval recon --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval neighbours --keep") words=""; files=0 ;;
         " eval neighbours --data") words=""; files=1 ;;
         " eval neighbours --among") words=""; files=1 ;;
         " eval neighbours -n"|" eval neighbours --num") words=""; files=0 ;;
@@ -134,6 +137,7 @@ _grn() {
         " eval adaptive --tmin") words=""; files=0 ;;
         " eval adaptive --tmax") words=""; files=0 ;;
         " eval adaptive --plot") words=""; files=1 ;;
+        " eval adaptive --keep") words=""; files=0 ;;
         " eval adaptive --reference") words=""; files=1 ;;
         " eval adaptive --captions") words=""; files=1 ;;
         " eval adaptive -n"|" eval adaptive --num") words=""; files=0 ;;
@@ -155,6 +159,7 @@ _grn() {
         " eval adaptive --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval stats -o"|" eval stats --out") words=""; files=1 ;;
         " eval stats --size") words=""; files=0 ;;
+        " eval stats --keep") words=""; files=0 ;;
         " eval stats -n"|" eval stats --num") words=""; files=0 ;;
         " eval stats --seed") words=""; files=0 ;;
         " eval stats --features") words="offline inception"; files=0 ;;
@@ -183,6 +188,7 @@ _grn() {
         " models convert --vocabulary") words=""; files=1 ;;
         " models convert --device") words="auto cpu cuda"; files=0 ;;
         " models convert --dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " models calibrate --keep") words=""; files=0 ;;
         " models calibrate --captions") words=""; files=1 ;;
         " models calibrate -n"|" models calibrate --num") words=""; files=0 ;;
         " models calibrate --seed") words=""; files=0 ;;
@@ -205,18 +211,18 @@ _grn() {
             " generate") if [[ "$cur" == -* ]]; then words="-o --out --prompts --class -m --model -n --num --seed --size --aspect --area --seconds --like --grid --history --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --negative-prompt --selection --fill --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " train") if [[ "$cur" == -* ]]; then words="-o --out --set --resume --dry-run --stop-after --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
             " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon neighbours adaptive stats video"; files=0; fi ;;
-            " eval fid") if [[ "$cur" == -* ]]; then words="--reference --captions -n --num --seed -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;
-            " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --lpips --plot --markdown -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
-            " eval neighbours") if [[ "$cur" == -* ]]; then words="--data --among -n --num --seed -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;
-            " eval adaptive") if [[ "$cur" == -* ]]; then words="--steps --tmin --tmax --plot --reference --captions -n --num --seed -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
-            " eval stats") if [[ "$cur" == -* ]]; then words="-o --out --size -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
+            " eval fid") if [[ "$cur" == -* ]]; then words="--keep --reference --captions -n --num --seed -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;
+            " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --lpips --plot --markdown --keep -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
+            " eval neighbours") if [[ "$cur" == -* ]]; then words="--keep --data --among -n --num --seed -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;
+            " eval adaptive") if [[ "$cur" == -* ]]; then words="--steps --tmin --tmax --plot --keep --reference --captions -n --num --seed -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
+            " eval stats") if [[ "$cur" == -* ]]; then words="-o --out --size --keep -n --num --seed --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
             " eval video") if [[ "$cur" == -* ]]; then words="--features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull convert calibrate"; files=0; fi ;;
             " models list") if [[ "$cur" == -* ]]; then words="--device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " models show") if [[ "$cur" == -* ]]; then words="--device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl"; files=0; fi ;;
             " models pull") if [[ "$cur" == -* ]]; then words="--device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl"; files=0; fi ;;
             " models convert") if [[ "$cur" == -* ]]; then words="-o --out --name --channels --rounds --context-start --vocabulary --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
-            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --dry-run --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl"; files=0; fi ;;
+            " models calibrate") if [[ "$cur" == -* ]]; then words="--keep --captions -n --num --seed --k --mean --tmin --tmax --dry-run --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words="emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl"; files=0; fi ;;
         esac ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

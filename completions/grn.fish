@@ -112,6 +112,7 @@ complete -c grn -n '__grn_at -n eval' -a stats -d 'Gather the feature statistics
 complete -c grn -n '__grn_at -n eval' -a video -d 'Frechet distance between two sets of clips, by features of pairs of frames.'
 complete -c grn -n '__grn_at -n eval' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval fid' -f
+complete -c grn -n '__grn_at eval fid' -l keep -r -f -d 'Only pictures whose JSON says so; repeat it for other facts.'
 complete -c grn -n '__grn_at eval fid' -l reference -r -F -d 'Real pictures, or their statistics from `grn eval stats`.'
 complete -c grn -n '__grn_at eval fid' -l captions -r -F -d 'What to generate; the reference\'s captions if not given.'
 complete -c grn -n '__grn_at eval fid' -s n -l num -r -f -d 'Pictures to generate.'
@@ -146,6 +147,7 @@ complete -c grn -n '__grn_at eval recon' -l size -r -f -d 'Scale the short side 
 complete -c grn -n '__grn_at eval recon' -l lpips -r -F -d 'Measure LPIPS too, with this TorchScript file (a program: trust its source).'
 complete -c grn -n '__grn_at eval recon' -l plot -r -F -d 'Draw quality against rounds (.png, .svg, .pdf).'
 complete -c grn -n '__grn_at eval recon' -l markdown -d 'Print the table as Markdown.'
+complete -c grn -n '__grn_at eval recon' -l keep -r -f -d 'Only pictures whose JSON says so; repeat it for other facts.'
 complete -c grn -n '__grn_at eval recon' -s n -l num -r -f -d 'Use so many of the pictures, drawn by --seed.'
 complete -c grn -n '__grn_at eval recon' -l seed -r -f -d 'Decides everything random.'
 complete -c grn -n '__grn_at eval recon' -l features -r -f -a 'offline inception' -d 'Feature network; with inception, the distance is FID as published.'
@@ -161,6 +163,7 @@ complete -c grn -n '__grn_at eval recon' -l force -d 'Overwrite files; decode in
 complete -c grn -n '__grn_at eval recon' -l offline -d 'Never touch the network.'
 complete -c grn -n '__grn_at eval recon' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval neighbours' -f
+complete -c grn -n '__grn_at eval neighbours' -l keep -r -f -d 'Only pictures whose JSON says so; repeat it for other facts.'
 complete -c grn -n '__grn_at eval neighbours' -l data -r -F -d 'Set whose captions are generated; its JSON has name and style.'
 complete -c grn -n '__grn_at eval neighbours' -l among -r -F -d 'Where to look for neighbours; may be repeated. --data if not given.'
 complete -c grn -n '__grn_at eval neighbours' -s n -l num -r -f -d 'Captions to generate.'
@@ -192,6 +195,7 @@ complete -c grn -n '__grn_at eval adaptive' -l steps -r -f -d 'Steps of the fixe
 complete -c grn -n '__grn_at eval adaptive' -l tmin -r -f -d 'Fewest steps of the complexity-aware schedule.'
 complete -c grn -n '__grn_at eval adaptive' -l tmax -r -f -d 'Most steps of the complexity-aware schedule.'
 complete -c grn -n '__grn_at eval adaptive' -l plot -r -F -d 'Draw the histogram of steps (.png, .svg, .pdf).'
+complete -c grn -n '__grn_at eval adaptive' -l keep -r -f -d 'Only pictures whose JSON says so; repeat it for other facts.'
 complete -c grn -n '__grn_at eval adaptive' -l reference -r -F -d 'Real pictures, or their statistics from `grn eval stats`.'
 complete -c grn -n '__grn_at eval adaptive' -l captions -r -F -d 'What to generate; the reference\'s captions if not given.'
 complete -c grn -n '__grn_at eval adaptive' -s n -l num -r -f -d 'Pictures to generate.'
@@ -220,6 +224,7 @@ complete -c grn -n '__grn_at eval adaptive' -s h -l help -d 'Show this message a
 complete -c grn -n '__grn_at eval stats' -F
 complete -c grn -n '__grn_at eval stats' -s o -l out -r -F -d 'Where to write; NAME.npz if not given.'
 complete -c grn -n '__grn_at eval stats' -l size -r -f -d 'Scale the short side to N and crop the centre first.'
+complete -c grn -n '__grn_at eval stats' -l keep -r -f -d 'Only pictures whose JSON says so; repeat it for other facts.'
 complete -c grn -n '__grn_at eval stats' -s n -l num -r -f -d 'Use so many of the pictures, drawn by --seed.'
 complete -c grn -n '__grn_at eval stats' -l seed -r -f -d 'Decides everything random.'
 complete -c grn -n '__grn_at eval stats' -l features -r -f -a 'offline inception' -d 'Feature network; with inception, the distance is FID as published.'
@@ -296,6 +301,7 @@ complete -c grn -n '__grn_at models convert' -l force -d 'Overwrite files; decod
 complete -c grn -n '__grn_at models convert' -l offline -d 'Never touch the network.'
 complete -c grn -n '__grn_at models convert' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at models calibrate' -f -a 'emoji emoji-tokenizer emoji-pictures hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl'
+complete -c grn -n '__grn_at models calibrate' -l keep -r -f -d 'Only pictures whose JSON says so; repeat it for other facts.'
 complete -c grn -n '__grn_at models calibrate' -l captions -r -F -d 'Prompts to measure; not used for class models.'
 complete -c grn -n '__grn_at models calibrate' -s n -l num -r -f -d 'How many prompts.'
 complete -c grn -n '__grn_at models calibrate' -l seed -r -f -d 'Decides everything random.'

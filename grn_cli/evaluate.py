@@ -16,9 +16,9 @@ from grn_cli.evaluate_options import (
     ChoiceOptions,
     FeatureOptions,
     Features,
+    KeepOptions,
     ModelOptions,
     SetOptions,
-    open_set,
 )
 from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
@@ -216,7 +216,7 @@ def fid(
 
 
 @dataclass(frozen=True)
-class NeighbourOptions:
+class NeighbourOptions(KeepOptions):
     """The options of `grn eval neighbours`."""
 
     data: Annotated[
@@ -248,10 +248,10 @@ def neighbours(
     from grn.evaluation.pictures import batches, pick
 
     work = _Generation(model, parts, features, common)
-    samples = pick(open_set(options.data), options.num, options.seed)
+    samples = pick(options.open(options.data), options.num, options.seed)
     wanted = [label_of(sample) for sample in samples]
     groups = {label.group for label in wanted}
-    among = [s for path in options.among or [options.data] for s in open_set(path) if label_of(s).group in groups]
+    among = [s for path in options.among or [options.data] for s in options.open(path) if label_of(s).group in groups]
     drawn = work.draw(captions(samples), options.seed, "generate", steps=steps)
     shown = common.console.progress(among, "compare with")
     gallery = features_of(batches(shown, drawn.size, features.batch_size, work.device), work.network)

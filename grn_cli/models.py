@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grn_cli.evaluate_options import EMOJI, SET, open_set
+from grn_cli.evaluate_options import EMOJI, SET, KeepOptions
 from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
 
@@ -136,7 +136,7 @@ def convert(
 
 
 @dataclass(frozen=True)
-class CalibrateOptions:
+class CalibrateOptions(KeepOptions):
     """What complexity-aware sampling is calibrated on, and for."""
 
     captions: Annotated[
@@ -181,7 +181,7 @@ def calibrate(
         raise UsageError(f"--mean {options.mean:g}: lies outside tmin {bounds[0]} to tmax {bounds[1]}; widen them")
     labels = getattr(pipeline.generator.config, "num_classes", None)
     prompts: Any = (
-        captions(pick(open_set(options.captions), options.num, options.seed))
+        captions(pick(options.open(options.captions), options.num, options.seed))
         if labels is None
         else spread(labels, options.num)
     )
