@@ -53,6 +53,11 @@ _grn() {
         " generate --like") words=""; files=1 ;;
         " generate --history") words=""; files=1 ;;
         " generate --batch-size") words=""; files=0 ;;
+        " generate --image") words=""; files=1 ;;
+        " generate --continue") words=""; files=1 ;;
+        " generate --init") words=""; files=1 ;;
+        " generate --strength") words="0 1"; files=0 ;;
+        " generate --mask") words=""; files=1 ;;
         " generate --steps") words=""; files=0 ;;
         " generate --tmin") words=""; files=0 ;;
         " generate --tmax") words=""; files=0 ;;
@@ -208,7 +213,7 @@ _grn() {
             "") if [[ "$cur" == -* ]]; then words="--version -h --help"; else words="tokenize reconstruct generate train eval models"; files=0; fi ;;
             " tokenize") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --size --fps --start --duration --background --allow-partial --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
             " reconstruct") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --reference --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
-            " generate") if [[ "$cur" == -* ]]; then words="-o --out --prompts --class -m --model -n --num --seed --size --aspect --area --seconds --like --grid --history --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --negative-prompt --selection --fill --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
+            " generate") if [[ "$cur" == -* ]]; then words="-o --out --prompts --class -m --model -n --num --seed --size --aspect --area --seconds --like --grid --history --batch-size --image --continue --init --strength --mask --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --negative-prompt --selection --fill --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=0; fi ;;
             " train") if [[ "$cur" == -* ]]; then words="-o --out --set --resume --dry-run --stop-after --device --dtype --json -q --quiet -v --verbose --force --offline -h --help"; else words=""; files=1; fi ;;
             " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon neighbours adaptive stats video"; files=0; fi ;;
             " eval fid") if [[ "$cur" == -* ]]; then words="--keep --reference --captions -n --num --seed -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --features --inception --resolution --batch-size --device --dtype --json -q --quiet -v --verbose --force --offline --steps -h --help"; else words=""; files=0; fi ;;

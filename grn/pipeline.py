@@ -6,12 +6,11 @@ Axes: a result's frames are uint8 [T, H, W, 3], RGB; token maps are [t, h, w, E]
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from grn import hbq
@@ -23,12 +22,13 @@ from grn.generator.generator import Generator, sampler_config
 from grn.media import from_pixels
 from grn.models import registry, store
 from grn.models.layout import CONFIG
+from grn.refine.known import Known
 from grn.refine.sampler import Callback, Condition, Sampler, SamplerConfig
 from grn.text import StaticWordVectors, TextEncoder, load_text_encoder
 from grn.tokenizer.tokenizer import Tokenizer
-from grn.validation import describe
 
-__all__ = ["Part", "Pipeline", "Result", "sampler_config"]
+__all__ = ["Clips", "Part", "Pipeline", "Result", "sampler_config"]
+_MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,12 @@ class Part:
     dtype: torch.dtype | None = None
 
 
-class OutputConfig(BaseModel):
-    """What a generator's config.json says of what it draws."""
+class Clips(NamedTuple):
+    """What a video model draws: frames that it was trained for, how many a second, and the most that it can draw."""
 
-    model_config = ConfigDict(frozen=True)
-
-    size: int | None = Field(None, ge=1, le=65536, description="pixels a side of what it was trained for")
-    frames: int = Field(1, ge=1, le=65536, description="most frames of a clip; 1: still pictures")
-    fps: float | None = Field(None, gt=0, le=1000, allow_inf_nan=False)
+    frames: int
+    fps: float
+    most: int = _MOST_FRAMES
 
 
 class Pipeline:
@@ -72,12 +70,14 @@ class Pipeline:
         generator: Generator,
         tokenizer: Tokenizer,
         text: TextEncoder | None,
-        output: OutputConfig,
         *,
+        size: int,
+        clips: Clips | None = None,
         devices: tuple[str, str] | None = None,
     ) -> None:
-        """devices: of generator and tokenizer, where they are to wait on the CPU until prompts are encoded, after which the
-        encoder's network is let go of. Raises ModelMismatchError where the parts do not fit.
+        """size: pixels a side that the generator was trained for. clips: what it draws; None: still pictures. devices: of generator and
+        tokenizer, where they are to wait on the CPU until prompts are encoded, after which the encoder's network is let go of. Raises
+        ModelMismatchError where the parts do not fit.
         """
         config = generator.config
         made, wanted = tokenizer.config.channels, config.channels
@@ -91,8 +91,7 @@ class Pipeline:
                 "use the text encoder it was trained with"
             )
         self.generator, self.tokenizer, self.text, self._devices = generator, tokenizer, text, devices
-        self.size = output.size or getattr(config, "size", 16) * tokenizer.config.stride
-        self.frames, self.fps = output.frames, output.fps
+        self.size, self.clips = size, clips
 
     @classmethod
     def from_pretrained(
@@ -114,7 +113,7 @@ class Pipeline:
         """
         folder = store.resolve(str(name), offline=offline, kind="generator").folder
         config = store.load_config(folder)
-        output = _output(config, folder)
+        clips = _clips(config, folder)
         encoder: TextEncoder | None = None
         if config["kind"] == "text-to-visual":
             where = _part(folder, config, "text_encoder", text.name)
@@ -134,7 +133,8 @@ class Pipeline:
             tokenizer.dtype or dtype,
             offline,
         )
-        return cls(generator, made, encoder, output, devices=devices if waits else None)
+        size = _size(config, folder, generator, made)
+        return cls(generator, made, encoder, size=size, clips=clips, devices=devices if waits else None)
 
     @property
     def name(self) -> str:
@@ -144,6 +144,16 @@ class Pipeline:
     def sampling(self) -> SamplerConfig:
         """The model's own settings."""
         return self.generator.sampling
+
+    @property
+    def frames(self) -> int:
+        """Of a clip, if none are asked for; 1: it draws still pictures."""
+        return self.clips.frames if self.clips else 1
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second of its clips."""
+        return self.clips.fps if self.clips else None
 
     @property
     def device(self) -> torch.device:
@@ -160,24 +170,26 @@ class Pipeline:
         *,
         seed: int = 0,
         keys: Sequence[tuple[int, int]] | None = None,
-        size: tuple[int, int] | None = None,
-        frames: int | None = None,
+        size: tuple[int, ...] | None = None,
         negative_prompt: str = "",
         batch_size: int = 16,
         callback: Callback | None = None,
+        known: Known | None = None,
         **overrides: Any,
     ) -> Iterator[Result]:
-        """Draw one picture for each prompt (text models) or class number, yielded in their order.
+        """Draw one picture or clip for each prompt (text models) or class number, yielded in their order.
 
-        keys: a (seed, number) for each, which decides its randomness; by default (seed, 0), (seed, 1), ... size: (height, width) in pixels,
-        by default what the model was trained for. frames: of a clip, by default as many as the model draws at most. overrides: fields of
-        SamplerConfig. Raises UsageError for sizes, lengths or settings that the model cannot take, BadInputError for an unreadable prompt.
+        keys: a (seed, number) for each, which decides its randomness; by default (seed, 0), (seed, 1), ... size: (height, width) in pixels or
+        (frames, height, width), by default what the model was trained for. known: what all of them start from (`grn.starts`), of the
+        same size. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the model cannot take, BadInputError
+        for an unreadable prompt.
         """
         sampling = self.settings(**overrides)
         keys = list(keys) if keys is not None else [(seed, number) for number in range(len(prompts))]
         assert len(keys) == len(prompts), f"{len(keys)} keys for {len(prompts)} prompts"
-        frames = self.frames if frames is None else frames
-        shape = (self._map_frames(frames), *self._map_sides(size or (self.size, self.size)))
+        *frames, height, width = size or (self.size, self.size)
+        length = frames[0] if frames else self.frames
+        shape = self.map_shape(length, (height, width))
         if negative_prompt and (self.text is None or sampling.guidance == 1):
             need = "a model that draws from words" if self.text is None else "guidance other than 1"
             raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
@@ -186,23 +198,26 @@ class Pipeline:
         condition, null = self._conditions(prompts, negative_prompt)
         self._settle()
         sampler = Sampler(self.generator.network, sampling)
-        samples = sampler.run(condition, null, shape, keys=keys, batch_size=batch_size, callback=callback)
-        return self._results(samples, prompts, keys, frames)
+        samples = sampler.run(condition, null, shape, keys=keys, batch_size=batch_size, callback=callback, known=known)
+        return self._results(samples, prompts, keys, length)
 
     def pictures(self, indices: Tensor) -> NDArray[np.uint8]:
         """Indices [B, t, h, w, C] -> frames uint8 [B, T, H, W, 3]."""
         # One at a time: a batched convolution rounds differently, and a picture must not depend on its neighbours.
-        return np.stack([from_pixels(self.tokenizer.decode(one[None], self._rounds).cpu()) for one in indices])
+        return np.stack([from_pixels(self.tokenizer.decode(one[None], self.rounds).cpu()) for one in indices])
 
     def indices(self, elements: Tensor) -> Tensor:
         """What the generator draws, [..., E], as indices [..., C]; masked elements count as 0."""
         elements = elements.clamp_min(0)
-        return (
-            elements if self.generator.config.target == "ind" else hbq.bits_to_indices(elements, self._rounds, dim=-1)
-        )
+        return elements if self.generator.config.target == "ind" else hbq.bits_to_indices(elements, self.rounds, dim=-1)
+
+    def elements(self, indices: Tensor) -> Tensor:
+        """Indices [..., C] as what the generator draws, [..., E]."""
+        return indices if self.generator.config.target == "ind" else hbq.indices_to_bits(indices, self.rounds, dim=-1)
 
     @property
-    def _rounds(self) -> int:
+    def rounds(self) -> int:
+        """M of the codes that are drawn."""
         rounds: int = self.generator.config.rounds
         return rounds
 
@@ -249,16 +264,8 @@ class Pipeline:
             self.generator.network.to(self._devices[0])
             self.tokenizer.network.to(self._devices[1])
 
-    def _map_frames(self, frames: int) -> int:
-        if not 1 <= frames <= self.frames:
-            can = "draws still pictures; leave the length out"
-            if self.frames > 1:
-                rate = f", {self.frames / self.fps:.2f} s at {self.fps:g} frames a second" if self.fps else ""
-                can = f"draws clips of 1 to {self.frames} frames{rate}; ask for no more"
-            raise UsageError(f"a clip of {frames} frames: {self.name} {can}")
-        return 1 + -(-(frames - 1) // self.tokenizer.config.time_stride)
-
-    def _map_sides(self, size: tuple[int, int]) -> tuple[int, int]:
+    def map_shape(self, frames: int, size: tuple[int, ...]) -> tuple[int, int, int]:
+        """(t, h, w) of the token map of so many frames of (height, width) pixels. Raises UsageError for what cannot be drawn."""
         height, width = size
         if height % self.step or width % self.step or not min(size) > 0:
             raise UsageError(
@@ -268,21 +275,20 @@ class Pipeline:
             raise UsageError(
                 f"size {width}x{height}: {self.name} has fixed positions for {self.size}x{self.size}; text models draw other sizes"
             )
+        if frames < 1 or (frames > 1 and self.frames == 1):
+            raise UsageError(f"{frames} frames: {self.name} draws still pictures; leave the length out")
+        if self.clips and frames > self.clips.most:
+            seconds = self.clips.most / self.clips.fps
+            raise UsageError(
+                f"{frames} frames: {self.name} draws at most {self.clips.most}, {seconds:.2f} s at {self.clips.fps:g} a second; draw a shorter clip"
+            )
         stride = self.tokenizer.config.stride
-        return height // stride, width // stride
+        return 1 + -(-(frames - 1) // self.tokenizer.config.time_stride), height // stride, width // stride
 
     @property
     def step(self) -> int:
         """Sides of pictures are multiples of so many pixels."""
         return self.tokenizer.config.stride * int(getattr(self.generator.config, "patch", 1))
-
-
-def _output(config: Mapping[str, Any], folder: Path) -> OutputConfig:
-    stated = {key: config[key] for key in OutputConfig.model_fields if config.get(key) is not None}
-    try:
-        return OutputConfig(**stated)
-    except ValidationError as error:
-        raise ConfigError(f"{display(folder / CONFIG)}: {describe(error, [OutputConfig])}; restore the file") from error
 
 
 def _part(folder: Path, config: Mapping[str, Any], part: str, asked: str | Path | None) -> str | Path:
@@ -298,3 +304,29 @@ def _part(folder: Path, config: Mapping[str, Any], part: str, asked: str | Path 
             f"{display(folder)}: {config['name']} has no {what} (looked for a folder {part} in it and for {part} in {CONFIG}); name one"
         )
     return named
+
+
+def _clips(config: Mapping[str, Any], folder: Path) -> Clips | None:
+    """The clips that a model draws, None for one of still pictures."""
+    frames: Any = config.get("frames", 1)
+    fps: Any = config.get("fps")
+    most: Any = config.get("most_frames", _MOST_FRAMES)
+    if not (type(frames) is int and 1 <= frames <= _MOST_FRAMES):
+        raise ConfigError(f"{folder}: frames: expected 1 to {_MOST_FRAMES}, found {frames!r}; restore config.json")
+    if frames == 1:
+        return None
+    if not (type(fps) in (int, float) and 0.01 <= fps <= 1000):
+        raise ConfigError(f"{folder}: fps: expected 0.01 to 1000 for clips, found {fps!r}; restore config.json")
+    if not (type(most) is int and frames <= most <= _MOST_FRAMES):
+        raise ConfigError(
+            f"{folder}: most_frames: expected {frames} to {_MOST_FRAMES}, found {most!r}; restore config.json"
+        )
+    return Clips(frames, float(fps), most)
+
+
+def _size(config: Mapping[str, Any], folder: Path, generator: Generator, tokenizer: Tokenizer) -> int:
+    """Pixels a side that a model was trained for."""
+    size: Any = config.get("size") or getattr(generator.config, "size", 16) * tokenizer.config.stride
+    if not (type(size) is int and 1 <= size <= _MOST_PIXELS):
+        raise ConfigError(f"{folder}: size: expected 1 to {_MOST_PIXELS}, found {size!r}; restore config.json")
+    return size

@@ -1,4 +1,4 @@
-"""Sizes of pictures and lengths of clips: areas by name, shapes by their sides, seconds as frames.
+"""Sizes of pictures: areas by name, shapes by the ratio of their sides.
 
 Sizes are (height, width) in pixels.
 """
@@ -37,8 +37,3 @@ def size_of(side: int, aspect: float, step: int) -> tuple[int, int]:
     """The size nearest to that shape (height over width) with about side^2 pixels, in whole steps."""
     root = math.sqrt(aspect)
     return max(1, round(side * root / step)) * step, max(1, round(side / root / step)) * step
-
-
-def frames_of(seconds: float, fps: float) -> int:
-    """Frames of a clip that long, at least one."""
-    return max(1, round(seconds * fps))

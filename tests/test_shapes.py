@@ -1,4 +1,4 @@
-"""Areas by name, aspect templates, seconds as frames."""
+"""Areas by name and aspect templates."""
 
 import math
 
@@ -64,8 +64,3 @@ def test_shapes_that_are_none(text: str) -> None:
 def test_areas_that_are_none() -> None:
     with pytest.raises(UsageError, match=r"area 3M: is none of 0\.06M, 0\.25M, 0\.41M, 0\.92M, 1M, 2M"):
         shapes.side_of("3M")
-
-
-@pytest.mark.parametrize(("seconds", "fps", "frames"), [(5, 16, 80), (0.001, 16, 1), (5.0625, 16, 81), (1, 24, 24)])
-def test_frames(seconds: float, fps: float, frames: int) -> None:
-    assert shapes.frames_of(seconds, fps) == frames

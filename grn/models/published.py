@@ -257,6 +257,7 @@ def _settings(entry: registry.Entry) -> dict[str, Any]:
         "sampling": dict(entry.sampling),
         "size": entry.size,
         "frames": entry.frames if entry.fps else None,
+        "most_frames": entry.frames if entry.fps else None,
         "fps": entry.fps,
         "tokenizer": entry.tokenizer,
         "text_encoder": entry.text_encoder,

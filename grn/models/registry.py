@@ -27,7 +27,7 @@ class Entry:
     parameters: of the network, rounded; 0 where only the folder tells. bytes_each: as published.
     tokenizer, text_encoder: names of what a generator works with, where its folder has none.
     sampling: fields of its SamplerConfig that differ from the defaults.
-    size, frames, fps: of what a generator draws: pixels a side of a square, most frames of a clip, their rate.
+    size, frames, fps: of what a generator draws: pixels a side of a square, frames of a clip at most, their rate.
     """
 
     name: str

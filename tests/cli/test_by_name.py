@@ -102,9 +102,9 @@ def test_texts_are_drawn_as_published(
     assert (settings.curve, settings.ratio_shown) == ("cosine", "kept")
     assert (pipeline.size, (pipeline.frames, pipeline.fps)) == (size, clip)
     assert (pipeline.tokenizer.name, pipeline.text.name) == ("hbq-64", "umt5-xxl")
-    short = {"size": (32, 48), "steps": 4, "frames": min(6, clip[0])}
+    short = {"size": (min(6, clip[0]), 32, 48), "steps": 4}
     (cat,) = pipeline(["a cat"], **short)
-    assert cat.frames.shape == (short["frames"], 32, 48, 3)
+    assert cat.frames.shape == (*short["size"], 3)
     same = cat.frames.tobytes()
     assert frames(pipeline, ["A  cat".lower()], **short) == [same]
     assert frames(pipeline, ["red dog"], **short) != [same]
@@ -130,7 +130,7 @@ def test_text_models_see_the_share_that_was_really_kept(home: Path) -> None:
 def test_every_family_can_be_adaptive(name: str, home: Path) -> None:
     pipeline = grn.Pipeline.from_pretrained(name)
     is_class = pipeline.text is None
-    options: dict[str, Any] = {} if is_class else {"size": (32, 32), "frames": min(5, pipeline.frames)}
+    options: dict[str, Any] = {} if is_class else {"size": (min(5, pipeline.frames), 32, 32)}
     prompts: list[Any] = [1, 2, 3] if is_class else ["a cat", "red dog", "house"]
     entropies = [r.entropy for r in pipeline(prompts, adaptive=True, tmin=6, tmax=6, **options)]
     assert all(0 < entropy < 1 for entropy in entropies)
@@ -152,7 +152,7 @@ def test_text_models_draw_any_size(size: tuple[int, int], home: Path) -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 4, 5, 9, 81])
 def test_video_models_draw_any_length(length: int, home: Path) -> None:
-    (result,) = grn.Pipeline.from_pretrained("grn-t2v")(["a cat"], size=(16, 16), frames=length, steps=2)
+    (result,) = grn.Pipeline.from_pretrained("grn-t2v")(["a cat"], size=(length, 16, 16), steps=2)
     assert result.frames.shape == (length, 16, 16, 3)
 
 
@@ -165,11 +165,14 @@ def test_as_long_as_it_can_unless_told(home: Path) -> None:
     ("name", "options", "says"),
     [
         ("grn-b", {"size": (32, 32)}, "grn-b has fixed positions for 64x64"),
-        ("grn-b", {"frames": 5}, "a clip of 5 frames: grn-b draws still pictures"),
-        ("grn-t2i", {"frames": 5}, "grn-t2i draws still pictures"),
+        ("grn-b", {"size": (5, 64, 64)}, "5 frames: grn-b draws still pictures"),
+        ("grn-t2i", {"size": (5, 32, 32)}, "grn-t2i draws still pictures"),
         ("grn-t2i", {"size": (40, 32)}, "grn-t2i draws in steps of 16 pixels"),
-        ("grn-t2v", {"frames": 82}, "grn-t2v draws clips of 1 to 81 frames, 5.06 s at 16 frames a second; ask for no"),
-        ("grn-t2v", {"frames": 0}, "draws clips of 1 to 81 frames"),
+        (
+            "grn-t2v",
+            {"size": (82, 32, 32)},
+            "82 frames: grn-t2v draws at most 81, 5.06 s at 16 a second; draw a shorter",
+        ),
     ],
 )
 def test_what_cannot_be_drawn(name: str, options: dict[str, Any], says: str, home: Path) -> None:
@@ -341,10 +344,10 @@ def test_a_clip_to_standard_output(grn: Any, here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("a -m grn-t2v --size 32 --seconds 6", "draws clips of 1 to 81 frames, 5.06 s at 16 frames a second"),
-        ("a -m grn-t2v --size 32 --grid", "--grid: is for pictures and grn-t2v draws clips"),
-        ("a -m grn-t2v --size 32 --history h.gif", "--history: is for pictures and grn-t2v draws clips"),
-        ("a -m grn-t2v --size 32 -o x.png", "x.png: cannot write videos as '.png'"),
+        (
+            "a -m grn-t2v --size 32 --seconds 6",
+            "96 frames: grn-t2v draws at most 81, 5.06 s at 16 a second; draw a shorter",
+        ),
         ("a -m grn-t2i --size 32 -o x.mp4", "x.mp4: cannot write"),
         ("a -m grn-t2i --size 32 --seconds 1", "--seconds: grn-t2i draws still pictures; leave it out"),
         ("a -m grn-t2i --area 3M", "area 3M: is none of 0.06M, "),
