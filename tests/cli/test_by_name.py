@@ -1,6 +1,7 @@
 """The published names, from a hub cache laid out by hand and without a network: fetched, converted once, used."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from published_files import (
 )
 
 import grn
+from grn import shapes
 from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
 from grn.generator.condition import ClassCondition, TextCondition
 from grn.media import open_media, read_image
@@ -434,6 +436,19 @@ def test_eval_by_name(grn: Any, here: Path) -> None:
     assert plain["model"] == "grn-b"
     half = json.loads(grn(*base, "--tokenizer-dtype", "bfloat16").text)
     assert half["frechet"] != plain["frechet"]
+
+
+def test_the_readmes_python_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- needs the published weights -->\n```python\n(.*?)```", readme, re.DOTALL)
+    monkeypatch.setitem(shapes.AREAS, "0.92M", 64)
+    found: dict[str, Any] = {}
+    # The tiny model has ten classes and no machine here has a GPU.
+    exec(block.replace('"cuda"', '"cpu"').replace("207", "7"), found)
+    assert found["result"].frames.shape == (1, 48, 80, 3)
+    (clip,) = found["clips"]
+    assert clip.frames.shape == (33, 48, 80, 3)
+    assert found["pixels"].shape == (1, 3, 1, 64, 64)
 
 
 # Offline, listing, pulling
