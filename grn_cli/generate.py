@@ -200,13 +200,17 @@ def generate(
 def _check(job: Job, what: WhatOptions, outputs: Outputs) -> Path | None:
     """Refuse what cannot come out well; the file that the result is to be, if one is named."""
     from grn import shapes
+    from grn.errors import UsageError
     from grn.media import VIDEO_SUFFIXES
     from grn.media.picture import format_of
 
-    if what.aspect:
-        shapes.aspect_of(what.aspect)
-    if what.area:
-        shapes.side_of(what.area)
+    try:
+        if what.aspect:
+            shapes.aspect_of(what.aspect)
+        if what.area:
+            shapes.side_of(what.area)
+    except UsageError as error:
+        raise UsageError(f"--{error}") from error
     if what.history and len(job.prompts) > 1:
         _refuse("--history: follows one picture; give one prompt and -n 1")
     if not what.out or outputs.suffix(".png") != Path(what.out).suffix:
@@ -285,9 +289,9 @@ def _job(prompts: list[str], what: WhatOptions, start: FromOptions, sampling: Sa
     seeds = [what.seed + i for _ in wanted for i in range(what.num)]
     sides = [int(side) for side in what.size.split("x")] if what.size else []
     size = (sides[-1], sides[0]) if sides else None
-    for option in ("aspect", "area"):
+    for option, said in {"aspect": "shape", "area": "size"}.items():
         if size and getattr(what, option):
-            _refuse(f"--size and --{option}: both say the size; give one of them")
+            _refuse(f"--size and --{option}: both say the {said}; give one of them")
     asked = [p for p in wanted for _ in range(what.num)]
     model = what.model or default_model()
     return Job(asked, seeds, model, size, sampling.negative_prompt, sampling.overrides(), start)

@@ -377,7 +377,7 @@ def test_what_is_let_go_of_on_the_way_changes_nothing(
     hints, opened, read = CASES[name][2], [], checkpoint._read
     torch.save(reference_state(name), tmp_path / "w.pth")
     published.convert(tmp_path / "w.pth", tmp_path / "a", "mine", **hints)
-    monkeypatch.setattr(checkpoint, "RELEASE_BYTES", 1000)
+    monkeypatch.setattr(checkpoint, "RELEASE_BYTES", 50_000)
     monkeypatch.setattr(checkpoint, "_read", lambda path, mapped: opened.append(path) or read(path, mapped))
     published.convert(tmp_path / "w.pth", tmp_path / "b", "mine", **hints)
     assert len(opened) > 5
