@@ -4,6 +4,9 @@ Axes
     indices   uint16 [t, h, w, C], the token map Y, each value in [0, 2^M)
     planes    uint8 [M, ceil(t*h*w*C / 8)], one row of packed bits a round, coarsest round first
 
+The planes of a file come one after the other, each through all of the clip, so a clip is written only when it is
+whole. Until then its bits are held packed: 256 bits a token are 32 bytes, a thousandth of the pixels it stands for.
+
 File (.npz, readable with `numpy.load(path, allow_pickle=False)` alone)
     meta.npy   uint8, JSON in UTF-8: see `Codes._meta`; unknown fields are ignored unless `requires` names one
     codes.npy  uint8, the planes one after the other; without its last planes it is the same picture at fewer rounds
@@ -18,8 +21,7 @@ import hashlib
 import json
 import math
 import reprlib
-import struct
-import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -27,18 +29,16 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from grn.codes_container import AGAIN, Buffer, pieces, read_container
 from grn.errors import CodesError
 
 VERSION = 1
 MAX_ROUNDS = 16
 _FORMAT = "grn-codes"
-_MAX_META = 64 * 1024
 _MAX_PAYLOAD = 2**32 - 2**20  # what a zip of the plain kind can hold
 _MAX_SIDE = 2**31 - 1
 _MAX_FPS = 1_000_000
 _MAX_NAME = 256
-_CHUNK = 2**20
-_AGAIN = "copy or download it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,37 +67,123 @@ class Codes:
         assert int(self.indices.max()) < 2**self.rounds, f"an index does not fit in {self.rounds} rounds"
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """(t, h, w, C)."""
+        return self.indices.shape
+
+    @property
     def bits_per_pixel(self) -> float:
         """Bits of codes for each pixel of each frame."""
-        return self.indices.size * self.rounds / (self.height * self.width * self.frames)
+        return _bits_per_pixel(self._meta())
+
+    def maps(self) -> Iterator[NDArray[np.uint16]]:
+        """The token map of each token frame, [h, w, C]."""
+        return iter(self.indices)
 
     def truncate(self, rounds: int) -> "Codes":
         """The same codes at fewer rounds: only the most significant bits (1 <= rounds <= self.rounds)."""
         assert 1 <= rounds <= self.rounds, f"cannot keep {rounds} of {self.rounds} rounds"
-        kept = {name: value for name, value in vars(self).items() if name not in ("indices", "rounds")}
-        return Codes(self.indices >> np.uint16(self.rounds - rounds), rounds, **kept)
+        return Codes(self.indices >> np.uint16(self.rounds - rounds), rounds, **_fields(self))
+
+    def pack(self) -> "PackedCodes":
+        """The same as bits."""
+        packer = Packer(self.rounds)
+        packer.add(self.indices)
+        return PackedCodes(packer.planes(), self.shape, **_fields(self))
 
     def to_bytes(self) -> bytes:
         """The file's content; equal codes give equal bytes. Raises CodesError where they exceed 4 GiB."""
+        return b"".join(self.pack().content())
+
+    def save(self, target: Path | str | BinaryIO) -> None:
+        """Write the file to a path or an open binary stream."""
+        self.pack().save(target)
+
+    @classmethod
+    def load(cls, source: Path | str | BinaryIO) -> "Codes":
+        """Read a file or stream. Raises CodesError for anything but a complete, unaltered codes file."""
+        return PackedCodes.load(source).unpack()
+
+    def _meta(self) -> dict[str, Any]:
+        return _description(self.indices.shape, self.rounds, _fields(self))
+
+
+@dataclass(frozen=True, eq=False)
+class PackedCodes:
+    """Codes as their file holds them, an eighth of the memory or less: what a long clip is kept as on its way.
+
+    planes: for each round, the packed bits of all token frames one after the other. shape: (t, h, w, C). The rest as in Codes.
+    """
+
+    planes: Sequence[Buffer]
+    shape: tuple[int, ...]
+    kind: Literal["image", "video"]
+    height: int
+    width: int
+    frames: int
+    fps: float | None
+    tokenizer: str
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        fault = _fault(self._meta())
+        assert fault is None, fault
+        size = -(-math.prod(self.shape) // 8)
+        assert all(len(plane) == size for plane in self.planes), (
+            f"planes of {[*map(len, self.planes)]} bytes, not {size}"
+        )
+
+    @property
+    def rounds(self) -> int:
+        return len(self.planes)
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits of codes for each pixel of each frame."""
+        return _bits_per_pixel(self._meta())
+
+    def maps(self) -> Iterator[NDArray[np.uint16]]:
+        """The token map of each token frame, [h, w, C], unpacked one at a time."""
+        size = math.prod(self.shape[1:])
+        for start in range(0, size * self.shape[0], size):
+            yield _unpack(self.planes, start, size).reshape(self.shape[1:])
+
+    def truncate(self, rounds: int) -> "PackedCodes":
+        """The same codes at fewer rounds."""
+        assert 1 <= rounds <= self.rounds, f"cannot keep {rounds} of {self.rounds} rounds"
+        return PackedCodes(self.planes[:rounds], self.shape, **_fields(self))
+
+    def unpack(self) -> Codes:
+        """The same as a token map."""
+        indices = _unpack(self.planes, 0, math.prod(self.shape)).reshape(self.shape)
+        return Codes(indices, self.rounds, **_fields(self))
+
+    def content(self) -> Iterator[Buffer]:
+        """The file's content in pieces, for which nothing is copied. Raises CodesError where they exceed 4 GiB."""
         meta = self._meta()
         if _payload_size(meta) > _MAX_PAYLOAD:
             raise CodesError(
                 "the codes are larger than one file holds (4 GiB); split the clip with --start and --duration"
             )
-        payload = _pack(self.indices, self.rounds)
-        meta["sha256"] = hashlib.sha256(payload).hexdigest()
-        return container(json.dumps(meta, separators=(",", ":")).encode(), payload)
+        digest = hashlib.sha256()
+        for plane in self.planes:
+            digest.update(plane)
+        meta["sha256"] = digest.hexdigest()
+        return pieces(json.dumps(meta, separators=(",", ":")).encode(), self.planes)
 
-    def save(self, target: Path | str | BinaryIO) -> None:
-        """Write the file to a path or an open binary stream."""
-        data = self.to_bytes()
+    def save(self, target: Path | str | BinaryIO) -> int:
+        """Write the file to a path or an open binary stream; how many bytes it has."""
         if isinstance(target, str | Path):
-            Path(target).write_bytes(data)
-        else:
-            target.write(data)
+            with Path(target).open("wb") as file:
+                return self.save(file)
+        total = 0
+        for piece in self.content():
+            target.write(piece)
+            total += len(piece)
+        return total
 
     @classmethod
-    def load(cls, source: Path | str | BinaryIO) -> "Codes":
+    def load(cls, source: Path | str | BinaryIO) -> "PackedCodes":
         """Read a file or stream. Raises CodesError for anything but a complete, unaltered codes file."""
         if not isinstance(source, str | Path):
             return cls._read(source, getattr(source, "name", "stream"))
@@ -111,29 +197,56 @@ class Codes:
             raise CodesError(f"{source}: cannot be read ({reason}); check the path") from error
 
     @classmethod
-    def _read(cls, stream: BinaryIO, name: object) -> "Codes":
+    def _read(cls, stream: BinaryIO, name: object) -> "PackedCodes":
         try:
-            meta, payload = _read_container(stream)
-            indices = _unpack(payload, tuple(meta["shape"]), meta["rounds"])
+            meta, payload = read_container(stream, _parse)
+            planes = _planes(payload, meta["rounds"], math.prod(meta["shape"]))
         except CodesError as error:
             raise CodesError(f"{name}: {error}") from None
-        fields = ("rounds", "kind", "height", "width", "frames", "fps", "tokenizer", "fingerprint")
-        return cls(indices, **{field: meta[field] for field in fields})
+        return cls(planes, tuple(meta["shape"]), **{field: meta[field] for field in _FIELDS})
 
     def _meta(self) -> dict[str, Any]:
-        return {
-            "format": _FORMAT,
-            "version": VERSION,
-            "shape": list(self.indices.shape),
-            "rounds": self.rounds,
-            "kind": self.kind,
-            "height": self.height,
-            "width": self.width,
-            "frames": self.frames,
-            "fps": self.fps,
-            "tokenizer": self.tokenizer,
-            "fingerprint": self.fingerprint,
-        }
+        return _description(self.shape, self.rounds, _fields(self))
+
+
+class Packer:
+    """Packs token maps as they come: each round's bits go behind those of the maps before."""
+
+    def __init__(self, rounds: int) -> None:
+        self._planes = [bytearray() for _ in range(rounds)]
+        self._left = [np.zeros(0, bool) for _ in range(rounds)]  # bits that do not fill a byte yet
+
+    def add(self, indices: NDArray[np.uint16]) -> None:
+        """The next token map or maps, of any shape."""
+        rounds = len(self._planes)
+        for j, plane in enumerate(self._planes):
+            bits = ((indices >> np.uint16(rounds - 1 - j)) & 1).astype(bool).ravel()
+            bits = np.concatenate([self._left[j], bits]) if len(self._left[j]) else bits
+            whole = len(bits) // 8 * 8
+            plane += np.packbits(bits[:whole]).tobytes()
+            self._left[j] = bits[whole:].copy()
+
+    def planes(self) -> list[bytearray]:
+        """One of packed bits for each round, when all maps are in."""
+        for plane, left in zip(self._planes, self._left, strict=True):
+            plane += np.packbits(left).tobytes()
+        self._left = [np.zeros(0, bool) for _ in self._planes]
+        return self._planes
+
+
+_FIELDS = ("kind", "height", "width", "frames", "fps", "tokenizer", "fingerprint")
+
+
+def _fields(codes: Codes | PackedCodes) -> dict[str, Any]:
+    return {name: getattr(codes, name) for name in _FIELDS}
+
+
+def _description(shape: Sequence[int], rounds: int, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"format": _FORMAT, "version": VERSION, "shape": list(shape), "rounds": rounds, **fields}
+
+
+def _bits_per_pixel(meta: dict[str, Any]) -> float:
+    return math.prod(meta["shape"]) * meta["rounds"] / (meta["height"] * meta["width"] * meta["frames"])
 
 
 def _fault(meta: dict[str, Any]) -> str | None:
@@ -173,121 +286,37 @@ def _payload_size(meta: dict[str, Any]) -> int:
     return int(meta["rounds"]) * -(-math.prod(meta["shape"]) // 8)
 
 
-def _pack(indices: NDArray[np.uint16], rounds: int) -> bytes:
-    planes = (np.packbits(((indices >> np.uint16(rounds - 1 - j)) & 1).astype(bool)) for j in range(rounds))
-    return b"".join(plane.tobytes() for plane in planes)
+def _planes(payload: bytes, rounds: int, size: int) -> list[memoryview]:
+    """The payload's planes of `size` bits each."""
+    length = -(-size // 8)
+    planes = [memoryview(payload)[j * length : (j + 1) * length] for j in range(rounds)]
+    if any(plane[-1] & ((1 << (-size % 8)) - 1) for plane in planes):
+        raise CodesError(f"has bits after the last code; {AGAIN}")
+    return planes
 
 
-def _unpack(payload: bytes, shape: tuple[int, ...], rounds: int) -> NDArray[np.uint16]:
-    size = math.prod(shape)
+def _unpack(planes: Sequence[Buffer], start: int, size: int) -> NDArray[np.uint16]:
+    """Indices number `start` to `start + size` of all that the planes hold."""
     indices = np.zeros(size, dtype=np.uint16)
-    for plane in np.frombuffer(payload, dtype=np.uint8).reshape(rounds, -1):
-        bits = np.unpackbits(plane)
-        if bits[size:].any():
-            raise CodesError(f"has bits after the last code; {_AGAIN}")
+    skipped = start % 8
+    for plane in planes:
+        packed = np.frombuffer(plane, np.uint8)[start // 8 : -(-(start + size) // 8)]
         np.left_shift(indices, 1, out=indices)
-        np.bitwise_or(indices, bits[:size], out=indices)
-    return indices.reshape(shape)
+        np.bitwise_or(indices, np.unpackbits(packed)[skipped : skipped + size], out=indices)
+    return indices
 
 
-# The container: a zip of two stored members, every field fixed but sizes and checksums.
-
-_STORED = (20, 0, 0, 0, 33)  # version 2.0, no flags, not compressed, midnight of 1 January 1980
-
-
-def container(meta: bytes, payload: bytes) -> bytes:
-    """The .npz of these two arrays of bytes."""
-    members = [_Member.of("meta.npy", meta), _Member.of("codes.npy", payload)]
-    body = b"".join(part for member, data in zip(members, (meta, payload), strict=True) for part in member.around(data))
-    return body + _directory(members)
-
-
-@dataclass(frozen=True)
-class _Member:
-    """Name, size with the array header, and CRC-32 of one array file in the zip."""
-
-    name: bytes
-    size: int
-    crc: int
-
-    @classmethod
-    def of(cls, name: str, data: bytes) -> "_Member":
-        header = _array_header(len(data))
-        return cls(name.encode(), len(header) + len(data), zlib.crc32(data, zlib.crc32(header)))
-
-    def local_header(self) -> bytes:
-        fields = (b"PK\3\4", *_STORED, self.crc, self.size, self.size, len(self.name), 0)
-        return struct.pack("<4s5H3L2H", *fields) + self.name
-
-    def around(self, data: bytes) -> tuple[bytes, bytes, bytes]:
-        return self.local_header(), _array_header(len(data)), data
-
-    def directory_entry(self, offset: int) -> bytes:
-        fields = (b"PK\1\2", 20, *_STORED, self.crc, self.size, self.size, len(self.name), 0, 0, 0, 0, 0, offset)
-        return struct.pack("<4s6H3L5H2L", *fields) + self.name
-
-
-def _directory(members: list[_Member]) -> bytes:
-    entries, offset = b"", 0
-    for member in members:
-        entries += member.directory_entry(offset)
-        offset += len(member.local_header()) + member.size
-    return entries + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, len(members), len(members), len(entries), offset, 0)
-
-
-def _array_header(size: int) -> bytes:
-    # Without the customary spaces the header of a small array is 64 bytes instead of 128.
-    text = f"{{'descr':'|u1','fortran_order':False,'shape':({size},)}}"
-    padding = -(10 + len(text) + 1) % 64
-    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text) + padding + 1) + text.encode() + b" " * padding + b"\n"
-
-
-def _read_container(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
-    """Description and payload of a complete container; bounds come before every allocation."""
-    member, raw = _read_meta(stream)
-    meta = _parse(raw)
-    size = _payload_size(meta)
-    header = _array_header(size)
-    expected = _Member(b"codes.npy", len(header) + size, 0)
-    found = _take(stream, len(expected.local_header()))
-    (crc,) = struct.unpack_from("<L", found, 14)
-    codes = _Member(expected.name, expected.size, crc)
-    if found != codes.local_header() or _take(stream, len(header)) != header:
-        raise CodesError(f"has codes of another size than its description (expected {size} bytes); {_AGAIN}")
-    payload = _take(stream, size)
-    if zlib.crc32(payload, zlib.crc32(header)) != crc or hashlib.sha256(payload).hexdigest() != meta["sha256"]:
-        raise CodesError(f"is altered: its codes do not match their checksum; {_AGAIN}")
-    tail = _directory([member, codes])
-    if _take(stream, len(tail)) != tail:
-        raise CodesError(f"is altered after its codes; {_AGAIN}")
-    if stream.read(1):
-        raise CodesError(f"goes on after its end; {_AGAIN}")
-    return meta, payload
-
-
-def _read_meta(stream: BinaryIO) -> tuple[_Member, bytes]:
-    start = _take(stream, 38, "is empty or not a codes file")
-    crc, size = struct.unpack_from("<2L", start, 14)
-    member = _Member(b"meta.npy", size, crc)
-    if start != member.local_header() or not 64 < size <= _MAX_META:
-        raise CodesError("is not a codes file (expected one written by `grn tokenize`); check the path")
-    body = _take(stream, size)
-    raw = next((body[skip:] for skip in (64, 128) if body[:skip] == _array_header(size - skip)), None)
-    if raw is None or zlib.crc32(body) != crc:
-        raise CodesError(f"is altered: its description does not match its checksum; {_AGAIN}")
-    return member, raw
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
+def _parse(raw: bytes) -> tuple[dict[str, Any], int]:
+    """A description, checked, and the size of what it describes."""
     try:
         meta = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise CodesError(f"has a description that is not JSON; {_AGAIN}") from error
+        raise CodesError(f"has a description that is not JSON; {AGAIN}") from error
     if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
         raise CodesError(f"is not a codes file (expected format {_FORMAT}); check the path")
     version: Any = meta.get("version")
     if not _whole(version):
-        raise CodesError(f"has version {reprlib.repr(version)} (expected {VERSION}); {_AGAIN}")
+        raise CodesError(f"has version {reprlib.repr(version)} (expected {VERSION}); {AGAIN}")
     if version > VERSION:
         raise CodesError(
             f"has version {version} of the format, newer than this grn reads (up to {VERSION}); upgrade grn"
@@ -298,16 +327,5 @@ def _parse(raw: bytes) -> dict[str, Any]:
     if fault is None and _payload_size(meta) > _MAX_PAYLOAD:
         fault = f"shape is {meta['shape']} (expected at most 4 GiB of codes)"
     if fault:
-        raise CodesError(f"has a wrong description: {fault}; {_AGAIN}")
-    return meta
-
-
-def _take(stream: BinaryIO, size: int, short: str = "is cut short") -> bytes:
-    """Exactly `size` bytes, asked for piece by piece so that a claimed size allocates nothing by itself."""
-    parts, left = [], size
-    while left and (part := stream.read(min(left, _CHUNK))):
-        parts.append(part)
-        left -= len(part)
-    if left:
-        raise CodesError(f"{short} (expected {size} more bytes, found {size - left}); {_AGAIN}")
-    return b"".join(parts)
+        raise CodesError(f"has a wrong description: {fault}; {AGAIN}")
+    return meta, _payload_size(meta)

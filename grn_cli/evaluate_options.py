@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common
 
 if TYPE_CHECKING:
@@ -126,13 +127,11 @@ class ModelOptions:
     guidance: Annotated[float | None, typer.Option("--guidance", min=0, help="Guidance scale; 1 is none.")] = None
     temperature: Annotated[float | None, typer.Option("--temperature", help="Sampling temperature.")] = None
 
-    def load(self, common: Common) -> "Pipeline":
-        """Raises ModelNotFoundError, ConfigError or ModelMismatchError."""
+    def load(self, parts: PartOptions, common: Common) -> "Pipeline":
+        """Raises as `PartOptions.load` does."""
         from grn.models import registry
-        from grn.pipeline import Pipeline
 
-        name = self.model or registry.default_model()
-        return Pipeline.from_pretrained(name, common.torch_device(), common.torch_dtype(), common.offline)
+        return parts.load(self.model or registry.default_model(), common)
 
     def overrides(self, **more: Any) -> dict[str, Any]:
         """The fields of the model's SamplerConfig to change."""

@@ -1,9 +1,7 @@
-"""`grn generate`: words or classes -> pictures."""
+"""`grn generate`: words or classes -> pictures and clips."""
 
 import json
-import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,18 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grn_cli.errors import Batch
+from grn_cli.generate_from import FromOptions, repeated
+from grn_cli.generate_output import History, Writer
+from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
-from grn_cli.paths import Item, Outputs
+from grn_cli.paths import Outputs
 from grn_cli.tokenize import parse_size
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from grn.pipeline import Pipeline
 
-    from grn.pipeline import Pipeline, Result
-
-_COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
-_SLUG = re.compile(r"[^a-z0-9]+")
 _SAMPLING = ("steps", "adaptive", "tmin", "tmax", "guidance", "guidance_start", "temperature", "selection", "fill")
 # What a check without the model takes for its settings: whatever some model could allow.
 _WIDEST = {"tmin": 1, "tmax": 10_000, "warmup": 0}
@@ -58,9 +54,20 @@ class WhatOptions:
     ] = None
     aspect: Annotated[
         str | None,
-        typer.Option("--aspect", metavar="W:H", help="Shape of the picture, at the area of the model's own size."),
+        typer.Option(
+            "--aspect", metavar="W:H", help="Shape of the picture, at --area or the area of the model's own size."
+        ),
     ] = None
-    seconds: Annotated[float | None, typer.Option("--seconds", min=0.01, help="Length, for video models.")] = None
+    area: Annotated[
+        str | None,
+        typer.Option(
+            "--area", metavar="NAME", help="Area of the picture in pixels: 0.06M, 0.25M, 0.41M, 0.92M, 1M or 2M."
+        ),
+    ] = None
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0.01, help="Length, for video models; as long as the model draws if not given."),
+    ] = None
     like: Annotated[
         Path | None,
         typer.Option("--like", metavar="FILE", help="Repeat a picture that grn made: its prompt, seed and settings."),
@@ -116,8 +123,8 @@ class SamplingOptions:
 
 
 @dataclass
-class _Job:
-    """Everything that decides the pictures: prompts or classes, a seed for each, and settings."""
+class Job:
+    """Everything that decides the pictures: prompts or classes, a seed for each, what they start from, and settings."""
 
     prompts: list[Any]
     seeds: list[int]
@@ -125,6 +132,7 @@ class _Job:
     size: tuple[int, int] | None
     negative_prompt: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
+    start: FromOptions = field(default_factory=FromOptions)
 
 
 @command
@@ -134,65 +142,128 @@ def generate(
         typer.Argument(metavar="PROMPT", help="What to draw, one picture each; '-' reads lines from stdin."),
     ] = None,
     what: WhatOptions = WhatOptions(),
+    start: FromOptions = FromOptions(),
     sampling: SamplingOptions = SamplingOptions(),
+    parts: PartOptions = PartOptions(),
     common: Common = Common(),
 ) -> None:
     """Make pictures or clips from words or classes.
 
     Prints the path of each file written.
     """
-    from grn.pipeline import Pipeline, sampler_config
+    from grn.pipeline import sampler_config
     from grn.refine.sampler import SamplerConfig
 
-    job = _read_like(what, list(prompts or []), sampling) if what.like else _job(list(prompts or []), what, sampling)
+    start.check()
+    job = _job(list(prompts or []), what, start, sampling)
     # What contradicts itself, or could not be written in the end, is refused before anything is loaded.
     sampler_config(SamplerConfig(**_WIDEST), **job.overrides)
     outputs = Outputs(what.out, many=not what.grid and len(job.prompts) > 1, force=common.force)
-    history = _History(what.history, outputs, common) if what.history else None
-    _check(job, what, outputs)
-    pipeline = Pipeline.from_pretrained(job.model, common.torch_device(), common.torch_dtype(), common.offline)
+    history = History(what.history, outputs, common) if what.history else None
+    named = _check(job, what, outputs)
+    pipeline = parts.load(job.model, common)
     common.console.detail(f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device}")
-    if not pipeline.settings(**job.overrides).adaptive and (sampling.tmin or sampling.tmax):
-        _refuse("--tmin and --tmax: bound the steps of --adaptive; give that too")
-    if what.aspect:
-        job.size = _aspect(what.aspect, pipeline)
+    _check_steps(pipeline, job, sampling, common)
+    if what.aspect or what.area:
+        job.size = _shape(what, pipeline)
+    length = _length(pipeline, job, what.seconds, named)
+    most = pipeline.clips.most if pipeline.clips else 1
+    if pipeline.frames < length <= most:
+        common.console.warn(f"{pipeline.name} was trained on clips of {pipeline.frames} frames; drawing {length}")
     batch = Batch(alone=len(set(job.prompts)) == 1)
     _keep_readable(job, pipeline, batch)
+    size = (length, *(job.size or (pipeline.size, pipeline.size)))
     results = pipeline(
         job.prompts,
         keys=[(seed, 0) for seed in job.seeds],
-        size=job.size,
+        size=size,
         negative_prompt=job.negative_prompt,
         batch_size=what.batch_size,
         callback=history.note if history else None,
+        known=job.start.known(pipeline, size),
         **job.overrides,
     )
+    writer = Writer(job, pipeline, outputs, common, clip=_draws_clips(pipeline, job, named))
     drawn = []
     for result in common.console.progress(results, "generate", len(job.prompts)):
         if what.grid:
             drawn.append(result)
         else:
-            _write(result, job, pipeline, outputs, common)
+            writer.one(result)
     if drawn:
-        _write_grid(drawn, job, pipeline, outputs, common)
+        writer.grid(drawn)
     if history:
         history.write(pipeline, common)
     batch.finish()
 
 
-def _check(job: _Job, what: WhatOptions, outputs: Outputs) -> None:
-    """Refuse what cannot come out well."""
+def _check(job: Job, what: WhatOptions, outputs: Outputs) -> Path | None:
+    """Refuse what cannot come out well; the file that the result is to be, if one is named."""
+    from grn import shapes
+    from grn.errors import UsageError
+    from grn.media import VIDEO_SUFFIXES
     from grn.media.picture import format_of
 
-    if what.seconds is not None:
-        _refuse(f"--seconds: {job.model} draws still pictures; leave it out")
+    try:
+        if what.aspect:
+            shapes.aspect_of(what.aspect)
+        if what.area:
+            shapes.side_of(what.area)
+    except UsageError as error:
+        raise UsageError(f"--{error}") from error
     if what.history and len(job.prompts) > 1:
         _refuse("--history: follows one picture; give one prompt and -n 1")
-    if what.out and outputs.suffix(".png") == Path(what.out).suffix:
+    if not what.out or outputs.suffix(".png") != Path(what.out).suffix:
+        return None
+    if Path(what.out).suffix.lower() not in VIDEO_SUFFIXES:
         format_of(Path(what.out))
+    return Path(what.out)
 
 
-def _keep_readable(job: _Job, pipeline: "Pipeline", batch: Batch) -> None:
+def _check_steps(pipeline: "Pipeline", job: Job, sampling: SamplingOptions, common: Common) -> None:
+    """Refuse options on the number of steps that would change nothing, and say so of --adaptive."""
+    from grn.refine.schedule import PACE
+
+    settings = pipeline.settings(**job.overrides)
+    if not settings.adaptive and (sampling.tmin or sampling.tmax):
+        _refuse("--tmin and --tmax: bound the steps of --adaptive; give that too")
+    if settings.adaptive and settings.k == 0:
+        common.console.warn(
+            f"{pipeline.name}: is not calibrated, so every picture takes the same steps; run grn models calibrate"
+        )
+    start = 1 - job.start.effective_strength
+    if job.start.init and start * PACE > settings.warmup and (sampling.adaptive or sampling.tmin or sampling.tmax):
+        _refuse(
+            f"--adaptive, --tmin and --tmax: steps are chosen in the first {settings.warmup / PACE:.0%} of a run, which "
+            f"--strength {job.start.effective_strength:g} leaves out; leave out either"
+        )
+
+
+def _draws_clips(pipeline: "Pipeline", job: Job, named: Path | None) -> bool:
+    """Whether the results are clips: what the model draws, unless they start from a picture or are named like one."""
+    from grn.media import VIDEO_SUFFIXES
+
+    return pipeline.frames > 1 and not job.start.init and (named is None or named.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def _length(pipeline: "Pipeline", job: Job, seconds: float | None, named: Path | None) -> int:
+    """How many frames to draw. Raises UsageError where options ask for a clip and there can be none."""
+    from grn.media.picture import format_of
+
+    if not _draws_clips(pipeline, job, named):
+        why = f"{job.model} draws still pictures" if pipeline.frames == 1 else "the result is one picture"
+        if seconds is not None:
+            _refuse(f"--seconds: {why}; leave it out")
+        if job.start.clip:
+            _refuse(f"--image and --continue: {why}; use a video model and a name that ends in .mp4, or --init")
+        if named is not None:
+            format_of(named)
+        return 1
+    assert pipeline.fps is not None, "a model of clips has a frame rate"
+    return pipeline.frames if seconds is None else max(1, round(seconds * pipeline.fps))
+
+
+def _keep_readable(job: Job, pipeline: "Pipeline", batch: Batch) -> None:
     """Leave out the prompts that the model cannot read, each with its error."""
     readable = set()
     for prompt in dict.fromkeys(job.prompts):
@@ -203,9 +274,11 @@ def _keep_readable(job: _Job, pipeline: "Pipeline", batch: Batch) -> None:
     job.prompts, job.seeds = [prompt for prompt, _ in kept], [seed for _, seed in kept]
 
 
-def _job(prompts: list[str], what: WhatOptions, sampling: SamplingOptions) -> _Job:
+def _job(prompts: list[str], what: WhatOptions, start: FromOptions, sampling: SamplingOptions) -> Job:
     from grn.models.registry import default_model
 
+    if what.like:
+        return _read_like(what, prompts, start, sampling)
     if what.prompts_file and what.prompts_file != Path("-"):
         prompts = prompts + _read_prompts(what.prompts_file)
     if "-" in prompts or what.prompts_file == Path("-"):
@@ -216,10 +289,12 @@ def _job(prompts: list[str], what: WhatOptions, sampling: SamplingOptions) -> _J
     seeds = [what.seed + i for _ in wanted for i in range(what.num)]
     sides = [int(side) for side in what.size.split("x")] if what.size else []
     size = (sides[-1], sides[0]) if sides else None
-    if size and what.aspect:
-        _refuse("--size and --aspect: both say the shape; give one of them")
-    repeated = [p for p in wanted for _ in range(what.num)]
-    return _Job(repeated, seeds, what.model or default_model(), size, sampling.negative_prompt, sampling.overrides())
+    for option, said in {"aspect": "shape", "area": "size"}.items():
+        if size and getattr(what, option):
+            _refuse(f"--size and --{option}: both say the {said}; give one of them")
+    asked = [p for p in wanted for _ in range(what.num)]
+    model = what.model or default_model()
+    return Job(asked, seeds, model, size, sampling.negative_prompt, sampling.overrides(), start)
 
 
 def _read_prompts(path: Path | None) -> list[str]:
@@ -239,7 +314,7 @@ def _read_prompts(path: Path | None) -> list[str]:
     return [line for line in lines if line]
 
 
-def _read_like(what: WhatOptions, prompts: list[str], sampling: SamplingOptions) -> _Job:
+def _read_like(what: WhatOptions, prompts: list[str], start: FromOptions, sampling: SamplingOptions) -> Job:
     """The job that a picture's own text describes."""
     from grn.errors import BadInputError, ModelMismatchError
     from grn.media import read_image_text
@@ -266,129 +341,16 @@ def _read_like(what: WhatOptions, prompts: list[str], sampling: SamplingOptions)
     # Nobody's picture decides what is fetched from the network.
     if what.model is None and model not in ENTRIES and not Path(model).is_dir():
         raise ModelMismatchError(f"{what.like}: made with a model called {model!r}; name its folder with --model")
-    return _Job([prompt], [seed], what.model or model, size, negative, overrides)
+    start = repeated(start, made.get("from"), what.like)
+    return Job([prompt], [seed], what.model or model, size, negative, overrides, start)
 
 
-def _aspect(aspect: str, pipeline: "Pipeline") -> tuple[int, int]:
-    """(height, width) of the shape, in the model's steps, with about as many pixels as its own size."""
-    match = re.fullmatch(r"(\d{1,3}):(\d{1,3})", aspect)
-    if not match or not int(match[1]) or not int(match[2]):
-        _refuse(f"--aspect {aspect}: expected WIDTH:HEIGHT, such as 16:9")
-    assert match is not None
-    step = pipeline.tokenizer.config.stride * getattr(pipeline.generator.config, "patch", 1)
-    ratio = (int(match[2]) / int(match[1])) ** 0.5
-    return max(1, round(pipeline.size * ratio / step)) * step, max(1, round(pipeline.size / ratio / step)) * step
+def _shape(what: WhatOptions, pipeline: "Pipeline") -> tuple[int, int]:
+    """(height, width) of --aspect and --area in the model's steps; what is not given is the model's own."""
+    from grn import shapes
 
-
-def _record(result: "Result", job: _Job, pipeline: "Pipeline") -> dict[str, Any]:
-    height, width = result.frames.shape[1:3]
-    return {
-        "prompt": result.prompt,
-        "negative_prompt": job.negative_prompt,
-        "seed": result.key[0],
-        "model": job.model,
-        "width": width,
-        "height": height,
-        "steps": result.steps,
-        "entropy": result.entropy,
-        "sampling": pipeline.settings(**job.overrides).model_dump(mode="json"),
-    }
-
-
-def _texts(record: dict[str, Any]) -> dict[str, str]:
-    """What a PNG says of itself: JSON for programs, one line for people and galleries."""
-    sampling = record["sampling"]
-    line = (
-        f"{record['prompt']}\nNegative prompt: {record['negative_prompt']}\n"
-        f"Steps: {record['steps']}, Sampler: GRN, CFG scale: {sampling['guidance']}, Seed: {record['seed']}, "
-        f"Size: {record['width']}x{record['height']}, Model: {record['model']}"
-    )
-    return {"grn": json.dumps(record), "parameters": line}
-
-
-def _write(result: "Result", job: _Job, pipeline: "Pipeline", outputs: Outputs, common: Common) -> None:
-    record = _record(result, job, pipeline)
-    many = len(set(job.seeds)) > 1
-    slug = _SLUG.sub("-", str(result.prompt).lower()).strip("-")[:60] or "picture"
-    item = Item(None, Path(f"{slug}-{record['seed']}" if many else slug))
-    _save(result.frames[0], _texts(record), record, item, outputs, common)
-
-
-def _write_grid(drawn: "list[Result]", job: _Job, pipeline: "Pipeline", outputs: Outputs, common: Common) -> None:
-    import numpy as np
-
-    count, (height, width) = len(drawn), drawn[0].frames.shape[1:3]
-    columns = min(8, max(1, round((count * 2) ** 0.5)))
-    gap = 4
-    rows = -(-count // columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for i, result in enumerate(drawn):
-        top, left = i // columns * (height + gap), i % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = result.frames[0]
-    records = [_record(result, job, pipeline) for result in drawn]
-    record = {"model": job.model, "pictures": records}
-    _save(sheet, {"grn": json.dumps(record)}, record, Item(None, Path("grid")), outputs, common)
-
-
-def _save(
-    frame: "NDArray[np.uint8]",
-    texts: dict[str, str],
-    record: dict[str, Any],
-    item: Item,
-    outputs: Outputs,
-    common: Common,
-) -> None:
-    from grn.media import write_image
-
-    if outputs.stdout:
-        write_image(sys.stdout.buffer, frame, texts)
-        sys.stdout.buffer.flush()
-        return
-    path = outputs.path(item, ".png")
-    write_image(path, frame, texts if path.suffix.lower() == ".png" else None)
-    common.console.result({"output": str(path), **record}, str(path))
-
-
-class _History:
-    """The steps of one picture: what was drawn, and which tokens it filled, kept and erased."""
-
-    def __init__(self, path: Path, pictures: Outputs, common: Common) -> None:
-        """Raises UsageError where the animation cannot go to `path`."""
-        from grn.media import VIDEO_SUFFIXES
-
-        self.path, self.piped = path, pictures.stdout
-        self.outputs = Outputs(str(path), many=False, force=common.force)
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            _refuse(f"--history {path}: is no animation; use one of {', '.join(VIDEO_SUFFIXES)}")
-        self.views: list[Any] = []
-
-    def note(self, view: Any) -> None:
-        self.views.append(view)
-
-    def frames(self, pipeline: "Pipeline") -> "Iterator[NDArray[np.uint8]]":
-        """Each step's picture beside its token map, uint8 [H, 2W, 3]; a token's colour is the mean of its elements'."""
-        import numpy as np
-        import torch
-
-        for view in self.views:
-            picture = pipeline.pictures(pipeline.indices(view.drawing)[None])[0, 0]
-            colours = torch.full((*view.filled.shape, 3), 255.0)
-            for name, colour in _COLOURS.items():
-                colours[getattr(view, name)] = torch.tensor(colour, dtype=torch.float32)
-            tokens = colours.mean(-2)[0].round().byte().numpy()  # [h, w, 3]
-            scale = picture.shape[0] // tokens.shape[0]
-            yield np.concatenate([picture, tokens.repeat(scale, 0).repeat(scale, 1)], 1)
-
-    def write(self, pipeline: "Pipeline", common: Common) -> None:
-        from grn.media import VideoWriter
-
-        target = self.outputs.path(Item(None, self.path), self.path.suffix)
-        frames = list(self.frames(pipeline))
-        with VideoWriter(target, frames[0].shape[1], frames[0].shape[0], 8) as video:
-            for frame in [*frames, *[frames[-1]] * 8]:
-                video.write(frame)
-        if not self.piped:  # standard output has the picture's bytes
-            common.console.result({"history": str(target), "steps": len(frames)}, str(target))
+    side = shapes.side_of(what.area) if what.area else pipeline.size
+    return shapes.size_of(side, shapes.aspect_of(what.aspect) if what.aspect else 1.0, pipeline.step)
 
 
 def _refuse(message: str) -> None:

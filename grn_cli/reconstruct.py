@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from grn.codes import Codes
+    from grn.codes import PackedCodes
     from grn.media import Media
     from grn.tokenizer.tokenizer import Tokenizer
 
@@ -113,11 +113,11 @@ class _Run:
             written = _write(frames, codes, self.outputs, item, self.common.console, foreign)
         self._tell(item, codes, written, compare)
 
-    def _load(self, item: Item) -> "Codes":
-        from grn.codes import Codes
+    def _load(self, item: Item) -> "PackedCodes":
+        from grn.codes import PackedCodes
         from grn.errors import UsageError
 
-        codes = Codes.load(item.source())
+        codes = PackedCodes.load(item.source())
         if not self.options.rounds:
             return codes
         if self.options.rounds > codes.rounds:
@@ -126,7 +126,7 @@ class _Run:
             )
         return codes.truncate(self.options.rounds)
 
-    def _tokenizer(self, codes: "Codes", item: Item) -> "Tokenizer":
+    def _tokenizer(self, codes: "PackedCodes", item: Item) -> "Tokenizer":
         from grn.tokenizer.tokenizer import Tokenizer
 
         name = self.options.tokenizer or _trusted(codes, item)
@@ -137,7 +137,7 @@ class _Run:
             self.tokenizers[name] = loaded
         return self.tokenizers[name]
 
-    def _tell(self, item: Item, codes: "Codes", written: str, compare: "_Comparison | None") -> None:
+    def _tell(self, item: Item, codes: "PackedCodes", written: str, compare: "_Comparison | None") -> None:
         record = {
             "input": item.name,
             "output": written,
@@ -156,7 +156,7 @@ class _Run:
             say("reference", *likeness)
 
 
-def _trusted(codes: "Codes", item: Item) -> str:
+def _trusted(codes: "PackedCodes", item: Item) -> str:
     # A name inside a file may point anywhere; only our own names are followed without being asked.
     from grn.errors import ModelNotFoundError
     from grn.models import registry
@@ -168,7 +168,9 @@ def _trusted(codes: "Codes", item: Item) -> str:
     return codes.tokenizer
 
 
-def _write(frames: "Frames", codes: "Codes", outputs: Outputs, item: Item, console: Console, foreign: bool) -> str:
+def _write(
+    frames: "Frames", codes: "PackedCodes", outputs: Outputs, item: Item, console: Console, foreign: bool
+) -> str:
     """Write the frames; the place they went to."""
     from grn.media import write_image
 
@@ -196,7 +198,7 @@ def _write(frames: "Frames", codes: "Codes", outputs: Outputs, item: Item, conso
     return "-"
 
 
-def _write_video(frames: "Frames", codes: "Codes", path: Path, console: Console) -> None:
+def _write_video(frames: "Frames", codes: "PackedCodes", path: Path, console: Console) -> None:
     from grn.media import VideoWriter
 
     if codes.fps is None:
@@ -209,7 +211,7 @@ def _write_video(frames: "Frames", codes: "Codes", path: Path, console: Console)
 class _Comparison:
     """PSNR and SSIM against the original, frame by frame as the frames pass; means over the frames."""
 
-    def __init__(self, reference: Path, codes: "Codes") -> None:
+    def __init__(self, reference: Path, codes: "PackedCodes") -> None:
         """Raises BadInputError where the original has another size or number of frames."""
         from grn.errors import BadInputError
         from grn.media import open_media

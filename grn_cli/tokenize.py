@@ -14,7 +14,7 @@ from grn_cli.options import Common, command, rounds_option
 from grn_cli.paths import Item, Outputs, expand
 
 if TYPE_CHECKING:
-    from grn.codes import Codes
+    from grn.codes import PackedCodes
     from grn.media import Media
     from grn.tokenizer.tokenizer import Tokenizer
 
@@ -116,36 +116,35 @@ def default_tokenizer() -> str:
     return DEFAULT_TOKENIZER
 
 
-def _tokenize(item: Item, tokenizer: "Tokenizer", options: TokenizeOptions, console: Console | None) -> "Codes":
+def _tokenize(item: Item, tokenizer: "Tokenizer", options: TokenizeOptions, console: Console | None) -> "PackedCodes":
     from grn.media import open_media
 
     with open_media(item.source(), **options.media()) as media:
         watched: Any = _Watched(media, console) if console and media.kind == "video" else media
-        return tokenizer.tokenize(watched, options.rounds)
+        return tokenizer.tokenize_packed(watched, options.rounds)
 
 
-def _write(codes: "Codes", item: Item, outputs: Outputs, console: Console) -> None:
+def _write(codes: "PackedCodes", item: Item, outputs: Outputs, console: Console) -> None:
     from grn.files import atomic_path
 
-    data = codes.to_bytes()
     if outputs.stdout:
-        sys.stdout.buffer.write(data)
+        size = codes.save(sys.stdout.buffer)
         sys.stdout.buffer.flush()
         written = "-"
     else:
         path = outputs.path(item, ".npz")
         with atomic_path(path) as temporary:
-            temporary.write_bytes(data)
+            size = codes.save(temporary)
         written = str(path)
-        console.result(_record(codes, item, written, len(data)), written)
+        console.result(_record(codes, item, written, size), written)
     frames = f", {codes.frames} frames" if codes.kind == "video" else ""
     console.info(
         f"{item.name} -> {written}: {codes.width}x{codes.height}{frames}, {codes.rounds} rounds, "
-        f"{codes.bits_per_pixel:.3f} bits per pixel, {len(data)} bytes"
+        f"{codes.bits_per_pixel:.3f} bits per pixel, {size} bytes"
     )
 
 
-def _record(codes: "Codes", item: Item, written: str, size: int) -> dict[str, Any]:
+def _record(codes: "PackedCodes", item: Item, written: str, size: int) -> dict[str, Any]:
     return {
         "input": item.name,
         "output": written,
@@ -155,7 +154,7 @@ def _record(codes: "Codes", item: Item, written: str, size: int) -> dict[str, An
         "frames": codes.frames,
         "fps": codes.fps,
         "rounds": codes.rounds,
-        "shape": list(codes.indices.shape),
+        "shape": list(codes.shape),
         "bits_per_pixel": codes.bits_per_pixel,
         "bytes": size,
         "tokenizer": codes.tokenizer,

@@ -31,6 +31,14 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clips_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that draws clips of 9 frames of 64x64, 4 a second, from a few words."""
+    from generators import CLIP, text_model
+
+    return text_model(tmp_path_factory.mktemp("generators") / "tiny-clips", length=CLIP)
+
+
+@pytest.fixture(scope="session")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder that draws 64x64 pictures of five classes."""
     from generators import class_model

@@ -14,19 +14,21 @@ from grn.tokenizer.config import TokenizerConfig
 from grn.tokenizer.network import CausalAutoencoder
 from grn.tokenizer.tokenizer import save_tokenizer
 
+CLIP = {"frames": 9, "fps": 4}
 WORDS = ["cat", "dog", "red", "green", "house"]
 SIDE = 64  # pixels, of both
 
 
-def text_model(folder: Path, target: Target = "bit") -> Path:
-    """Draws from WORDS; 3 steps with guidance 2."""
+def text_model(folder: Path, target: Target = "bit", length: dict[str, int] | None = None) -> Path:
+    """Draws from WORDS; 3 steps with guidance 2. length: frames and fps of a video model."""
     config = TextToVisualConfig.tiny(target)
     torch.manual_seed(1)
     vectors = torch.randn(len(WORDS), config.text_width)
     StaticWordVectors(StaticWordVectorsConfig(dim=config.text_width, rows=len(WORDS)), WORDS, vectors).save(
         folder / "text_encoder"
     )
-    return _save(folder, "tiny-words", TextToVisual(config), {"steps": 3, "guidance": 2.0, "k": 20.0, "b": -10.0})
+    sampling = {"steps": 3, "guidance": 2.0, "k": 20.0, "b": -10.0}
+    return _save(folder, "tiny-clips" if length else "tiny-words", TextToVisual(config), sampling, length)
 
 
 def class_model(folder: Path) -> Path:
@@ -34,7 +36,13 @@ def class_model(folder: Path) -> Path:
     return _save(folder, "tiny-classes", ClassToImage(ClassToImageConfig.tiny()), {"steps": 3})
 
 
-def _save(folder: Path, name: str, network: ClassToImage | TextToVisual, sampling: dict[str, float]) -> Path:
+def _save(
+    folder: Path,
+    name: str,
+    network: ClassToImage | TextToVisual,
+    sampling: dict[str, float],
+    length: dict[str, int] | None = None,
+) -> Path:
     torch.manual_seed(0)
     # As they are initialised, heads and gates are zero, and any prompt would draw the same.
     for parameter in network.parameters():
@@ -42,7 +50,8 @@ def _save(folder: Path, name: str, network: ClassToImage | TextToVisual, samplin
     nn.init.normal_(network.head.weight, std=0.7)
     kind = network.config.kind
     config = {"kind": kind, "name": name, "network": network.config.model_dump(mode="json", exclude={"kind"})}
-    store.save_model(folder, {**config, "sampling": sampling, "size": SIDE}, network.state_dict(), torch.float32)
+    config |= {"sampling": sampling, "size": SIDE, **(length or {})}
+    store.save_model(folder, config, network.state_dict(), torch.float32)
     torch.manual_seed(0)
     save_tokenizer(folder / "tokenizer", CausalAutoencoder(TokenizerConfig.tiny()), "tiny")
     return folder

@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grn import codes as codes_module
-from grn.codes import Codes
+from grn import codes_container
+from grn.codes import Codes, PackedCodes, Packer
 from grn.errors import CodesError
 
 FINGERPRINT = "0123456789abcdef" * 4
@@ -40,6 +41,11 @@ def make(shape: tuple[int, int, int, int] = (1, 16, 16, 16), rounds: int = 4, se
         "fingerprint": FINGERPRINT,
     }
     return Codes(indices, rounds, **(fields | changes))
+
+
+def container(meta: bytes, payload: bytes) -> bytes:
+    """The .npz of any description and payload."""
+    return b"".join(codes_container.pieces(meta, [payload]))
 
 
 def load(data: bytes) -> Codes:
@@ -85,6 +91,28 @@ def test_numpy_alone_reads_it_and_the_zip_is_sound() -> None:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
+@given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 16), st.integers(0, 99))
+def test_packing_map_by_map_is_packing_the_whole(shape: tuple[int, int, int, int], rounds: int, seed: int) -> None:
+    whole = make(shape, rounds, seed)
+    packer = Packer(rounds)
+    for one in whole.maps():
+        packer.add(one)
+    packed = PackedCodes(packer.planes(), shape, **{name: getattr(whole, name) for name in codes_module._FIELDS})
+    assert b"".join(packed.content()) == whole.to_bytes()
+    assert np.array_equal(np.stack(list(packed.maps())), whole.indices)
+    assert np.array_equal(packed.unpack().indices, whole.indices)
+    assert (packed.shape, packed.rounds, packed.bits_per_pixel) == (whole.shape, rounds, whole.bits_per_pixel)
+
+
+def test_packed_codes_cannot_be_inconsistent() -> None:
+    whole = make().pack()
+    fields = {name: getattr(whole, name) for name in codes_module._FIELDS}
+    with pytest.raises(AssertionError, match="planes of"):
+        PackedCodes([*whole.planes[:3], b""], whole.shape, **fields)
+    with pytest.raises(AssertionError, match="an image has 2 frames"):
+        PackedCodes(whole.planes, whole.shape, **{**fields, "frames": 2})
+
+
 def test_size_on_disk() -> None:
     data = make().to_bytes()
     with np.load(io.BytesIO(data)) as arrays:
@@ -98,7 +126,9 @@ def test_cutting_planes_is_truncating(keep: int) -> None:
     with np.load(io.BytesIO(whole.to_bytes())) as arrays:
         planes = arrays["codes"].tobytes()
     coarse = whole.truncate(keep)
-    assert codes_module._pack(coarse.indices, keep) == planes[: len(planes) * keep // 4]
+    assert b"".join(coarse.pack().planes) == planes[: len(planes) * keep // 4]
+    packed = PackedCodes.load(io.BytesIO(whole.to_bytes())).truncate(keep)
+    assert b"".join(packed.content()) == coarse.to_bytes()
     assert np.array_equal(coarse.indices, whole.indices >> (4 - keep))
     assert coarse.rounds == keep
     assert coarse.bits_per_pixel == whole.bits_per_pixel * keep / 4
@@ -221,7 +251,7 @@ def forge(change: Callable[[dict[str, Any]], Any] | bytes, payload: bytes | None
     if callable(change):
         change(meta)
         change = json.dumps(meta).encode()
-    return codes_module.container(change, planes if payload is None else payload)
+    return container(change, planes if payload is None else payload)
 
 
 def test_forging_nothing_is_accepted() -> None:
@@ -291,7 +321,7 @@ def test_bits_after_the_last_code() -> None:
         meta = json.loads(arrays["meta"].tobytes())
     meta["sha256"] = codes_module.hashlib.sha256(b"\xff").hexdigest()
     with pytest.raises(CodesError, match="bits after the last code"):
-        load(codes_module.container(json.dumps(meta).encode(), b"\xff"))
+        load(container(json.dumps(meta).encode(), b"\xff"))
 
 
 def as_numpy_saves(**arrays: np.ndarray) -> bytes:
@@ -336,7 +366,9 @@ def compressed(meta: bytes, codes: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in (("meta.npy", meta), ("codes.npy", codes)):
-            archive.writestr(zipfile.ZipInfo(name), codes_module._array_header(len(data)) + data, zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(name), codes_container.array_header(len(data)) + data, zipfile.ZIP_DEFLATED
+            )
     return stream.getvalue()
 
 
@@ -349,10 +381,10 @@ def bombs() -> dict[str, bytes]:
     raw = json.dumps(huge).encode()
     return {
         "deflated": compressed(raw, bytes(50_000_000)),
-        "huge meta": codes_module._Member(b"meta.npy", meta_size, 0).local_header() + valid[38:],
-        "meta beyond its bound": codes_module._Member(b"meta.npy", 2**17, 0).local_header() + bytes(2**17),
+        "huge meta": codes_container.Member(b"meta.npy", meta_size, 0).local_header() + valid[38:],
+        "meta beyond its bound": codes_container.Member(b"meta.npy", 2**17, 0).local_header() + bytes(2**17),
         "npy header of 1 GiB": valid[:38] + b"\x93NUMPY\2\0" + (2**30).to_bytes(4, "little") + bytes(10**6),
-        "2 GiB claimed, nothing there": codes_module.container(raw, b"")[:-200],
+        "2 GiB claimed, nothing there": container(raw, b"")[:-200],
         "2 GiB claimed, zeros there": forge(raw, b"\0"),
     }
 
@@ -383,9 +415,9 @@ def test_claimed_size_is_read_piece_by_piece() -> None:
     meta.update(shape=[1, 2**14, 2**14, 16], height=2**18, width=2**18)
     raw = json.dumps(meta).encode()
     size = 4 * 2**14 * 2**14 * 16 // 8
-    head = codes_module.container(raw, b"")[: -(64 + 39 + 22 + 109)]
-    header = codes_module._array_header(size)
-    data = head + codes_module._Member(b"codes.npy", len(header) + size, zlib.crc32(b"")).local_header() + header
+    head = container(raw, b"")[: -(64 + 39 + 22 + 109)]
+    header = codes_container.array_header(size)
+    data = head + codes_container.Member(b"codes.npy", len(header) + size, zlib.crc32(b"")).local_header() + header
     tracemalloc.start()
     with pytest.raises(CodesError, match=re.escape(f"is cut short (expected {size} more bytes, found 10)")):
         load(data + bytes(10))

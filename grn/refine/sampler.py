@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from grn import hbq
 from grn.errors import UsageError
 from grn.refine.guidance import guide, is_guided
+from grn.refine.known import Known
 from grn.refine.schedule import PACE, adaptive_steps, cosine_ratio, normalised_entropy, progress
 from grn.refine.step import MASK, StepView, draw, mix, select_confident, select_random
 
 Condition = Any  # ClassCondition or TextCondition
 Callback = Callable[[StepView], None]
+_ROUNDING = 1e-9  # 1 - 0.9 is meant to be 0.1
 
 
 class SamplerConfig(BaseModel):
@@ -67,7 +69,7 @@ class SamplerConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Sample:
-    """A finished sample, number `number` of its batch. entropy is H at step t0 + 1, None where the run was too short to reach it."""
+    """A finished sample, number `number` of its batch. steps: those it took. entropy: H at step t0 + 1, None where the run has none."""
 
     number: int
     indices: Tensor
@@ -78,23 +80,26 @@ class Sample:
 class _Run:
     """One sample on its way: its own randomness, state and place in its schedule."""
 
-    def __init__(
-        self, number: int, shape: tuple[int, ...], classes: int, config: SamplerConfig, key: tuple[int, int]
-    ) -> None:
-        self.number, self.config = number, config
+    def __init__(self, number: int, known: Known, classes: int, config: SamplerConfig, key: tuple[int, int]) -> None:
+        self.number, self.config, self.known, self.share = number, config, known, known.share
         self.generator = torch.Generator().manual_seed(_mixed(key))
-        noise = torch.randint(classes, shape, generator=self.generator)
+        noise = torch.randint(classes, known.tokens.shape, generator=self.generator)
         self.random_map = torch.full_like(noise, MASK) if config.fill == "mask" else noise
-        self.state = self.random_map
-        self.selection = torch.zeros(shape, dtype=torch.bool)
-        self.drawing = noise
-        self.step = 0
-        self.total = config.tmax if config.adaptive else config.steps
+        # Equation 8 holds for the entropy after the warm-up: a run that starts beyond it has nothing to choose T by.
+        self.adaptive = config.adaptive and known.start <= config.warmup / PACE + _ROUNDING
+        self.total = config.tmax if self.adaptive else config.steps
+        passed = known.start * (PACE if self.adaptive else self.total) + _ROUNDING
+        self.first = self.step = min(int(passed), self.total - 1)
         self.entropy: float | None = None
+        self.selection = known.fixed
+        if self.step:
+            self.selection = self.selection | select_random(self.scheduled(self.step), self.uniforms())
+        self.drawing = noise
+        self.state = mix(known.tokens, self.selection, self.random_map)
 
     def scheduled(self, step: int) -> float:
-        """Selection ratio of the state that `step` sees."""
-        warmup = self.config.warmup if self.config.adaptive else None
+        """Selection ratio of the state that `step` sees, among the elements that are not fixed."""
+        warmup = self.config.warmup if self.adaptive else None
         done = progress(step, self.total, warmup)
         if self.config.curve == "identity":
             return done
@@ -102,8 +107,10 @@ class _Run:
 
     @property
     def ratio(self) -> float:
-        """What the network is told."""
-        return float(self.selection.float().mean()) if self.config.ratio_shown == "kept" else self.scheduled(self.step)
+        """What the network is told: of all elements, as in its training."""
+        if self.config.ratio_shown == "kept":
+            return float(self.selection.float().mean())
+        return self.share + (1 - self.share) * self.scheduled(self.step)
 
     @property
     def guided(self) -> bool:
@@ -117,15 +124,18 @@ class _Run:
         """Take H at step t0 + 1 and choose T by it."""
         if self.step == self.config.warmup:
             self.entropy = entropy
-            if self.config.adaptive:
+            if self.adaptive:
                 self.total = adaptive_steps(entropy, self.config.k, self.config.b, (self.config.tmin, self.config.tmax))
 
     def advance(self, drawing: Tensor, confidence: Tensor | None, callback: Callback | None) -> None:
         """Select among the elements just drawn and mix the next state."""
-        self.drawing = drawing
+        fixed, free = self.known.fixed, ~self.known.fixed
+        self.drawing = drawing = torch.where(fixed, self.known.tokens, drawing)
         ratio, before = self.scheduled(self.step + 1), self.selection
         uniforms = self.uniforms()
-        self.selection = select_random(ratio, uniforms) if confidence is None else select_confident(ratio, confidence)
+        self.selection = fixed | (
+            select_random(ratio, uniforms) if confidence is None else select_confident(ratio, confidence, free)
+        )
         self.state = mix(drawing, self.selection, self.random_map)
         self.step += 1
         if callback is not None:
@@ -178,16 +188,20 @@ class Sampler:
         keys: Sequence[tuple[int, int]] | None = None,
         batch_size: int = 16,
         callback: Callback | None = None,
+        known: Known | None = None,
     ) -> Iterator[Sample]:
         """Draw one sample for each row of `condition`, yielded as they finish.
 
         null: one row, the unconditional condition; may be None where guidance is off. shape: (t, h, w) of the token map. keys: what
-        decides each sample's randomness, by default (seed, its number). Raises UsageError if guidance lacks a null.
+        decides each sample's randomness, by default (seed, its number). known: what all of them start from, by default nothing. Raises
+        UsageError if guidance lacks a null.
         """
         if self.config.guidance != 1 and null is None:
             raise UsageError("guidance needs an unconditional condition; give one or set guidance to 1")
         config = self.model.config
-        full = (*shape, config.elements)
+        known = Known.nothing((*shape, config.elements)) if known is None else known
+        full, found = (*shape, config.elements), tuple(known.tokens.shape)
+        assert found == full, f"known tokens {found} for a map of {full}"
         keys = [(seed, row) for row in range(len(condition))] if keys is None else keys
         assert len(keys) == len(condition), f"{len(keys)} keys for {len(condition)} samples"
         assert batch_size >= 1, f"a batch of {batch_size} samples"
@@ -201,7 +215,7 @@ class Sampler:
             if joining:
                 new = self.model.prepare(condition.rows(torch.tensor([row for row, _ in joining])))
                 prepared = new if prepared is None else type(new).cat([prepared, new])
-                active += [_Run(row, full, config.classes, self.config, key) for row, key in joining]
+                active += [_Run(row, known, config.classes, self.config, key) for row, key in joining]
             self._step(active, prepared, null_prepared, callback)
             left = [i for i, run in enumerate(active) if run.step < run.total]
             if len(left) < len(active):
@@ -217,7 +231,8 @@ class Sampler:
         logits = self.model(states, ratios, prepared)
         self.passes[0] += len(active)
         if any(run.step == self.config.warmup for run in active):
-            for run, entropy in zip(active, normalised_entropy(logits).tolist(), strict=True):
+            free = torch.stack([~run.known.fixed for run in active]).to(device)
+            for run, entropy in zip(active, normalised_entropy(logits, free).tolist(), strict=True):
                 run.measure(entropy)
         guided = torch.tensor([i for i, run in enumerate(active) if run.guided], device=device, dtype=torch.int64)
         if len(guided):
@@ -237,4 +252,4 @@ class Sampler:
         config = self.model.config
         bits = config.target != "ind"
         indices = hbq.bits_to_indices(run.drawing, config.rounds, dim=-1) if bits else run.drawing
-        return Sample(run.number, indices, run.step, run.entropy)
+        return Sample(run.number, indices, run.step - run.first, run.entropy)

@@ -31,11 +31,16 @@ def cosine_ratio(done: float, total: int) -> float:
     return 0.999 * (1 - math.cos(math.pi / 2 * min(1.0, done * total / (total - 1))))
 
 
-def normalised_entropy(logits: Tensor) -> Tensor:
-    """H: mean over a sample's elements of its prediction's entropy over log K. logits [B, ..., K] -> [B] in [0, 1]."""
+def normalised_entropy(logits: Tensor, counted: Tensor | None = None) -> Tensor:
+    """H: mean over a sample's elements of its prediction's entropy over log K. logits [B, ..., K] -> [B] in [0, 1].
+
+    counted: bool [B, ...], the elements that the mean is over, at least one a sample; by default all.
+    """
     log_p = logits.float().log_softmax(-1)
     entropy = -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
-    return entropy.flatten(1).mean(1)
+    if counted is None or bool(counted.all()):
+        return entropy.flatten(1).mean(1)
+    return (entropy * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)
 
 
 def adaptive_steps(entropy: float, k: float, b: float, bounds: tuple[int, int]) -> int:

@@ -47,9 +47,12 @@ def select_random(ratio: float, uniforms: Tensor) -> Tensor:
     return uniforms < ratio
 
 
-def select_confident(ratio: float, confidence: Tensor) -> Tensor:
-    """The share `ratio` of elements that the network was surest of."""
+def select_confident(ratio: float, confidence: Tensor, free: Tensor | None = None) -> Tensor:
+    """The share `ratio` of elements that the network was surest of; `free`, bool: the ones to choose among, by default all."""
     count = round(ratio * confidence.numel())
+    if free is not None and not bool(free.all()):
+        count = round(ratio * int(free.sum()))
+        confidence = torch.where(free, confidence, -1.0)
     chosen = torch.zeros(confidence.numel(), dtype=torch.bool, device=confidence.device)
     chosen[confidence.flatten().topk(count).indices] = True
     return chosen.view(confidence.shape)

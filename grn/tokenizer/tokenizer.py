@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grn import hbq
-from grn.codes import Codes
+from grn.codes import Codes, PackedCodes, Packer
 from grn.errors import BadInputError, ModelMismatchError
 from grn.models import store
+from grn.models.networks import load_network
 from grn.tokenizer.config import TokenizerConfig
 from grn.tokenizer.layers import TimeCache
 from grn.tokenizer.network import CausalAutoencoder
@@ -43,9 +44,10 @@ class Tokenizer:
         """
         found = store.resolve(str(name), offline=offline, kind="tokenizer")
         config = store.load_config(found.folder)
-        network = CausalAutoencoder(store.network_config(config, TokenizerConfig, found.folder))
-        fingerprint = store.load_weights(network, found.folder)
-        return cls(network.to(device, dtype), config["name"], fingerprint)
+        sizes = store.network_config(config, TokenizerConfig, found.folder)
+        network, fingerprint = load_network(lambda: CausalAutoencoder(sizes), found.folder, device, dtype)
+        assert isinstance(network, CausalAutoencoder)
+        return cls(network, config["name"], fingerprint)
 
     @property
     def config(self) -> TokenizerConfig:
@@ -84,26 +86,35 @@ class Tokenizer:
         return decoded[:, :, : pixels.shape[2], : pixels.shape[3], : pixels.shape[4]]
 
     def tokenize(self, media: "Media", rounds: int | None = None) -> Codes:
-        """Tokenize an open image or clip, a group of frames at a time: memory does not grow with its length."""
+        """Tokenize an open image or clip. The token map of a long clip is large: `tokenize_packed` keeps it as bits."""
+        return self.tokenize_packed(media, rounds).unpack()
+
+    def tokenize_packed(self, media: "Media", rounds: int | None = None) -> PackedCodes:
+        """Tokenize an open image or clip, a group of frames at a time: but for the bits of its codes, memory does not grow with its length.
+
+        Raises BadInputError where there is no frame.
+        """
         from grn.media import to_pixels
 
         rounds = rounds or self.config.rounds
         cache = TimeCache() if media.kind == "video" else None
-        maps: list[np.ndarray] = []
-        frames = 0
+        packer = Packer(rounds)
+        frames, shape = 0, (0, 0, 0, 0)
         for group in self._groups(media):
             frames += len(group)
-            pixels = to_pixels(np.stack(self._whole(group, bool(maps)))).to(self.device)
+            pixels = to_pixels(np.stack(self._whole(group, shape[0] > 0))).to(self.device)
             with torch.inference_mode():
                 features = self.network.encode_group(self._pad_space(pixels).to(self.dtype), cache).float()
-            maps.append(hbq.encode(features, rounds)[0].movedim(0, -1).cpu().numpy().astype(np.uint16))
+            indices = hbq.encode(features, rounds)[0].movedim(0, -1).cpu().numpy().astype(np.uint16)  # [1, h, w, C]
+            packer.add(indices)
+            shape = (shape[0] + 1, *indices.shape[1:])
             height, width = group[0].shape[:2]
-        if not maps:
+        if not frames:
             raise BadInputError(f"{media.name}: holds no frames; give an image or a clip with at least one")
         fps = media.fps if media.kind == "video" else None
-        return Codes(np.concatenate(maps), rounds, media.kind, height, width, frames, fps, self.name, self.fingerprint)
+        return PackedCodes(packer.planes(), shape, media.kind, height, width, frames, fps, self.name, self.fingerprint)
 
-    def reconstruct(self, codes: Codes, *, any_tokenizer: bool = False) -> Iterator[np.ndarray]:
+    def reconstruct(self, codes: Codes | PackedCodes, *, any_tokenizer: bool = False) -> Iterator[np.ndarray]:
         """Codes -> uint8 frames [H, W, 3] of the original size and number, streamed.
 
         Raises ModelMismatchError where the codes are another tokenizer's, unless `any_tokenizer`, or do not fit this
@@ -112,12 +123,12 @@ class Tokenizer:
         self._check(codes, any_tokenizer)
         return self._frames(codes)
 
-    def _frames(self, codes: Codes) -> Iterator[np.ndarray]:
+    def _frames(self, codes: Codes | PackedCodes) -> Iterator[np.ndarray]:
         from grn.media import from_pixels
 
         cache = TimeCache() if codes.kind == "video" else None
         left = codes.frames
-        for i, plane in enumerate(codes.indices):
+        for i, plane in enumerate(codes.maps()):
             indices = torch.from_numpy(plane.astype(np.int64)).movedim(-1, 0)[None, :, None]
             with torch.inference_mode():
                 features = hbq.decode(indices, codes.rounds).to(self.device, self.dtype)
@@ -125,7 +136,7 @@ class Tokenizer:
             yield from from_pixels(pixels[..., : codes.height, : codes.width])[:left]
             left -= pixels.shape[2]
 
-    def _check(self, codes: Codes, any_tokenizer: bool) -> None:
+    def _check(self, codes: Codes | PackedCodes, any_tokenizer: bool) -> None:
         if codes.fingerprint != self.fingerprint and not any_tokenizer:
             raise ModelMismatchError(
                 f"the codes were made with {codes.tokenizer} ({codes.fingerprint[:12]}) and this tokenizer is "
@@ -139,9 +150,9 @@ class Tokenizer:
             -(-codes.width // stride),
             self.config.channels,
         )
-        if codes.indices.shape != expected:
+        if tuple(codes.shape) != expected:
             raise ModelMismatchError(
-                f"the codes are a map of {list(codes.indices.shape)} and {self.name} makes {list(expected)} of "
+                f"the codes are a map of {list(codes.shape)} and {self.name} makes {list(expected)} of "
                 f"{codes.frames} frames of {codes.width}x{codes.height}; name the tokenizer they were made with"
             )
 

@@ -187,12 +187,12 @@ def pipeline(monkeypatch, pictures) -> FakePipeline:
     fake = FakePipeline()
     fake.known = {s.caption: s.image()[:, 2:22].astype(float) for s in open_source(pictures)}
 
-    def from_pretrained(name, device, dtype, offline) -> FakePipeline:
+    def from_pretrained(name, device, dtype, offline, **parts) -> FakePipeline:
         if name != "fake":
             raise ModelNotFoundError(f"{name}: no weights; looked in /a and /b")
         return fake
 
-    module = SimpleNamespace(Pipeline=SimpleNamespace(from_pretrained=from_pretrained))
+    module = SimpleNamespace(Pipeline=SimpleNamespace(from_pretrained=from_pretrained), Part=lambda *_: None)
     monkeypatch.setitem(sys.modules, "grn.pipeline", module)
     return fake
 

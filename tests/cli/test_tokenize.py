@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grn.codes import Codes
+from grn.codes import Codes, PackedCodes
 from grn.media import VideoWriter, open_media, read_image, read_image_text
 
 
@@ -330,12 +330,12 @@ def test_half_a_codes_file(tok: Any, here: Path) -> None:
 
 
 def test_disk_full(tok: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, data: bytes) -> int:
-        raise OSError(28, os.strerror(28), str(path))
+    def full(codes: PackedCodes, target: Path) -> int:
+        raise OSError(28, os.strerror(28), str(target))
 
     tok("tokenize", "photo.png")
     before = (here / "photo.npz").read_bytes()
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(PackedCodes, "save", full)
     outcome = tok("tokenize", "photo.png", "second.png", "--force")
     assert outcome.code == 5
     assert outcome.err.count("\n") == 1

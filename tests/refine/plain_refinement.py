@@ -29,28 +29,50 @@ def selection_ratio(settings: dict[str, Any], step: int, total: int) -> float:
 
 @torch.no_grad()
 def plain_sample(
-    network: Any, condition: Any, null: Any, shape: tuple[int, int, int], settings: dict[str, Any], key: tuple[int, int]
+    network: Any,
+    condition: Any,
+    null: Any,
+    shape: tuple[int, int, int],
+    settings: dict[str, Any],
+    key: tuple[int, int],
+    known: tuple[list[int], list[bool], float] | None = None,
 ) -> tuple[list[int], int]:
-    """One sample as (indices in the order of [t, h, w, C], steps). condition, null: one row each; settings: of SamplerConfig."""
+    """One sample as (indices in the order of [t, h, w, C], steps). condition, null: one row each; settings: of SamplerConfig.
+
+    known: elements, which of them are fixed, and the progress to start from.
+    """
     config = network.config
     full = (*shape, config.elements)
     state_of_seed = np.random.SeedSequence((*key, 0)).generate_state(1, np.uint64)
     random = torch.Generator().manual_seed(int(state_of_seed[0]) >> 1)
     noise = torch.randint(config.classes, full, generator=random).flatten().tolist()
     hidden = [-1] * len(noise) if settings["fill"] == "mask" else noise
-    state, chosen, drawing = list(hidden), [False] * len(noise), noise
+    given, fixed, start = known or (noise, [False] * len(noise), 0.0)
+    if start > settings["warmup"] / 50:
+        settings = {**settings, "adaptive": False}
 
     def logits_for(what: Any, told: float) -> list[list[float]]:
         maps = torch.tensor(state).view(1, *full)
         return network(maps, torch.tensor([told]), network.prepare(what))[0].reshape(len(noise), -1).tolist()
 
-    step, total = 0, settings["tmax"] if settings["adaptive"] else settings["steps"]
+    total = settings["tmax"] if settings["adaptive"] else settings["steps"]
+    first = step = min(math.floor(start * (50 if settings["adaptive"] else total)), total - 1)
+    chosen = list(fixed)
+    if first:
+        chances = torch.rand(full, generator=random).flatten().tolist()
+        share = selection_ratio(settings, first, total)
+        chosen = [f or chance < share for f, chance in zip(fixed, chances, strict=True)]
+    state = [g if c else h for g, c, h in zip(given, chosen, hidden, strict=True)]
+    drawing = noise
+    free = fixed.count(False)
     while step < total:
         ratio = selection_ratio(settings, step, total)
-        told = sum(chosen) / len(chosen) if settings["ratio_shown"] == "kept" else ratio
+        told = (len(fixed) - free + free * ratio) / len(fixed)
+        told = sum(chosen) / len(chosen) if settings["ratio_shown"] == "kept" else told
         logits = logits_for(condition, told)
         if settings["adaptive"] and step == settings["warmup"]:
-            entropies = [-sum(p * math.log(p) for p in softmax(row) if p > 0) / math.log(len(row)) for row in logits]
+            open_rows = [row for row, f in zip(logits, fixed, strict=True) if not f]
+            entropies = [-sum(p * math.log(p) for p in softmax(row) if p > 0) / math.log(len(row)) for row in open_rows]
             wanted = settings["k"] * sum(entropies) / len(entropies) + settings["b"]
             total = round(min(max(wanted, settings["tmin"]), settings["tmax"]))
         low, high = settings["guidance_start"], settings["guidance_end"]
@@ -69,22 +91,23 @@ def plain_sample(
             drawn.append(value)
         surest = [row[value] for row, value in zip(shares, drawn, strict=True)]
         drawing = [(v + s) % 2 for v, s in zip(drawn, state, strict=True)] if config.target == "flip" else drawn
+        drawing = [g if f else d for g, f, d in zip(given, fixed, drawing, strict=True)]
         ratio = selection_ratio(settings, step + 1, total)
         chances = torch.rand(full, generator=random).flatten().tolist()
         if settings["selection"] == "confidence":
-            order = sorted(range(len(surest)), key=lambda i: -surest[i])
-            best = set(order[: round(ratio * len(surest))])
-            chosen = [i in best for i in range(len(surest))]
+            order = sorted((i for i in range(len(surest)) if not fixed[i]), key=lambda i: -surest[i])
+            best = set(order[: round(ratio * free)])
+            chosen = [fixed[i] or i in best for i in range(len(surest))]
         else:
-            chosen = [chance < ratio for chance in chances]
+            chosen = [f or chance < ratio for f, chance in zip(fixed, chances, strict=True)]
         state = [d if c else h for d, c, h in zip(drawing, chosen, hidden, strict=True)]
         step += 1
     if config.target == "ind":
-        return drawing, total
+        return drawing, total - first
     indices = []
     for start in range(0, len(drawing), config.elements):  # round-major: round 1 of every channel, then round 2, ...
         token = drawing[start : start + config.elements]
         for channel in range(config.channels):
             bits = [token[j * config.channels + channel] for j in range(config.rounds)]
             indices.append(sum(bit << (config.rounds - 1 - j) for j, bit in enumerate(bits)))
-    return indices, total
+    return indices, total - first

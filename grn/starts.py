@@ -1,0 +1,86 @@
+"""Pictures and clips to start from -> what the sampler knows: refinement, inpainting, image to video, going on from a clip.
+
+Axes: pictures are uint8 [H, W, 3] of the size that is drawn; token maps are [t, h, w, E].
+
+A token of a causal tokenizer depends on its own and earlier frames only, so the first tokens of a clip that begins with given frames are
+those of the given frames, whatever follows.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grn.errors import UsageError
+from grn.media import to_pixels
+from grn.refine.known import Known
+
+if TYPE_CHECKING:
+    from grn.pipeline import Pipeline
+
+Picture = NDArray[np.uint8]
+
+
+def refined_picture(
+    pipeline: "Pipeline", picture: Picture, strength: float, mask: NDArray[np.bool_] | None = None
+) -> Known:
+    """A picture that is drawn anew in part.
+
+    strength: in (0, 1], how much of a refinement it goes through; 1 leaves nothing of the picture but what the mask keeps. mask: bool [H, W],
+    True where it is redrawn; a token is where any of its pixels is, and all others stay as they are. Raises UsageError where there would
+    be nothing to draw, or for a picture that is no whole number of tokens.
+    """
+    if not 0 < strength <= 1:
+        raise UsageError(f"strength {strength:g} is out of range (expected more than 0, at most 1)")
+    tokens = _tokens(pipeline, [picture])
+    fixed = torch.zeros(tokens.shape, dtype=torch.bool)
+    if mask is not None:
+        assert mask.shape == picture.shape[:2], f"a mask of {mask.shape} for a picture of {picture.shape}"
+        stride = pipeline.tokenizer.config.stride
+        redrawn = torch.from_numpy(np.ascontiguousarray(mask)).unflatten(1, (-1, stride)).unflatten(0, (-1, stride))
+        if not mask.any():
+            raise UsageError("mask: nothing in it is white, so nothing would be drawn; paint what to redraw in white")
+        fixed = ~redrawn.any(3).any(1)[None, :, :, None].expand(tokens.shape)
+    return Known(tokens, fixed, 1 - strength)
+
+
+def animated_picture(pipeline: "Pipeline", picture: Picture, frames: int) -> Known:
+    """A clip of so many frames whose first one is the picture. Raises UsageError where there would be nothing to draw."""
+    return _begun(pipeline, [picture], frames)
+
+
+def continued_clip(pipeline: "Pipeline", clip: Iterable[Picture], frames: int) -> Known:
+    """A clip of so many frames that begins with the last ones of another: as many as fill half of its tokens, or as there are.
+
+    clip: at the model's frame rate; only what is used of it is held. Raises UsageError where there would be nothing to draw.
+    """
+    step = pipeline.tokenizer.config.time_stride
+    most = max(1, pipeline.map_shape(frames, (pipeline.size, pipeline.size))[0] // 2)
+    last = deque(clip, maxlen=1 + (most - 1) * step)
+    whole = 1 + (len(last) - 1) // step * step  # what is less than a token would have to be made up
+    return _begun(pipeline, list(last)[-whole:], frames)
+
+
+def _begun(pipeline: "Pipeline", beginning: list[Picture], frames: int) -> Known:
+    given = _tokens(pipeline, beginning)
+    shape = pipeline.map_shape(frames, beginning[0].shape[:2])
+    if shape[0] <= len(given):
+        raise UsageError(
+            f"a clip of {frames} frames is {shape[0]} tokens long and {len(given)} would be given; draw a longer one"
+        )
+    tokens = torch.zeros(*shape, given.shape[-1], dtype=torch.int64)
+    tokens[: len(given)] = given
+    fixed = torch.zeros(tokens.shape, dtype=torch.bool)
+    fixed[: len(given)] = True
+    return Known(tokens, fixed)
+
+
+def _tokens(pipeline: "Pipeline", frames: list[Picture]) -> Tensor:
+    """Frames -> [t, h, w, E]."""
+    pipeline.map_shape(len(frames), frames[0].shape[:2])  # of a size that can be drawn
+    indices = pipeline.tokenizer.encode(to_pixels(np.stack(frames)), pipeline.rounds)[0]
+    return pipeline.elements(indices.cpu())

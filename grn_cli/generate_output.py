@@ -1,0 +1,171 @@
+"""What `grn generate` writes: pictures and clips, sheets of them, the history of one; and what they say of themselves."""
+
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grn_cli.options import Common
+from grn_cli.paths import Item, Outputs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from grn.pipeline import Pipeline, Result
+    from grn_cli.generate import Job
+
+_COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
+_SLUG = re.compile(r"[^a-z0-9]+")
+_GAP = 4  # pixels between the pictures of a sheet
+
+
+@dataclass
+class Writer:
+    """Writes the results of one job. clip: as videos."""
+
+    job: "Job"
+    pipeline: "Pipeline"
+    outputs: Outputs
+    common: Common
+    clip: bool
+
+    def __post_init__(self) -> None:
+        self._start = self.job.start.record()
+
+    def one(self, result: "Result") -> None:
+        """A file of its own for one result."""
+        record = self._record(result)
+        many = len(set(self.job.seeds)) > 1
+        slug = _SLUG.sub("-", str(result.prompt).lower()).strip("-")[:60] or "picture"
+        self._save(result.frames, _texts(record), record, f"{slug}-{record['seed']}" if many else slug)
+
+    def grid(self, drawn: "list[Result]") -> None:
+        """All results in one sheet, frame by frame."""
+        import numpy as np
+
+        count, (length, height, width) = len(drawn), drawn[0].frames.shape[:3]
+        columns = min(8, max(1, round((count * 2) ** 0.5)))
+        rows = -(-count // columns)
+        sheet = np.full((length, rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
+        for i, result in enumerate(drawn):
+            top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
+            sheet[:, top : top + height, left : left + width] = result.frames
+        record = {"model": self.job.model, "pictures": [self._record(result) for result in drawn]}
+        self._save(sheet, {"grn": json.dumps(record)}, record, "grid")
+
+    def _record(self, result: "Result") -> dict[str, Any]:
+        frames, height, width = result.frames.shape[:3]
+        length = {"frames": frames, "fps": self.pipeline.fps} if self.clip else {}
+        return {
+            "prompt": result.prompt,
+            "negative_prompt": self.job.negative_prompt,
+            "seed": result.key[0],
+            "model": self.job.model,
+            "width": width,
+            "height": height,
+            **length,
+            "steps": result.steps,
+            "entropy": result.entropy,
+            "sampling": self.pipeline.settings(**self.job.overrides).model_dump(mode="json"),
+            **({"from": self._start} if self._start else {}),
+        }
+
+    def _save(self, frames: "NDArray[np.uint8]", texts: dict[str, str], record: dict[str, Any], name: str) -> None:
+        from grn.media import write_image
+
+        if self.outputs.stdout:
+            self._pipe(frames, texts)
+            return
+        path = self.outputs.path(Item(None, Path(name)), ".mp4" if self.clip else ".png")
+        if self.clip:
+            self._video(path, frames)
+        else:
+            write_image(path, frames[0], texts if path.suffix.lower() == ".png" else None)
+        self.common.console.result({"output": str(path), **record}, str(path))
+
+    def _pipe(self, frames: "NDArray[np.uint8]", texts: dict[str, str]) -> None:
+        from grn.media import write_image
+
+        if self.clip:
+            # A video file is finished by going back to its beginning, which a pipe cannot.
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "clip.mp4"
+                self._video(path, frames)
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, sys.stdout.buffer)
+        else:
+            write_image(sys.stdout.buffer, frames[0], texts)
+        sys.stdout.buffer.flush()
+
+    def _video(self, path: Path, frames: "NDArray[np.uint8]") -> None:
+        assert self.pipeline.fps is not None, "a model of clips has a frame rate"
+        _write_video(path, frames, self.pipeline.fps)
+
+
+def _texts(record: dict[str, Any]) -> dict[str, str]:
+    """What a PNG says of itself: JSON for programs, one line for people and galleries."""
+    sampling = record["sampling"]
+    line = (
+        f"{record['prompt']}\nNegative prompt: {record['negative_prompt']}\n"
+        f"Steps: {record['steps']}, Sampler: GRN, CFG scale: {sampling['guidance']}, Seed: {record['seed']}, "
+        f"Size: {record['width']}x{record['height']}, Model: {record['model']}"
+    )
+    return {"grn": json.dumps(record), "parameters": line}
+
+
+def _write_video(path: Path, frames: "Sequence[NDArray[np.uint8]] | NDArray[np.uint8]", fps: float) -> None:
+    from grn.media import VideoWriter
+
+    with VideoWriter(path, frames[0].shape[1], frames[0].shape[0], fps) as video:
+        for frame in frames:
+            video.write(frame)
+
+
+class History:
+    """The steps of one picture: what was drawn, and which tokens it filled, kept and erased."""
+
+    def __init__(self, path: Path, pictures: Outputs, common: Common) -> None:
+        """Raises UsageError where the animation cannot go to `path`."""
+        from grn.errors import UsageError
+        from grn.media import VIDEO_SUFFIXES
+
+        self.path, self.piped = path, pictures.stdout
+        self.outputs = Outputs(str(path), many=False, force=common.force)
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            raise UsageError(f"--history {path}: is no animation; use one of {', '.join(VIDEO_SUFFIXES)}")
+        self.views: list[Any] = []
+
+    def note(self, view: Any) -> None:
+        self.views.append(view)
+
+    def frames(self, pipeline: "Pipeline") -> "Iterator[NDArray[np.uint8]]":
+        """Each step's picture beside its token map, uint8 [t*H, 2W, 3]; a token's colour is the mean of its elements'.
+
+        Of a clip, the last frame of each token is shown, one below the other.
+        """
+        import numpy as np
+        import torch
+
+        step = pipeline.tokenizer.config.time_stride
+        for view in self.views:
+            pictures = pipeline.pictures(pipeline.indices(view.drawing)[None])[0][::step]
+            colours = torch.full((*view.filled.shape, 3), 255.0)
+            for name, colour in _COLOURS.items():
+                colours[getattr(view, name)] = torch.tensor(colour, dtype=torch.float32)
+            tokens = colours.mean(-2).round().byte().numpy()  # [t, h, w, 3]
+            scale = pictures.shape[1] // tokens.shape[1]
+            beside = np.concatenate([pictures, tokens.repeat(scale, 1).repeat(scale, 2)], 2)
+            yield beside.reshape(-1, *beside.shape[2:])
+
+    def write(self, pipeline: "Pipeline", common: Common) -> None:
+        target = self.outputs.path(Item(None, self.path), self.path.suffix)
+        frames = list(self.frames(pipeline))
+        _write_video(target, [*frames, *[frames[-1]] * 8], 8)
+        if not self.piped:  # standard output has the picture's bytes
+            common.console.result({"history": str(target), "steps": len(frames)}, str(target))

@@ -1,0 +1,119 @@
+"""Clips on their way through a tokenizer: the same codes in one go and in pieces, and no more frames held than a group has."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from grn import hbq
+from grn.codes import PackedCodes
+from grn.media import to_pixels
+from grn.tokenizer.config import TokenizerConfig
+from grn.tokenizer.layers import TimeCache
+from grn.tokenizer.network import CausalAutoencoder
+from grn.tokenizer.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    torch.manual_seed(0)
+    return Tokenizer(CausalAutoencoder(TokenizerConfig.tiny()), "tiny", "0" * 64)
+
+
+def pictures(count: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
+    rng = np.random.default_rng(count)
+    return [rng.integers(0, 255, (height, width, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def media(frames: Any) -> Any:
+    """What `open_media` gives, of frames."""
+
+    class Frames(SimpleNamespace):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            return iter(frames)
+
+    return Frames(name="a.mp4", kind="video", fps=8.0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 9])
+@pytest.mark.parametrize("size", [(32, 48), (21, 35)])
+def test_streamed_is_as_a_whole(tokenizer: Tokenizer, count: int, size: tuple[int, int]) -> None:
+    frames = pictures(count, *size)
+    streamed = tokenizer.tokenize(media(frames))
+    whole = tokenizer.encode(to_pixels(np.stack(frames)))[0]
+    assert np.array_equal(streamed.indices, whole.numpy())
+    assert (streamed.frames, streamed.height, streamed.width, streamed.fps) == (count, *size, 8.0)
+    packed = tokenizer.tokenize_packed(media(frames))
+    assert b"".join(packed.content()) == streamed.to_bytes()
+    for codes in (streamed, packed):
+        back = np.stack(list(tokenizer.reconstruct(codes)))
+        assert back.shape == (count, *size, 3)
+        decoded = tokenizer.decode(whole[None])[0, :, :count, : size[0], : size[1]]
+        levels = ((decoded + 1) * 127.5).round().clamp(0, 255)
+        assert np.abs(back.astype(float) - levels.permute(1, 2, 3, 0).numpy()).max() <= 1
+
+
+def test_the_cache_is_all_that_a_clip_needs_to_go_on(tokenizer: Tokenizer) -> None:
+    """A clip that was interrupted, with another one in between, goes on from its cache."""
+    network = tokenizer.network
+    pixels = to_pixels(np.stack(pictures(13)))
+    other = to_pixels(np.stack(pictures(9)))
+    mine, its = TimeCache(), TimeCache()
+    parts = []
+    with torch.inference_mode():
+        for start, end in ((0, 1), (1, 5), (5, 9), (9, 13)):
+            parts.append(network.encode_group(pixels[:, :, start:end], mine))
+            if end < 13:
+                network.encode_group(other[:, :, start:end], its)
+        whole = network.encode(pixels)
+    assert torch.equal(hbq.encode(torch.cat(parts, 2), 4), hbq.encode(whole, 4))
+
+
+def test_no_more_frames_are_held_than_a_group_has(tokenizer: Tokenizer) -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = 0
+
+    class Frame(np.ndarray):
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal most
+        for one in pictures(25):
+            shown = one.view(Frame)
+            alive.add(shown)
+            gc.collect()
+            most = max(most, len(alive))
+            yield shown
+
+    assert tokenizer.tokenize_packed(media(frames())).frames == 25
+    assert most <= 2 * tokenizer.config.time_stride + 1
+
+
+def test_frames_come_back_as_they_are_decoded(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = tokenizer.tokenize_packed(media(pictures(9)))
+    whole, groups = tokenizer.network.decode_group, []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        groups.append(1)
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(tokenizer.network, "decode_group", counted)
+    frames = tokenizer.reconstruct(codes)
+    for decoded in (1, 2, 2, 2, 2, 3):
+        next(frames)
+        assert len(groups) == decoded
+
+
+def test_what_is_held_of_a_clip_is_its_bits(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    codes = tokenizer.tokenize_packed(media(pictures(9)))
+    held = sum(len(plane) for plane in codes.planes)
+    assert held == 3 * 2 * 3 * 4 * 4 / 8  # tokens, channels, rounds
+    size = codes.save(tmp_path / "a.npz")
+    assert size == (tmp_path / "a.npz").stat().st_size
+    assert list(map(len, PackedCodes.load(tmp_path / "a.npz").planes)) == [held / 4] * 4
