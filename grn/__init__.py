@@ -1,6 +1,6 @@
 """Generative Refinement Networks: a tokenizer for images and video, and a generator that refines whole token maps.
 
-The parts that most programs need are here by name: `grn.Tokenizer`, `grn.Pipeline`, `grn.Codes`. They are imported on
+The parts that most programs need are here by name: `grn.Tokenizer`, `grn.Generator`, `grn.Pipeline`, `grn.Codes`. They are imported on
 first use, so that importing grn alone costs nothing.
 """
 
@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grn.codes import Codes
+    from grn.generator.generator import Generator
     from grn.pipeline import Pipeline
     from grn.tokenizer.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["Codes", "Pipeline", "Tokenizer", "__version__"]
+__all__ = ["Codes", "Generator", "Pipeline", "Tokenizer", "__version__"]
 
-_PLACES = {"Codes": "grn.codes", "Pipeline": "grn.pipeline", "Tokenizer": "grn.tokenizer.tokenizer"}
+_PLACES = {
+    "Codes": "grn.codes",
+    "Generator": "grn.generator.generator",
+    "Pipeline": "grn.pipeline",
+    "Tokenizer": "grn.tokenizer.tokenizer",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,32 +3,32 @@
 Axes: a result's frames are uint8 [T, H, W, 3], RGB; token maps are [t, h, w, E] elements or [t, h, w, C] indices.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from grn import hbq
-from grn.errors import ConfigError, ModelMismatchError, UsageError
+from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError, UsageError
+from grn.files import display
 from grn.generator.class_to_image import ClassToImage
 from grn.generator.condition import ClassCondition
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
-from grn.generator.text_to_visual import TextToVisual
+from grn.generator.generator import Generator, sampler_config
 from grn.media import from_pixels
 from grn.models import registry, store
+from grn.models.layout import CONFIG
 from grn.refine.known import Known
 from grn.refine.sampler import Callback, Condition, Sampler, SamplerConfig
-from grn.text import StaticWordVectors
+from grn.text import StaticWordVectors, TextEncoder, load_text_encoder
 from grn.tokenizer.tokenizer import Tokenizer
-from grn.validation import describe
 
-_MOST_FRAMES = 100_000
+__all__ = ["Clips", "Part", "Pipeline", "Result", "sampler_config"]
+_MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 
 
 @dataclass(frozen=True)
@@ -45,74 +45,124 @@ class Result:
     entropy: float | None
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which tokenizer or text encoder, and where it computes; None is the model's own, or as the generator."""
+
+    name: str | Path | None = None
+    device: str | None = None
+    dtype: torch.dtype | None = None
+
+
+class Clips(NamedTuple):
+    """What a video model draws: frames that it was trained for, how many a second, and the most that it can draw."""
+
+    frames: int
+    fps: float
+    most: int = _MOST_FRAMES
+
+
 class Pipeline:
     """A generator, the tokenizer whose codes it draws, and (for text models) the encoder of its prompts."""
 
     def __init__(
         self,
-        generator: nn.Module,
+        generator: Generator,
         tokenizer: Tokenizer,
-        text: StaticWordVectors | None,
-        sampling: SamplerConfig,
+        text: TextEncoder | None,
         *,
-        name: str,
         size: int,
-        length: tuple[int, float] | None = None,
+        clips: Clips | None = None,
+        devices: tuple[str, str] | None = None,
     ) -> None:
-        """size: pixels a side that the generator was trained for. length: frames of its clips, and how many a second; None: it draws still
-        pictures. Raises ModelMismatchError where the parts do not fit.
+        """size: pixels a side that the generator was trained for. clips: what it draws; None: still pictures. devices: of generator and
+        tokenizer, where they are to wait on the CPU until prompts are encoded, after which the encoder's network is let go of. Raises
+        ModelMismatchError where the parts do not fit.
         """
-        config: Any = generator.config
+        config = generator.config
         made, wanted = tokenizer.config.channels, config.channels
         if made != wanted:
             raise ModelMismatchError(
-                f"{name} draws codes of {wanted} channels and tokenizer {tokenizer.name} has {made}; use the tokenizer it was trained with"
+                f"{generator.name} draws codes of {wanted} channels and tokenizer {tokenizer.name} has {made}; use the tokenizer it was trained with"
             )
-        self.generator, self.tokenizer, self.text = generator.eval().requires_grad_(False), tokenizer, text
-        self.sampling, self.name, self.size = sampling, name, size
-        self.frames: int = length[0] if length else 1
-        self.fps: float | None = length[1] if length else None
+        if text is not None and text.dim != config.text_width:
+            raise ModelMismatchError(
+                f"{generator.name} reads tokens of width {config.text_width} and text encoder {text.name} makes {text.dim}; "
+                "use the text encoder it was trained with"
+            )
+        self.generator, self.tokenizer, self.text, self._devices = generator, tokenizer, text, devices
+        self.size, self.clips = size, clips
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, offline: bool = False
+        cls,
+        name: str | Path,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        offline: bool = False,
+        *,
+        tokenizer: Part = Part(),
+        text: Part = Part(),
+        free_text: bool = False,
     ) -> "Pipeline":
-        """Load by alias, folder or hub name (`grn.models.store.resolve`); dtype None is float32.
+        """Load by alias, folder or hub name (`grn.models.store.resolve`); dtype None is float32, for a text encoder as stored.
 
-        Raises ModelNotFoundError, ConfigError or ModelMismatchError.
+        tokenizer, text: which ones and where, if not as the model says. free_text: a text encoder's network is let go of as soon as the
+        prompts of a call are encoded, and the others wait for that before they go to their device; it is loaded again for new prompts.
+        Raises ModelNotFoundError, ConfigError, ModelMismatchError, or UsageError for a part that the model has no use for.
         """
-        found = store.resolve(str(name), offline=offline, kind="generator")
-        config = store.load_config(found.folder)
-        generator: nn.Module
-        if config["kind"] == "class-to-image":
-            generator = ClassToImage(store.network_config(config, ClassToImageConfig, found.folder))
-        else:
-            generator = TextToVisual(store.network_config(config, TextToVisualConfig, found.folder))
-        store.load_weights(generator, found.folder)
-        own = found.folder / "tokenizer"
-        entry = registry.ENTRIES.get(config.get("name", ""))
-        tokenizer_name = own if own.is_dir() or entry is None or entry.tokenizer is None else entry.tokenizer
-        tokenizer = Tokenizer.from_pretrained(tokenizer_name, device, dtype, offline)
-        text = None
-        if isinstance(generator, TextToVisual):
-            text = StaticWordVectors.load(found.folder / "text_encoder")
-        try:
-            sampling = SamplerConfig(**config.get("sampling", {}))
-        except ValidationError as error:
-            raise ConfigError(f"{found.folder}: sampling: {describe(error, [SamplerConfig])}") from error
-        size = config.get("size") or _trained_size(generator, tokenizer)
-        length = _length(config, found.folder)
-        return cls(
-            generator.to(device, dtype), tokenizer, text, sampling, name=config["name"], size=size, length=length
+        folder = store.resolve(str(name), offline=offline, kind="generator").folder
+        config = store.load_config(folder)
+        clips = _clips(config, folder)
+        encoder: TextEncoder | None = None
+        if config["kind"] == "text-to-visual":
+            where = _part(folder, config, "text_encoder", text.name)
+            found = store.resolve(str(where), offline=offline, kind="text-encoder").folder
+            encoder = load_text_encoder(found, text.device or device, text.dtype or dtype)
+        if text != Part() and (encoder is None or (isinstance(encoder, StaticWordVectors) and text != Part(text.name))):
+            what = "classes" if encoder is None else "words from a table"
+            raise UsageError(
+                f"{config['name']} reads {what}: there is no text encoder to place; leave out what is said of it"
+            )
+        waits = free_text and encoder is not None
+        devices = (device, tokenizer.device or device)
+        generator = Generator.load(folder, "cpu" if waits else device, dtype)
+        made = Tokenizer.from_pretrained(
+            _part(folder, config, "tokenizer", tokenizer.name),
+            "cpu" if waits else devices[1],
+            tokenizer.dtype or dtype,
+            offline,
         )
+        size = _size(config, folder, generator, made)
+        return cls(generator, made, encoder, size=size, clips=clips, devices=devices if waits else None)
+
+    @property
+    def name(self) -> str:
+        return self.generator.name
+
+    @property
+    def sampling(self) -> SamplerConfig:
+        """The model's own settings."""
+        return self.generator.sampling
+
+    @property
+    def frames(self) -> int:
+        """Of a clip, if none are asked for; 1: it draws still pictures."""
+        return self.clips.frames if self.clips else 1
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second of its clips."""
+        return self.clips.fps if self.clips else None
 
     @property
     def device(self) -> torch.device:
-        return next(self.generator.parameters()).device
+        """Where the generator draws."""
+        return torch.device(self._devices[0]) if self._devices else self.generator.device
 
     def settings(self, **overrides: Any) -> SamplerConfig:
         """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""
-        return sampler_config(self.sampling, **overrides)
+        return self.generator.settings(**overrides)
 
     def __call__(
         self,
@@ -145,7 +195,8 @@ class Pipeline:
         if not prompts:
             return iter(())
         condition, null = self._conditions(prompts, negative_prompt)
-        sampler = Sampler(self.generator, sampling)
+        self._settle()
+        sampler = Sampler(self.generator.network, sampling)
         samples = sampler.run(condition, null, shapes, keys=keys, batch_size=batch_size, callback=callback, known=known)
         return self._results(samples, prompts, keys, [frames for frames, _, _ in sizes])
 
@@ -157,19 +208,17 @@ class Pipeline:
     def indices(self, elements: Tensor) -> Tensor:
         """What the generator draws, [..., E], as indices [..., C]; masked elements count as 0."""
         elements = elements.clamp_min(0)
-        target: Any = self.generator.config
-        return elements if target.target == "ind" else hbq.bits_to_indices(elements, self.rounds, dim=-1)
+        return elements if self.generator.config.target == "ind" else hbq.bits_to_indices(elements, self.rounds, dim=-1)
 
     def elements(self, indices: Tensor) -> Tensor:
         """Indices [..., C] as what the generator draws, [..., E]."""
-        target: Any = self.generator.config
-        return indices if target.target == "ind" else hbq.indices_to_bits(indices, self.rounds, dim=-1)
+        return indices if self.generator.config.target == "ind" else hbq.indices_to_bits(indices, self.rounds, dim=-1)
 
     @property
     def rounds(self) -> int:
         """M of the codes that are drawn."""
-        config: Any = self.generator.config
-        return config.rounds
+        rounds: int = self.generator.config.rounds
+        return rounds
 
     def _results(
         self, samples: Iterator[Any], prompts: Sequence[Any], keys: Sequence[tuple[int, int]], frames: list[int]
@@ -187,14 +236,14 @@ class Pipeline:
 
     def check(self, prompt: str | int) -> None:
         """Raise what drawing from this prompt or class would: UsageError, or BadInputError for an unreadable prompt."""
-        config: Any = self.generator.config
+        config = self.generator.config
         if self.text is None:
             if not isinstance(prompt, int) or not 0 <= prompt < config.num_classes:
                 raise UsageError(
                     f"{prompt!r} is no class of {self.name} (expected 0 to {config.num_classes - 1}); give --class NUMBER"
                 )
         elif isinstance(prompt, str):
-            self.text.word_vectors(prompt)
+            self.text.check(prompt)
         else:
             raise UsageError(f"{self.name} draws from words, not from class numbers; give a prompt")
 
@@ -202,10 +251,17 @@ class Pipeline:
         for prompt in dict.fromkeys(prompts):
             self.check(prompt)
         if self.text is not None:
-            texts = self.text.encode(list(prompts)).to(self.device)
-            return texts, self.text.encode([negative_prompt]).to(self.device)
-        generator: Any = self.generator
-        return ClassCondition(torch.tensor(list(prompts))).to(self.device), generator.null_condition(1).to(self.device)
+            null = self.text.encode([negative_prompt]).to(self.device).rows(torch.tensor([0]))
+            return self.text.encode(list(prompts)).to(self.device), null
+        labels = torch.tensor(list(prompts))
+        return ClassCondition(labels).to(self.device), self.generator.network.null_condition(1).to(self.device)
+
+    def _settle(self) -> None:
+        """Let go of the text encoder's network and bring the others to where they compute."""
+        if self._devices and self.text is not None:
+            self.text.release()
+            self.generator.network.to(self._devices[0])
+            self.tokenizer.network.to(self._devices[1])
 
     def _whole_size(self, size: tuple[int, ...] | None) -> tuple[int, int, int]:
         """(frames, height, width), what is not given being the model's own."""
@@ -214,30 +270,29 @@ class Pipeline:
 
     def map_shape(self, frames: int, size: tuple[int, ...]) -> tuple[int, int, int]:
         """(t, h, w) of the token map of so many frames of (height, width) pixels. Raises UsageError for what cannot be drawn."""
-        config: Any = self.generator.config
-        step = self.tokenizer.config.stride * getattr(config, "patch", 1)
         height, width = size
-        if height % step or width % step or not min(size) > 0:
+        if height % self.step or width % self.step or not min(size) > 0:
             raise UsageError(
-                f"size {width}x{height}: {self.name} draws in steps of {step} pixels; use multiples of {step}"
+                f"size {width}x{height}: {self.name} draws in steps of {self.step} pixels; use multiples of {self.step}"
             )
-        if isinstance(self.generator, ClassToImage) and size != (self.size, self.size):
+        if isinstance(self.generator.network, ClassToImage) and size != (self.size, self.size):
             raise UsageError(
                 f"size {width}x{height}: {self.name} has fixed positions for {self.size}x{self.size}; text models draw other sizes"
             )
         if frames < 1 or (frames > 1 and self.frames == 1):
             raise UsageError(f"{frames} frames: {self.name} draws still pictures; leave the length out")
+        if self.clips and frames > self.clips.most:
+            seconds = self.clips.most / self.clips.fps
+            raise UsageError(
+                f"{frames} frames: {self.name} draws at most {self.clips.most}, {seconds:.2f} s at {self.clips.fps:g} a second; draw a shorter clip"
+            )
         stride = self.tokenizer.config.stride
         return 1 + -(-(frames - 1) // self.tokenizer.config.time_stride), height // stride, width // stride
 
-
-def sampler_config(base: SamplerConfig, **overrides: Any) -> SamplerConfig:
-    """`base` with the fields that are not None replaced. Raises UsageError in one line."""
-    chosen = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        return SamplerConfig(**{**base.model_dump(), **chosen})
-    except ValidationError as error:
-        raise UsageError(describe(error, [SamplerConfig])) from error
+    @property
+    def step(self) -> int:
+        """Sides of pictures are multiples of so many pixels."""
+        return self.tokenizer.config.stride * int(getattr(self.generator.config, "patch", 1))
 
 
 def _for_each(size: tuple[int, ...] | Sequence[tuple[int, ...]] | None, count: int) -> Sequence[tuple[int, ...] | None]:
@@ -248,19 +303,42 @@ def _for_each(size: tuple[int, ...] | Sequence[tuple[int, ...]] | None, count: i
     return size  # type: ignore[return-value]
 
 
-def _length(config: dict[str, Any], folder: Path) -> tuple[int, float] | None:
-    """Frames and frames a second of a model's clips, None for one of still pictures."""
+def _part(folder: Path, config: Mapping[str, Any], part: str, asked: str | Path | None) -> str | Path:
+    """Name or folder of a generator's tokenizer or text encoder: as asked, its own, as config.json says, as known by name."""
+    if asked is not None:
+        return asked
+    if (folder / part).is_dir():
+        return folder / part
+    named = config.get(part) or getattr(registry.ENTRIES.get(config["name"]), part, None)
+    if not isinstance(named, str):
+        what = part.replace("_", " ")
+        raise ModelNotFoundError(
+            f"{display(folder)}: {config['name']} has no {what} (looked for a folder {part} in it and for {part} in {CONFIG}); name one"
+        )
+    return named
+
+
+def _clips(config: Mapping[str, Any], folder: Path) -> Clips | None:
+    """The clips that a model draws, None for one of still pictures."""
     frames: Any = config.get("frames", 1)
     fps: Any = config.get("fps")
+    most: Any = config.get("most_frames", _MOST_FRAMES)
     if not (type(frames) is int and 1 <= frames <= _MOST_FRAMES):
         raise ConfigError(f"{folder}: frames: expected 1 to {_MOST_FRAMES}, found {frames!r}; restore config.json")
     if frames == 1:
         return None
     if not (type(fps) in (int, float) and 0.01 <= fps <= 1000):
         raise ConfigError(f"{folder}: fps: expected 0.01 to 1000 for clips, found {fps!r}; restore config.json")
-    return frames, float(fps)
+    if not (type(most) is int and frames <= most <= _MOST_FRAMES):
+        raise ConfigError(
+            f"{folder}: most_frames: expected {frames} to {_MOST_FRAMES}, found {most!r}; restore config.json"
+        )
+    return Clips(frames, float(fps), most)
 
 
-def _trained_size(generator: nn.Module, tokenizer: Tokenizer) -> int:
-    config: Any = generator.config
-    return getattr(config, "size", 16) * tokenizer.config.stride
+def _size(config: Mapping[str, Any], folder: Path, generator: Generator, tokenizer: Tokenizer) -> int:
+    """Pixels a side that a model was trained for."""
+    size: Any = config.get("size") or getattr(generator.config, "size", 16) * tokenizer.config.stride
+    if not (type(size) is int and 1 <= size <= _MOST_PIXELS):
+        raise ConfigError(f"{folder}: size: expected 1 to {_MOST_PIXELS}, found {size!r}; restore config.json")
+    return size

@@ -1,4 +1,4 @@
-"""Prompts as token sequences for the generator: static word vectors, one for each English word.
+"""Prompts as token sequences for the generator: static word vectors, one for each English word; or umT5 (`grn.umt5`).
 
 Axes: B prompts, L tokens, D vector dimensions. Token 0 of a prompt is the mean of its word vectors, then comes one
 token a word in the order of the prompt. The empty prompt is one zero token: the unconditional condition.
@@ -7,8 +7,10 @@ token a word in the order of the prompt. The empty prompt is one zero token: the
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import ftfy
 import torch
@@ -19,7 +21,8 @@ from torch import Tensor
 
 from grn.errors import BadInputError, ConfigError, ModelMismatchError, ModelNotFoundError
 from grn.files import atomic_path, display
-from grn.generator.condition import TextCondition
+from grn.generator.condition import TextCondition, Texts
+from grn.models import store
 
 # Function words that change no picture. "no", "on", "under" and the like do, and stay.
 STOP_WORDS = frozenset("a an the of and with in at for to by is are be this that these those it its as".split())  # noqa: SIM905
@@ -27,6 +30,40 @@ STOP_WORDS = frozenset("a an the of and with in at for to by is are be this that
 PIECE = "##"  # marks a vocabulary entry that continues a word rather than starting one
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[#*]")  # "#" and "*" are the names of two keys
 _POSSESSIVE = re.compile(r"'s?$")
+
+
+class TextEncoder(Protocol):
+    """What the pipeline needs of an encoder of prompts."""
+
+    name: str
+
+    @property
+    def dim(self) -> int:
+        """The size of a token."""
+
+    def check(self, prompt: str) -> None:
+        """Raise BadInputError where the prompt cannot be read."""
+
+    def encode(self, prompts: Sequence[str]) -> TextCondition | Texts:
+        """The tokens of each prompt."""
+
+    def release(self) -> None:
+        """Let go of what only encoding needs; it comes back when it is needed again."""
+
+
+def load_text_encoder(folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> TextEncoder:
+    """The text encoder in a folder: word vectors, umT5 as `grn models convert` writes it, or as transformers does.
+
+    device and dtype (None: as stored) are umT5's: word vectors are no network. Raises ModelNotFoundError, ConfigError or
+    ModelMismatchError.
+    """
+    path = folder / "config.json"
+    raw = store.read_json(path) if path.is_file() else {}
+    if "format_version" in raw or "model_type" in raw:
+        from grn.umt5 import Umt5Encoder
+
+        return Umt5Encoder.load(folder, device, dtype)
+    return StaticWordVectors.load(folder)
 
 
 def clean_prompt(prompt: str) -> str:
@@ -64,6 +101,8 @@ class StaticWordVectors:
 
     vocabulary: one entry a row, unique. vectors: [rows, D] of any float type, kept as it is.
     """
+
+    name = "word vectors"
 
     def __init__(self, config: StaticWordVectorsConfig, vocabulary: list[str], vectors: Tensor) -> None:
         assert vectors.shape == (config.rows, config.dim), f"{tuple(vectors.shape)} for {config}"
@@ -156,7 +195,14 @@ class StaticWordVectors:
             return torch.zeros(0, self.dim)
         return torch.stack([self.vectors[list(row)].float().mean(0) for row in rows])
 
-    def encode(self, prompts: list[str]) -> TextCondition:
+    def check(self, prompt: str) -> None:
+        """Raises BadInputError as `word_vectors` does."""
+        self.word_vectors(prompt)
+
+    def release(self) -> None:
+        """A table is small, and stays."""
+
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Tokens [B, L, D] float32 with their mask [B, L], L the longest prompt's; padding is zero and masked out.
 
         A prompt with more than `config.max_words` words keeps the first ones as tokens. Raises BadInputError as

@@ -14,10 +14,11 @@ from grn_cli.evaluate_options import (
     ChoiceOptions,
     FeatureOptions,
     Features,
+    KeepOptions,
     ModelOptions,
     SetOptions,
-    open_set,
 )
+from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def recon(
 def fid(
     sets: SetOptions,
     model: ModelOptions,
+    parts: PartOptions,
     features: FeatureOptions,
     common: Common,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Refinement steps.")] = None,
@@ -177,7 +179,7 @@ def fid(
     """
     from grn.evaluation.frechet import frechet_distance, inception_score
 
-    work = _Generation(model, features, common)
+    work = _Generation(model, parts, features, common)
     prompts = sets.prompts(work.pipeline)
     drawn = work.draw(prompts, sets.seed, "generate", steps=steps)
     reference = sets.statistics(drawn.size, work.network, features.batch_size, common)
@@ -201,7 +203,7 @@ def fid(
 
 
 @dataclass(frozen=True)
-class NeighbourOptions:
+class NeighbourOptions(KeepOptions):
     """The options of `grn eval neighbours`."""
 
     data: Annotated[
@@ -222,6 +224,7 @@ class NeighbourOptions:
 def neighbours(
     options: NeighbourOptions,
     model: ModelOptions,
+    parts: PartOptions,
     features: FeatureOptions,
     common: Common,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Refinement steps.")] = None,
@@ -231,11 +234,11 @@ def neighbours(
     from grn.evaluation.neighbours import features_of, label_of, match, share_within
     from grn.evaluation.pictures import batches, pick
 
-    work = _Generation(model, features, common)
-    samples = pick(open_set(options.data), options.num, options.seed)
+    work = _Generation(model, parts, features, common)
+    samples = pick(options.open(options.data), options.num, options.seed)
     wanted = [label_of(sample) for sample in samples]
     groups = {label.group for label in wanted}
-    among = [s for path in options.among or [options.data] for s in open_set(path) if label_of(s).group in groups]
+    among = [s for path in options.among or [options.data] for s in options.open(path) if label_of(s).group in groups]
     drawn = work.draw(captions(samples), options.seed, "generate", steps=steps)
     shown = common.console.progress(among, "compare with")
     gallery = features_of(batches(shown, drawn.size, features.batch_size, work.device), work.network)
@@ -282,14 +285,19 @@ class AdaptiveOptions:
 
 @command
 def adaptive(
-    options: AdaptiveOptions, sets: SetOptions, model: ModelOptions, features: FeatureOptions, common: Common
+    options: AdaptiveOptions,
+    sets: SetOptions,
+    model: ModelOptions,
+    parts: PartOptions,
+    features: FeatureOptions,
+    common: Common,
 ) -> None:
     """Complexity-aware against fixed sampling: steps taken, Frechet distances and time on the same prompts."""
     from grn.evaluation import report
     from grn.evaluation.generation import compare
 
     options.check(common.force)
-    work = _Generation(model, features, common)
+    work = _Generation(model, parts, features, common)
     name, prompts = work.pipeline.name, sets.prompts(work.pipeline)
     fixed = work.draw(prompts, sets.seed, "fixed", adaptive=False, steps=options.steps)
     drawn = work.draw(prompts, sets.seed, "adaptive", adaptive=True, tmin=options.tmin, tmax=options.tmax)
@@ -324,10 +332,10 @@ def adaptive(
 class _Generation:
     """What the commands that generate share: the model, then the network that measures its pictures."""
 
-    def __init__(self, model: ModelOptions, features: FeatureOptions, common: Common) -> None:
+    def __init__(self, model: ModelOptions, parts: PartOptions, features: FeatureOptions, common: Common) -> None:
         self.model, self.features, self.common = model, features, common
         self.device = common.torch_device()
-        self.pipeline = model.load(common)
+        self.pipeline = model.load(parts, common)
         self.network = features.network(self.device)
 
     def draw(self, prompts: "Prompts", seed: int, description: str, **settings: Any) -> "Drawn":

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grn_cli.errors import Batch
-from grn_cli.evaluate_options import EMOJI, SET, FeatureOptions, ModelOptions, open_set
+from grn_cli.evaluate_options import EMOJI, SET, FeatureOptions, KeepOptions, ModelOptions
+from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
 from grn_cli.paths import expand
 
@@ -51,7 +52,7 @@ def video(
 
 
 @dataclass(frozen=True)
-class MotionOptions:
+class MotionOptions(KeepOptions):
     """The options of `grn eval motion`."""
 
     data: Annotated[
@@ -65,6 +66,7 @@ class MotionOptions:
 def motion(
     options: MotionOptions,
     model: ModelOptions,
+    parts: PartOptions,
     common: Common,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Refinement steps.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="Clips at a time.")] = 8,
@@ -76,10 +78,10 @@ def motion(
     from grn.evaluation.motion import THRESHOLD, measure_motion
     from grn.evaluation.pictures import pick
 
-    pipeline = model.load(common)
+    pipeline = model.load(parts, common)
     if pipeline.frames == 1:
         raise UsageError(f"--model: {pipeline.name} draws still pictures, which do not move; name a video model")
-    samples = pick(open_set(options.data, clips=True), options.num, options.seed)
+    samples = pick(options.open(options.data, clips=True), options.num, options.seed)
     prompts = captions(samples)
     results = pipeline(prompts, seed=options.seed, batch_size=batch_size, **model.overrides(steps=steps))
     shown = common.console.progress(results, "generate", len(prompts))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common
 
 if TYPE_CHECKING:
@@ -72,7 +73,35 @@ class FeatureOptions:
 
 
 @dataclass(frozen=True)
-class ChoiceOptions:
+class KeepOptions:
+    """Which pictures of a set count; the first fields of the options of every command that measures on one."""
+
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", metavar="FACT=VALUE,...", help="Only pictures whose JSON says so; repeat it for other facts."
+        ),
+    ] = None
+
+    def open(self, path: Path, clips: bool = False) -> "Source":
+        """Open a set of pictures, or of clips. Raises BadInputError, also where nothing is kept, and UsageError for a malformed --keep."""
+        from grn.errors import BadInputError, UsageError
+
+        facts: dict[str, list[str | int]] = {}
+        for text in self.keep or []:
+            fact, _, values = text.partition("=")
+            if not fact or not values:
+                raise UsageError(f"--keep {text}: expected FACT=VALUE, as in style=3d,noto")
+            wanted = values.split(",")
+            facts[fact] = [*wanted, *(int(value) for value in wanted if value.isdecimal())]
+        kept = open_set(path, clips).keep(**facts)
+        if not len(kept):
+            raise BadInputError(f"{path}: no picture has {' and '.join(self.keep or [])}; change --keep")
+        return kept
+
+
+@dataclass(frozen=True)
+class ChoiceOptions(KeepOptions):
     """How many pictures of a set, and which."""
 
     num: Annotated[
@@ -85,7 +114,7 @@ class ChoiceOptions:
         """Open a set and choose. Raises BadInputError."""
         from grn.evaluation.pictures import pick
 
-        return pick(open_set(path, clips), self.num, self.seed)
+        return pick(self.open(path, clips), self.num, self.seed)
 
 
 @dataclass(frozen=True)
@@ -98,13 +127,11 @@ class ModelOptions:
     guidance: Annotated[float | None, typer.Option("--guidance", min=0, help="Guidance scale; 1 is none.")] = None
     temperature: Annotated[float | None, typer.Option("--temperature", help="Sampling temperature.")] = None
 
-    def load(self, common: Common) -> "Pipeline":
-        """Raises ModelNotFoundError, ConfigError or ModelMismatchError."""
+    def load(self, parts: PartOptions, common: Common) -> "Pipeline":
+        """Raises as `PartOptions.load` does."""
         from grn.models import registry
-        from grn.pipeline import Pipeline
 
-        name = self.model or registry.default_model()
-        return Pipeline.from_pretrained(name, common.torch_device(), common.torch_dtype(), common.offline)
+        return parts.load(self.model or registry.default_model(), common)
 
     def overrides(self, **more: Any) -> dict[str, Any]:
         """The fields of the model's SamplerConfig to change."""
@@ -113,7 +140,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class SetOptions:
+class SetOptions(KeepOptions):
     """What is generated, and the real pictures it is held against."""
 
     reference: Annotated[
@@ -143,7 +170,7 @@ class SetOptions:
         source = self.captions or self.reference
         if source.suffix == ".npz":
             raise UsageError(f"{source}: holds statistics and no captions; name a captioned set with --captions")
-        found = captions(pick(open_set(source), self.num, self.seed))
+        found = captions(pick(self.open(source), self.num, self.seed))
         return [found[i % len(found)] for i in range(self.num)]
 
     def statistics(self, size: int, network: "FeatureNetwork", batch_size: int, common: Common) -> "Statistics":
@@ -153,7 +180,7 @@ class SetOptions:
 
         if self.reference.suffix == ".npz":
             return Statistics.load(self.reference)
-        samples = common.console.progress(open_set(self.reference), "reference")
+        samples = common.console.progress(self.open(self.reference), "reference")
         return gather(batches(samples, size, batch_size, common.torch_device()), network)
 
 

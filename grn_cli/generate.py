@@ -1,7 +1,6 @@
 """`grn generate`: words or classes -> pictures and clips."""
 
 import json
-import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from grn_cli.errors import Batch
 from grn_cli.generate_from import FromOptions, repeated
 from grn_cli.generate_output import History, Writer
+from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
 from grn_cli.paths import Outputs
 from grn_cli.tokenize import parse_size
@@ -54,9 +54,20 @@ class WhatOptions:
     ] = None
     aspect: Annotated[
         str | None,
-        typer.Option("--aspect", metavar="W:H", help="Shape of the picture, at the area of the model's own size."),
+        typer.Option(
+            "--aspect", metavar="W:H", help="Shape of the picture, at --area or the area of the model's own size."
+        ),
     ] = None
-    seconds: Annotated[float | None, typer.Option("--seconds", min=0.01, help="Length, for video models.")] = None
+    area: Annotated[
+        str | None,
+        typer.Option(
+            "--area", metavar="NAME", help="Area of the picture in pixels: 0.06M, 0.25M, 0.41M, 0.92M, 1M or 2M."
+        ),
+    ] = None
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0.01, help="Length, for video models; as long as the model draws if not given."),
+    ] = None
     like: Annotated[
         Path | None,
         typer.Option("--like", metavar="FILE", help="Repeat a picture that grn made: its prompt, seed and settings."),
@@ -133,13 +144,14 @@ def generate(
     what: WhatOptions = WhatOptions(),
     start: FromOptions = FromOptions(),
     sampling: SamplingOptions = SamplingOptions(),
+    parts: PartOptions = PartOptions(),
     common: Common = Common(),
 ) -> None:
     """Make pictures or clips from words or classes.
 
     Prints the path of each file written.
     """
-    from grn.pipeline import Pipeline, sampler_config
+    from grn.pipeline import sampler_config
     from grn.refine.sampler import SamplerConfig
 
     start.check()
@@ -149,13 +161,14 @@ def generate(
     outputs = Outputs(what.out, many=not what.grid and len(job.prompts) > 1, force=common.force)
     history = History(what.history, outputs, common) if what.history else None
     named = _check(job, what, outputs)
-    pipeline = Pipeline.from_pretrained(job.model, common.torch_device(), common.torch_dtype(), common.offline)
+    pipeline = parts.load(job.model, common)
     common.console.detail(f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device}")
-    _check_steps(pipeline, job, sampling)
-    if what.aspect:
-        job.size = _aspect(what.aspect, pipeline)
+    _check_steps(pipeline, job, sampling, common)
+    if what.aspect or what.area:
+        job.size = _shape(what, pipeline)
     length = _length(pipeline, job, what.seconds, named)
-    if length > pipeline.frames:
+    most = pipeline.clips.most if pipeline.clips else 1
+    if pipeline.frames < length <= most:
         common.console.warn(f"{pipeline.name} was trained on clips of {pipeline.frames} frames; drawing {length}")
     batch = Batch(alone=len(set(job.prompts)) == 1)
     _keep_readable(job, pipeline, batch)
@@ -186,9 +199,18 @@ def generate(
 
 def _check(job: Job, what: WhatOptions, outputs: Outputs) -> Path | None:
     """Refuse what cannot come out well; the file that the result is to be, if one is named."""
+    from grn import shapes
+    from grn.errors import UsageError
     from grn.media import VIDEO_SUFFIXES
     from grn.media.picture import format_of
 
+    try:
+        if what.aspect:
+            shapes.aspect_of(what.aspect)
+        if what.area:
+            shapes.side_of(what.area)
+    except UsageError as error:
+        raise UsageError(f"--{error}") from error
     if what.history and len(job.prompts) > 1:
         _refuse("--history: follows one picture; give one prompt and -n 1")
     if not what.out or outputs.suffix(".png") != Path(what.out).suffix:
@@ -198,13 +220,17 @@ def _check(job: Job, what: WhatOptions, outputs: Outputs) -> Path | None:
     return Path(what.out)
 
 
-def _check_steps(pipeline: "Pipeline", job: Job, sampling: SamplingOptions) -> None:
-    """Refuse options on the number of steps that would change nothing."""
+def _check_steps(pipeline: "Pipeline", job: Job, sampling: SamplingOptions, common: Common) -> None:
+    """Refuse options on the number of steps that would change nothing, and say so of --adaptive."""
     from grn.refine.schedule import PACE
 
     settings = pipeline.settings(**job.overrides)
     if not settings.adaptive and (sampling.tmin or sampling.tmax):
         _refuse("--tmin and --tmax: bound the steps of --adaptive; give that too")
+    if settings.adaptive and settings.k == 0:
+        common.console.warn(
+            f"{pipeline.name}: is not calibrated, so every picture takes the same steps; run grn models calibrate"
+        )
     start = 1 - job.start.effective_strength
     if job.start.init and start * PACE > settings.warmup and (sampling.adaptive or sampling.tmin or sampling.tmax):
         _refuse(
@@ -263,8 +289,9 @@ def _job(prompts: list[str], what: WhatOptions, start: FromOptions, sampling: Sa
     seeds = [what.seed + i for _ in wanted for i in range(what.num)]
     sides = [int(side) for side in what.size.split("x")] if what.size else []
     size = (sides[-1], sides[0]) if sides else None
-    if size and what.aspect:
-        _refuse("--size and --aspect: both say the shape; give one of them")
+    for option, said in {"aspect": "shape", "area": "size"}.items():
+        if size and getattr(what, option):
+            _refuse(f"--size and --{option}: both say the {said}; give one of them")
     asked = [p for p in wanted for _ in range(what.num)]
     model = what.model or default_model()
     return Job(asked, seeds, model, size, sampling.negative_prompt, sampling.overrides(), start)
@@ -318,15 +345,12 @@ def _read_like(what: WhatOptions, prompts: list[str], start: FromOptions, sampli
     return Job([prompt], [seed], what.model or model, size, negative, overrides, start)
 
 
-def _aspect(aspect: str, pipeline: "Pipeline") -> tuple[int, int]:
-    """(height, width) of the shape, in the model's steps, with about as many pixels as its own size."""
-    match = re.fullmatch(r"(\d{1,3}):(\d{1,3})", aspect)
-    if not match or not int(match[1]) or not int(match[2]):
-        _refuse(f"--aspect {aspect}: expected WIDTH:HEIGHT, such as 16:9")
-    assert match is not None
-    step = pipeline.tokenizer.config.stride * getattr(pipeline.generator.config, "patch", 1)
-    ratio = (int(match[2]) / int(match[1])) ** 0.5
-    return max(1, round(pipeline.size * ratio / step)) * step, max(1, round(pipeline.size / ratio / step)) * step
+def _shape(what: WhatOptions, pipeline: "Pipeline") -> tuple[int, int]:
+    """(height, width) of --aspect and --area in the model's steps; what is not given is the model's own."""
+    from grn import shapes
+
+    side = shapes.side_of(what.area) if what.area else pipeline.size
+    return shapes.size_of(side, shapes.aspect_of(what.aspect) if what.aspect else 1.0, pipeline.step)
 
 
 def _refuse(message: str) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grn_cli.evaluate_options import EMOJI, SET, open_set
+from grn_cli.evaluate_options import EMOJI, SET, KeepOptions
+from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A known name, a model
 
 @command
 def list_models(common: Common) -> None:
-    """List the models known by name."""
+    """List the models known by name.
+
+    Each is embedded (comes with the package), on disk, fetched (converted when it is first used), to be pulled, or not
+    published.
+    """
     from grn.models import registry
 
     for entry in registry.ENTRIES.values():
@@ -56,7 +61,8 @@ def pull(
 ) -> None:
     """Fetch a model from the hub, once.
 
-    Prints the folder that it is in; a model that is here already is left as it is.
+    A generator's tokenizer and text encoder come with it. Prints the folder that it is in; a model that is here
+    already is left as it is.
     """
     from grn.models import store
     from grn_cli.errors import Batch
@@ -66,6 +72,8 @@ def pull(
         with batch.item():
             found = store.resolve(name, offline=common.offline)
             common.console.detail(f"{name}: {found.source}; looked in {', '.join(found.looked_in)}")
+            for part in _parts(found):
+                store.resolve(part, offline=common.offline)
             record = {"name": name, "folder": str(found.folder), "source": found.source}
             common.console.result(record, str(found.folder))
     batch.finish()
@@ -90,11 +98,19 @@ class ConvertOptions:
             "--context-start", min=0, metavar="N", help="Block from which class tokens join; as published if not given."
         ),
     ] = None
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            "--vocabulary",
+            metavar="FILE|FOLDER",
+            help="A text encoder's tokenizer.json; looked for beside FILE if not given.",
+        ),
+    ] = None
 
 
 @command
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint as the authors publish it (.pth).")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint as the authors publish it (.pth, .ckpt).")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Model folder to write.")],
     options: ConvertOptions,
     common: Common,
@@ -110,14 +126,17 @@ def convert(
     if out.exists() and not common.force:
         raise UsageError(f"{out}: exists already; choose another folder, or --force to overwrite it")
     name = options.name or out.resolve().name
-    family, where = published.convert(file, out, name, options.channels, options.rounds, options.context_start)
-    common.console.info(f"{file}: a {family}" + (f", its {where} weights" if where else ""))
-    record = {"name": name, "folder": str(out), "kind": family, "state": where or None}
+    hints = (options.channels, options.rounds, options.context_start, options.vocabulary)
+    family, where, like = published.convert(file, out, name, *hints)
+    taken = f", its {where} weights" if where else ""
+    settings = f"; settings of {like}" if like else ""
+    common.console.info(f"{file}: a {family.replace('-', ' ')}{taken}{settings}")
+    record = {"name": name, "folder": str(out), "kind": family, "state": where or None, "settings": like}
     common.console.result(record, str(out))
 
 
 @dataclass(frozen=True)
-class CalibrateOptions:
+class CalibrateOptions(KeepOptions):
     """What complexity-aware sampling is calibrated on, and for."""
 
     captions: Annotated[
@@ -138,6 +157,7 @@ class CalibrateOptions:
 def calibrate(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model folder, or a known name.")],
     options: CalibrateOptions,
+    parts: PartOptions,
     common: Common,
 ) -> None:
     """Choose k and b of complexity-aware sampling for a mean number of steps.
@@ -150,19 +170,18 @@ def calibrate(
     from grn.evaluation.pictures import pick
     from grn.evaluation.report import histogram
     from grn.models import store
-    from grn.pipeline import Pipeline
     from grn.refine.schedule import adaptive_steps
     from grn.refine.schedule import calibrate as find_b
 
     found = store.resolve(name, offline=common.offline, kind="generator")
-    pipeline = Pipeline.from_pretrained(found.folder, common.torch_device(), common.torch_dtype(), common.offline)
+    pipeline = parts.load(str(found.folder), common)
     settings = pipeline.settings(adaptive=True, tmin=options.tmin, tmax=options.tmax)
     bounds = (settings.tmin, settings.tmax)
     if not bounds[0] <= options.mean <= bounds[1]:
         raise UsageError(f"--mean {options.mean:g}: lies outside tmin {bounds[0]} to tmax {bounds[1]}; widen them")
     labels = getattr(pipeline.generator.config, "num_classes", None)
     prompts: Any = (
-        captions(pick(open_set(options.captions), options.num, options.seed))
+        captions(pick(options.open(options.captions), options.num, options.seed))
         if labels is None
         else spread(labels, options.num)
     )
@@ -180,15 +199,26 @@ def calibrate(
     common.console.result(record, *histogram(steps), summary)
 
 
+def _parts(found: "Resolved") -> list[str]:
+    """The known names that a generator's config.json has for what is not in its folder."""
+    from grn.models import registry, store
+
+    config = store.load_config(found.folder)
+    named = [config.get(part) for part in ("tokenizer", "text_encoder") if not (found.folder / part).is_dir()]
+    return [name for name in named if name in registry.ENTRIES]
+
+
 def _state(entry: "Entry") -> tuple[str, int]:
     """Where a model is, and the size of its weights: on disk if it is there, else about what will come."""
-    from grn.models import store
+    from grn.models import hub, store
 
     folder = store.EMBEDDED / entry.embedded if entry.embedded else store.converted_folder(entry.name)
     if (folder / "config.json").is_file():
         return "embedded" if entry.embedded else "on disk", _weight(folder)
-    absent = "missing" if entry.embedded else "to be pulled" if entry.repo else "not published"
-    return absent, entry.approximate_bytes
+    if entry.repo is None or entry.file is None:
+        return "missing" if entry.embedded else "not published", entry.approximate_bytes
+    fetched = hub.files(entry.repo, [entry.file], local=True)
+    return ("fetched", fetched[0].stat().st_size) if fetched else ("to be pulled", entry.approximate_bytes)
 
 
 def _weight(folder: Path) -> int:

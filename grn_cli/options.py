@@ -31,10 +31,15 @@ class DType(str, Enum):
     float16 = "float16"
 
 
-def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+def _device(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise typer.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:N")
     return value
+
+
+def device_option(name: str, what: str) -> Any:
+    """An option that names a device."""
+    return typer.Option(name, metavar="auto|cpu|cuda[:N]", callback=_device, help=what)
 
 
 def _rounds(value: int | None) -> int | None:
@@ -52,9 +57,7 @@ def rounds_option(what: str) -> Any:
 class Common:
     """The options that every command has."""
 
-    device: Annotated[
-        str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", callback=_device, help="Where to compute.")
-    ] = "auto"
+    device: Annotated[str, device_option("--device", "Where to compute.")] = "auto"
     dtype: Annotated[
         DType | None,
         typer.Option(
@@ -74,30 +77,36 @@ class Common:
         """Where this command speaks."""
         return Console(quiet=self.quiet, verbose=self.verbose, as_json=self.json)
 
-    def torch_device(self) -> str:
-        """The device to use, checked to be there. Raises EnvironmentFaultError where it is not."""
+    def torch_device(self, device: str | None = None, option: str = "--device") -> str:
+        """The device to use, of all or as another `option` says, checked to be there. EnvironmentFaultError where it is not."""
         import torch
 
         from grn.errors import EnvironmentFaultError
 
+        device = self.device if device is None else device
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if self.device == "auto":
+        if device == "auto":
             return "cuda" if found else "cpu"
-        number = int(self.device.partition(":")[2] or 0)
-        if self.device.startswith("cuda") and number >= found:
+        number = int(device.partition(":")[2] or 0)
+        if device.startswith("cuda") and number >= found:
             raise EnvironmentFaultError(
-                f"--device {self.device}: no such device (found {found} CUDA devices); use --device cpu"
+                f"{option} {device}: no such device (found {found} CUDA devices); use {option} cpu"
             )
-        return self.device
+        return device
 
     def torch_dtype(self) -> "torch.dtype | None":
         """The number format asked for, None for the model's own."""
-        if self.dtype is None:
-            return None
-        import torch
+        return torch_type(self.dtype)
 
-        dtype: torch.dtype = getattr(torch, self.dtype.value)
-        return dtype
+
+def torch_type(dtype: DType | None) -> "torch.dtype | None":
+    """torch's name for a number format."""
+    if dtype is None:
+        return None
+    import torch
+
+    found: torch.dtype = getattr(torch, dtype.value)
+    return found
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -120,6 +129,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         for name, group in groups.items():
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+            if isinstance(values[name], Common):
+                _ = values[name].console  # from here on, what the library logs is heard
         function(**values)
 
     run.__name__, run.__doc__, run.__module__ = function.__name__, function.__doc__, function.__module__

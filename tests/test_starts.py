@@ -138,6 +138,8 @@ def test_what_cannot_be_drawn_is_refused(drawing: Pipeline, filming: Pipeline) -
         ({"frames": 2.5}, "frames: expected"),
         ({"frames": 9, "fps": None}, "fps: expected 0.01 to 1000 for clips, found None"),
         ({"frames": 9, "fps": 0}, "fps: expected"),
+        ({"most_frames": 8}, "most_frames: expected 9 to 100000, found 8"),
+        ({"size": "64"}, "size: expected 1 to 65536, found '64'"),
     ],
 )
 def test_the_length_in_a_model_folder_is_checked(

@@ -74,15 +74,12 @@ class Block(nn.Module):
 class ClassToImage(nn.Module):
     """See the module's docstring; `prepare`, then call as often as there are steps."""
 
-    positions: Tensor
-
     def __init__(self, config: ClassToImageConfig) -> None:
         super().__init__()
         self.config = config
         per_token = config.elements * config.classes
         self.squeeze = nn.Linear(per_token, config.bottleneck, bias=False)
         self.embed = nn.Linear(config.bottleneck, config.width)
-        self.register_buffer("positions", sincos_positions(config.size, config.width), persistent=False)
         self.ratio = RatioEmbedding(config.width)
         self.classes = nn.Embedding(config.num_classes + 1, config.width)
         self.context_positions = nn.Parameter(torch.zeros(config.context_tokens, config.width))
@@ -106,7 +103,8 @@ class ClassToImage(nn.Module):
         expected, found = (1, config.size, config.size, config.elements), tuple(token_map.shape[1:])
         assert found == expected, f"token map {found} for a network of {expected}"
         hot = one_hot(token_map.flatten(1, 3), config.classes, self.embed.weight.dtype)  # [B, N, E, K]
-        x = self.embed(self.squeeze(hot.transpose(2, 3).flatten(2))) + self.positions.to(self.embed.weight.dtype)
+        x = self.embed(self.squeeze(hot.transpose(2, 3).flatten(2)))
+        x = x + sincos_positions(config.size, config.width).to(x.device, self.embed.weight.dtype)
         vector = self.ratio(ratio) + prepared.embedding
         image_angles = grid_angles(config.size, config.width // config.heads).to(x.device)
         angles = cos_sin(image_angles)

@@ -59,6 +59,28 @@ class TextCondition:
         )
 
 
+@dataclass(frozen=True)
+class Texts:
+    """Texts of many lengths, padded only when they are drawn from: tokens[i] float [L_i, D]. Equal texts may share one."""
+
+    tokens: tuple[Tensor, ...]
+    device: torch.device | str = "cpu"
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def rows(self, index: Tensor) -> TextCondition:
+        """The samples that `index` names, padded to the longest of them."""
+        chosen = [self.tokens[i] for i in index.tolist()]
+        tokens = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
+        lengths = torch.tensor([len(text) for text in chosen])
+        return TextCondition(tokens, torch.arange(tokens.shape[1])[None] < lengths[:, None]).to(self.device)
+
+    def to(self, device: torch.device | str) -> "Texts":
+        """The same, to be on `device` once padded."""
+        return Texts(self.tokens, device)
+
+
 def pad_length(x: Tensor, length: int, dim: int) -> Tensor:
     """Zeros (False) behind axis `dim` up to `length`."""
     missing = length - x.shape[dim]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grn.errors import EnvironmentFaultError
-from grn.models.layout import CARD, CONFIG, INDEX, WEIGHTS
+from grn.models.layout import CARD, CONFIG, INDEX, VOCABULARY, WEIGHTS
 
 _FILES = [
     f"{folder}{file}"
     for folder in ("", "tokenizer/", "text_encoder/")
-    for file in (CONFIG, INDEX, "*.safetensors", "*.txt", CARD)
+    for file in (CONFIG, INDEX, "*.safetensors", "*.txt", VOCABULARY, CARD)
 ]
 
 
@@ -47,11 +47,17 @@ def snapshot(name: str, local: bool) -> Path | None:
     return found if found is not None and _is_whole(found) else None
 
 
-def file(repo: str, name: str, local: bool) -> Path | None:
-    """One file of a repository, None where there is none; only the cache is asked if `local`."""
+def files(repo: str, names: list[str], local: bool) -> list[Path] | None:
+    """Files of a repository, None where one is not there; only the cache is asked if `local`."""
     from huggingface_hub import hf_hub_download
 
-    return _fetch(repo, lambda: hf_hub_download(repo, name, local_files_only=local))
+    found = []
+    for name in names:
+        path = _fetch(repo, lambda name=name: hf_hub_download(repo, name, local_files_only=local))  # type: ignore[misc]
+        if path is None:
+            return None
+        found.append(path)
+    return found
 
 
 def _is_whole(folder: Path) -> bool:

@@ -10,13 +10,15 @@ A name is looked for as alias (grn.models.registry), folder, in the hub's cache,
 """
 
 import json
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -33,6 +35,7 @@ from grn.validation import describe
 FORMAT_VERSION = 1
 EMBEDDED = Path(__file__).parent / "embedded"
 _MAX_CONFIG_BYTES = 1 << 20
+_log = logging.getLogger("grn")
 _TYPES = {str: "a string", dict: "an object"}
 _Config = TypeVar("_Config", bound=BaseModel)
 
@@ -52,7 +55,8 @@ class Resolved:
 def resolve(name: str, offline: bool = False, kind: str | None = None) -> Resolved:
     """Find the model folder of an alias, folder path or hub name ("owner/model").
 
-    kind: "tokenizer" or "generator", what the caller needs; of a generator's folder a tokenizer is its own one.
+    kind: "tokenizer", "text-encoder" or "generator", what the caller needs; of a generator's folder the first two are
+    its own ones. The folder of a text encoder may be in another format than ours.
     Raises ModelNotFoundError (where it looked, what to do), ModelMismatchError (a model of the other kind) or
     EnvironmentFaultError (network).
     """
@@ -66,7 +70,10 @@ def resolve(name: str, offline: bool = False, kind: str | None = None) -> Resolv
         found = _hub(name, offline)
     else:
         raise _unknown(name, kind)
-    return _of_kind(name, found, kind)
+    found = _of_kind(name, found, kind)
+    place = "" if str(found.folder) == name else f", {display(found.folder)}"
+    _log.info("%s: %s%s", display(name), found.source, place)
+    return found
 
 
 def converted_folder(name: str) -> Path:
@@ -75,9 +82,8 @@ def converted_folder(name: str) -> Path:
     return Path(home).expanduser() / "models" / name
 
 
-def load_config(folder: Path) -> dict[str, Any]:
-    """Read and check the outer fields of a folder's config.json. ConfigError names the file and what is wrong."""
-    path = folder / CONFIG
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object from a small JSON file. ModelNotFoundError or ConfigError name the file and what is wrong."""
     try:
         size = path.stat().st_size
         if size > _MAX_CONFIG_BYTES:
@@ -100,6 +106,13 @@ def load_config(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(config, dict):
         raise ConfigError(f"{display(path)}: expected an object, found {type(config).__name__}; restore the file")
+    return config
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """Read and check the outer fields of a folder's config.json. Raises as `read_json` does."""
+    path = folder / CONFIG
+    config = read_json(path)
     version = config.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ConfigError(
@@ -171,8 +184,10 @@ def save_model(
     dtype: torch.dtype,
     card: str = "",
     shard_bytes: int = SHARD_BYTES,
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
-    """Write a model folder; the fingerprint of its weights. The same input gives the same bytes.
+    """Write a model folder, with other `files` by name; the fingerprint of its weights. The same input gives the same
+    bytes.
 
     Weights of more than `shard_bytes` are written as shards of at most that size. A folder that is not there appears
     whole or not at all; of several processes that make the same one, each finds it made. In a folder that is there,
@@ -183,6 +198,9 @@ def save_model(
 
     def write(where: Path) -> str:
         fingerprint = write_weights(where, state, dtype, shard_bytes)
+        for name, content in files.items():
+            with atomic_path(where / name) as path:
+                path.write_bytes(content)
         _write_texts(where, {**config, "weights_sha256": fingerprint}, card)
         return fingerprint
 
@@ -262,16 +280,20 @@ def _published(entry: registry.Entry, offline: bool) -> Resolved:
             f"{entry.name}: weights are not here (looked in {display(folder)}) and the authors have published none; "
             f"train it with its recipe, or give the folder of your own"
         )
-    looked = [str(folder), f"{hub.cache_folder()} for {entry.repo}/{entry.file}"]
-    file, source = hub.file(entry.repo, entry.file, local=True), "hub cache"
-    if file is None and not offline:
+    # The small file first: a repository without it is not worth many gigabytes.
+    wanted = [*([entry.vocabulary] if entry.vocabulary else []), entry.file]
+    looked = [str(folder), f"{hub.cache_folder()} for {' and '.join(f'{entry.repo}/{file}' for file in wanted)}"]
+    files, source = hub.files(entry.repo, wanted, local=True), "hub cache"
+    if files is None and not offline:
         looked.append(f"https://huggingface.co/{entry.repo}")
-        file, source = hub.file(entry.repo, entry.file, local=False), "hub"
-    if file is None:
+        files, source = hub.files(entry.repo, wanted, local=False), "hub"
+    if files is None:
         raise _absent(entry.name, looked, offline)
     from grn.models import published
 
-    published.convert(file, folder, entry.name)
+    _log.info("%s: converting %s", entry.name, display(files[-1]))
+    vocabulary = files[0] if entry.vocabulary else None
+    published.convert(files[-1], folder, entry.name, vocabulary=vocabulary)
     return Resolved(folder, source, tuple(looked))
 
 
@@ -332,19 +354,25 @@ def _unknown(name: str, kind: str | None) -> ModelNotFoundError:
 
 
 def _of_kind(name: str, found: Resolved, kind: str | None) -> Resolved:
+    if kind == "text-encoder":
+        inner = found.folder / "text_encoder"
+        return (
+            replace(found, folder=inner) if (inner / CONFIG).is_file() else found
+        )  # it is read by who knows its formats
     if kind is None:
         return found
-    is_tokenizer = load_config(found.folder)["kind"] == "tokenizer"
-    if is_tokenizer == (kind == "tokenizer"):
+    is_a = load_config(found.folder)["kind"]
+    is_generator = is_a not in ("tokenizer", "text-encoder")
+    if is_a == kind or (is_generator and kind == "generator"):
         return found
-    inner = found.folder / "tokenizer"
-    if not is_tokenizer and (inner / CONFIG).is_file():
-        return Resolved(inner, found.source, found.looked_in)
-    if is_tokenizer:
+    if is_generator:
+        inner = found.folder / "tokenizer"
+        if (inner / CONFIG).is_file():
+            return replace(found, folder=inner)
         raise ModelMismatchError(
-            f"{display(name)}: is a tokenizer; name a generator ({', '.join(registry.names('generator'))}, or a folder)"
+            f"{display(name)}: is a generator without a tokenizer in its folder; name a tokenizer "
+            f"({', '.join(registry.names('tokenizer'))})"
         )
     raise ModelMismatchError(
-        f"{display(name)}: is a generator without a tokenizer in its folder; name a tokenizer "
-        f"({', '.join(registry.names('tokenizer'))})"
+        f"{display(name)}: is a {is_a.replace('-', ' ')}; name a {kind} ({', '.join(registry.names(kind))}, or a folder)"
     )

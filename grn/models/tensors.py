@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,7 @@ def write_weights(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype,
     the arguments. Weights that the folder held before are gone. Raises ModelMismatchError where a finite value does
     not fit `dtype`.
     """
-    layout = {}
-    for name in state:  # each tensor is asked for once here and once to be written: the mapping may make it on demand
-        tensor = state[name]
-        layout[name] = _Place(dtype if tensor.is_floating_point() else tensor.dtype, tuple(tensor.shape))
+    layout = {name: _place(_pieces(state, name), dtype) for name in state}
     shards = _split(layout, shard_bytes)
     if len(shards) == 1:
         with atomic_path(folder / WEIGHTS) as path:
@@ -60,6 +57,22 @@ def write_weights(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype,
     return fingerprint
 
 
+class InPieces(Mapping[str, Tensor]):
+    """A state whose tensors come in pieces that are joined along their first axis; they are written without joining."""
+
+    def pieces(self, name: str) -> Iterator[Tensor]:
+        """The pieces of a tensor in order, each made when asked for."""
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> Tensor:
+        pieces = list(self.pieces(name))
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _pieces(state: Mapping[str, Tensor], name: str) -> Iterator[Tensor]:
+    return state.pieces(name) if isinstance(state, InPieces) else iter([state[name]])
+
+
 @dataclass(frozen=True)
 class _Place:
     """What a tensor will be in the file."""
@@ -70,6 +83,14 @@ class _Place:
     @property
     def size(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _place(pieces: Iterator[Tensor], dtype: torch.dtype) -> _Place:
+    first = next(pieces)
+    shape = list(first.shape)
+    for piece in pieces:
+        shape[0] += piece.shape[0]
+    return _Place(dtype if first.is_floating_point() else first.dtype, tuple(shape))
 
 
 def _split(layout: Mapping[str, _Place], shard_bytes: int) -> list[list[str]]:
@@ -103,36 +124,50 @@ def _write_tensors(path: Path, state: Mapping[str, Tensor], layout: Mapping[str,
             digest.update(block)
             file.write(block)
         for name in order:
-            data = _bytes(name, state[name], layout[name].dtype)
-            digest.update(data)
-            file.write(data)
+            for piece in _pieces(state, name):
+                data = _bytes(name, piece, layout[name].dtype)
+                digest.update(data)
+                file.write(data)
     return digest.hexdigest()
 
 
-def read_weights(path: Path, module: nn.Module, allow_nonfinite: bool) -> None:
+def read_weights(
+    path: Path,
+    module: nn.Module,
+    allow_nonfinite: bool,
+    *,
+    files: list[Path] | None = None,
+    rename: Callable[[str], str | None] = str,
+) -> None:
     """Copy the tensors of model.safetensors, or of an index's shards, into the module, in its types, on its devices.
 
-    Raises ModelMismatchError where names, shapes or types differ either way, a value is not finite, or a file is
-    damaged. Nothing has been copied then, unless the fault is in a value.
+    files: those of an index that others have written. rename: a stored tensor's name in the module, None for one that
+    is left out. Raises ModelMismatchError where names, shapes or types differ either way, a value is not finite, or a
+    file is damaged. Nothing has been copied then, unless the fault is in a value.
     """
     targets = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     targets = {name: targets[name] for name in module.state_dict()}
     stored: dict[str, tuple[str, list[int]]] = {}
+    if files is None:
+        files = _shards(path) if path.name == INDEX else [path]
     with contextlib.ExitStack() as stack:
-        files = {}
-        for shard in _shards(path) if path.name == INDEX else [path]:
+        places = {}
+        for shard in files:
             with _damage(shard):
                 file = stack.enter_context(safe_open(shard, "pt"))
-                for name in file.keys():  # noqa: SIM118
-                    if name in files:
+                for key in file.keys():  # noqa: SIM118
+                    name = rename(key)
+                    if name is None:
+                        continue
+                    if name in places:
                         raise ModelMismatchError(f"{display(shard)}: {name} is in another shard too; restore the files")
-                    files[name] = (shard, file)
-                    stored[name] = (file.get_slice(name).get_dtype(), file.get_slice(name).get_shape())
+                    places[name] = (shard, file, key)
+                    stored[name] = (file.get_slice(key).get_dtype(), file.get_slice(key).get_shape())
         compare(path, targets, stored)
         for name, target in targets.items():
-            shard, file = files[name]
+            shard, file, key = places[name]
             with _damage(shard):
-                tensor = file.get_tensor(name)
+                tensor = file.get_tensor(key)
             if not allow_nonfinite and not torch.isfinite(tensor).all():
                 raise ModelMismatchError(
                     f"{display(shard)}: {name} holds values that are not finite; "
@@ -174,6 +209,24 @@ def _shards(index: Path) -> list[Path]:
     return paths
 
 
+def tensor_names(path: Path) -> list[str]:
+    """What a safetensors file holds. ModelMismatchError where it is damaged."""
+    with _damage(path), safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
+def stored_type(path: Path) -> torch.dtype:
+    """The floating-point type that weights are stored in; float32 where they are of several, or not to be told."""
+    try:
+        if path.name == INDEX:
+            path = path.parent / next(iter(json.loads(path.read_bytes())["weight_map"].values()))
+        with safe_open(path, "pt") as file:
+            types = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration, OSError, SafetensorError):
+        return torch.float32  # whoever reads the values will say what is wrong
+    return {"BF16": torch.bfloat16, "F16": torch.float16}.get(types.pop() if len(types) == 1 else "", torch.float32)
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     try:
@@ -195,7 +248,8 @@ def summary(tensor: Tensor) -> tuple[str, list[int]]:
 
 def _bytes(name: str, tensor: Tensor, dtype: torch.dtype) -> memoryview:
     stored = tensor.detach().to("cpu", dtype).contiguous()
-    if dtype.is_floating_point and not torch.equal(stored.isfinite(), tensor.detach().cpu().isfinite()):
+    # A comparison of gigabytes takes several times their memory: only where the type changes can values have been lost.
+    if stored.dtype != tensor.dtype and not torch.equal(stored.isfinite(), tensor.detach().cpu().isfinite()):
         raise ModelMismatchError(
             f"{name}: values too large for {str(dtype).removeprefix('torch.')}; save as bfloat16 or float32"
         )

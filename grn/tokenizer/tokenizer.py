@@ -19,6 +19,7 @@ from grn import hbq
 from grn.codes import Codes, PackedCodes, Packer
 from grn.errors import BadInputError, ModelMismatchError
 from grn.models import store
+from grn.models.networks import load_network
 from grn.tokenizer.config import TokenizerConfig
 from grn.tokenizer.layers import TimeCache
 from grn.tokenizer.network import CausalAutoencoder
@@ -43,9 +44,10 @@ class Tokenizer:
         """
         found = store.resolve(str(name), offline=offline, kind="tokenizer")
         config = store.load_config(found.folder)
-        network = CausalAutoencoder(store.network_config(config, TokenizerConfig, found.folder))
-        fingerprint = store.load_weights(network, found.folder)
-        return cls(network.to(device, dtype), config["name"], fingerprint)
+        sizes = store.network_config(config, TokenizerConfig, found.folder)
+        network, fingerprint = load_network(lambda: CausalAutoencoder(sizes), found.folder, device, dtype)
+        assert isinstance(network, CausalAutoencoder)
+        return cls(network, config["name"], fingerprint)
 
     @property
     def config(self) -> TokenizerConfig:

@@ -173,7 +173,8 @@ def test_batch_stops_where_nothing_else_could_work() -> None:
 
 
 SLEEPER = """
-import sys, time, types
+import signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a background job starts without
 from grn_cli import app
 def sleep() -> None:
     "Sleep."

@@ -58,7 +58,7 @@ def test_check_finds_a_stale_script(tmp_path: Path, capsys: pytest.CaptureFixtur
 LINES = [
     ("grn tok", {"tokenize"}),
     ("grn eval r", {"recon"}),
-    ("grn models ", {"list", "show", "pull"}),
+    ("grn models ", {"list", "show", "pull", "convert", "calibrate"}),
     ("grn tokenize --roun", {"--rounds"}),
     ("grn tokenize --rounds 1", {"1", *map(str, range(10, 17))}),
     ("grn tokenize x.png --device c", {"cpu", "cuda"}),

@@ -19,16 +19,8 @@ from grn.data.sources import open_source
 from grn.errors import ModelNotFoundError
 from grn.evaluation.frechet import Statistics
 from grn.evaluation.inception import _Inception
-from grn_cli.app import COMMANDS
 
 FAST = ("--resolution", "32")
-
-
-@pytest.fixture(autouse=True)
-def _commands(monkeypatch):
-    table = COMMANDS["eval"][1]
-    for name in ("video", "neighbours", "adaptive"):
-        monkeypatch.setitem(table, name, ("", f"evaluate:{name}"))
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +33,7 @@ def pictures(tmp_path_factory) -> Path:
             name, style = f"thing {i % 6}", ("noto", "3d")[i // 6]
             file = io.BytesIO()
             Image.fromarray(rng.integers(0, 256, (20, 24, 3), np.uint8)).save(file, "PNG")
-            facts = json.dumps({"name": name, "style": style}).encode()
+            facts = json.dumps({"name": name, "style": style, "number": i}).encode()
             for suffix, data in (
                 (".png", file.getvalue()),
                 (".txt", f"a {name}, {style} style".encode()),
@@ -77,6 +69,25 @@ def test_stats_options_matter(grn, here, pictures):
     small = Statistics.load(Path("x.npz"))
     run()
     torch.testing.assert_close(small.mean, Statistics.load(Path("x.npz")).mean, atol=1e-5, rtol=1e-4)
+
+
+def test_keep_takes_the_pictures_with_the_facts(grn, here, pictures, pipeline, tokenizer):
+    def count(*options) -> int:
+        text = grn("eval", "stats", pictures, "--json", "--force", "-o", "x.npz", *FAST, *options).text
+        return json.loads(text)["pictures"]
+
+    assert count("--keep", "style=noto") == 6
+    assert count("--keep", "style=noto,3d") == 12
+    assert count("--keep", "number=1,7,8") == 3
+    assert count("--keep", "style=3d", "--keep", "name=thing 1,thing 2") == 2
+    recon = ("eval", "recon", "--data", pictures, "--tokenizer", tokenizer, "--rounds", "1", "--size", "16", *FAST)
+    assert "6 pictures" in grn(*recon, "--keep", "style=noto").text
+    text = grn("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "4", "--keep", "style=noto", *FAST).text
+    assert "6 reference pictures" in text
+    assert all("noto" in prompt for prompt in pipeline.calls[0][0])
+    near = ("eval", "neighbours", "-m", "fake", "--data", pictures, "--json", "--keep", "style=3d", *FAST)
+    record = json.loads(grn(*near).text)
+    assert (record["generated"], record["among"]) == (6, 6)
 
 
 def test_inception_from_a_file_is_used_and_named(grn, here, pictures):
@@ -168,12 +179,12 @@ def pipeline(monkeypatch, pictures) -> FakePipeline:
     fake = FakePipeline()
     fake.known = {s.caption: s.image()[:, 2:22].astype(float) for s in open_source(pictures)}
 
-    def from_pretrained(name, device, dtype, offline) -> FakePipeline:
+    def from_pretrained(name, device, dtype, offline, **parts) -> FakePipeline:
         if name != "fake":
             raise ModelNotFoundError(f"{name}: no weights; looked in /a and /b")
         return fake
 
-    module = SimpleNamespace(Pipeline=SimpleNamespace(from_pretrained=from_pretrained))
+    module = SimpleNamespace(Pipeline=SimpleNamespace(from_pretrained=from_pretrained), Part=lambda *_: None)
     monkeypatch.setitem(sys.modules, "grn.pipeline", module)
     return fake
 
@@ -295,6 +306,9 @@ TABLE = [
     (["stats", "SET", "--inception", "x.pt"], 2, "--features inception"),
     (["stats", "SET", "--features", "inception", "--inception", "text.png"], 4, "text.png: not the Inception network"),
     (["stats", "SET", "--features", "inception", "--inception", "no.pt"], 4, "no.pt: no such file"),
+    (["stats", "SET", "--keep", "style"], 2, "--keep style: expected FACT=VALUE"),
+    (["stats", "SET", "--keep", "=noto"], 2, "--keep =noto: expected FACT=VALUE"),
+    (["stats", "SET", "--keep", "style=no"], 3, "no picture has style=no; change --keep"),
     (["stats", "SET", "-n", "1", *FAST], 2, "at least 2 pictures"),
     (["recon"], 2, "--data"),
     (["recon", "--data", "SET", "--rounds", "0"], 2, "--rounds: '0'"),

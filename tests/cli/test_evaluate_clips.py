@@ -25,6 +25,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for t in range(12):
                 video.write(np.roll(base, i * t, axis=1))
         (tmp_path / "clips" / f"{i}.txt").write_text(word)
+        (tmp_path / "clips" / f"{i}.json").write_text(json.dumps({"style": "odd" if i % 2 else "even"}))
     return tmp_path / "clips"
 
 
@@ -58,8 +59,11 @@ def test_motion(grn: Any, clips: Path, clips_model: Path) -> None:
     assert title == "tiny-clips: clips of 9 frames of 64x64; levels are of 255"
     assert generated.split()[:2] == ["generated", "3"]
     assert data.split()[-1] == f"{record['data']['moving']:.1%}"
-    results = [grn(*base, "--json", *more).text for more in ((), ("--seed", 1), ("--steps", 1), ("--guidance", 5))]
-    assert len(set(results)) == 4
+    results = [
+        grn(*base, "--json", *more).text
+        for more in ((), ("--seed", 1), ("--steps", 1), ("--guidance", 5), ("--keep", "style=odd"))
+    ]
+    assert len(set(results)) == 5
     assert grn(*base, "--json", "--batch-size", 1).text == results[0]
 
 

@@ -318,9 +318,14 @@ def test_sizes(draw: Any, tmp_path: Path, option: str, size: tuple[int, int]) ->
     assert Image.open(tmp_path / "x.png").size == size
 
 
-def test_verbose_says_what_is_used(draw: Any) -> None:
+def test_verbose_says_what_is_used_and_where_it_was_found(draw: Any, words: Path) -> None:
     outcome = draw("cat", "-v")
-    assert outcome.err == "grn: info: model tiny-words, tokenizer tiny on cpu\n"
+    assert outcome.err.splitlines() == [
+        f"grn: info: {words}: folder",
+        f"grn: info: {words}/text_encoder: folder",
+        f"grn: info: {words}/tokenizer: folder",
+        "grn: info: model tiny-words, tokenizer tiny on cpu",
+    ]
     assert outcome.text == "cat.png\n"
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from published_files import published_files
 
 from grn.models import registry, store
 
@@ -68,3 +70,62 @@ def test_what_is_not_here(grn: Any, arguments: str, err: str) -> None:
 def test_pull_goes_on_after_a_bad_name(grn: Any, tokenizer: Path) -> None:
     outcome = grn("models", "pull", "nope", tokenizer)
     assert (outcome.code, outcome.text) == (3, f"{tokenizer}\n")
+
+
+# Converting by hand
+
+
+def test_convert_says_which_weights_it_takes_and_how_they_are_sampled(grn: Any, tmp_path: Path) -> None:
+    path = tmp_path / "GRN_ind_B_ep599.pth"
+    torch.save(published_files()["GRN_ind_B_ep599.pth"], path)
+    outcome = grn("models", "convert", path, "-o", tmp_path / "mine", "-v")
+    assert (outcome.code, outcome.text) == (0, f"{tmp_path / 'mine'}\n")
+    assert outcome.err == f"grn: info: {path}: a class to image, its model_ema1 weights; settings of grn-b\n"
+    refused = grn("models", "convert", path, "-o", tmp_path / "mine")
+    assert (refused.code, "exists already" in refused.err) == (2, True)
+    record = json.loads(grn("models", "convert", path, "-o", tmp_path / "b", "--name", "b", "--json").text)
+    assert record == {
+        "name": "b", "folder": str(tmp_path / "b"), "kind": "class-to-image", "state": "model_ema1", "settings": "grn-b",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "value"),
+    [
+        ("--name other", ("name",), "other"),
+        ("--context-start 2", ("network", "context_start"), 2),
+        ("--channels 8 --rounds 5", ("network", "channels"), 8),
+        ("--rounds 8 --channels 16", ("network", "target"), "bit"),
+    ],
+)
+def test_convert_is_told_what_shapes_do_not_tell(
+    grn: Any, tmp_path: Path, option: str, place: tuple[str, ...], value: Any
+) -> None:
+    torch.save(published_files()["GRN_ind_B_ep599.pth"], tmp_path / "w.pth")
+    assert grn("models", "convert", tmp_path / "w.pth", "-o", tmp_path / "m", *option.split()).code == 0
+    found: Any = json.loads((tmp_path / "m" / "config.json").read_text())
+    for key in place:
+        found = found[key]
+    assert found == value
+
+
+def test_a_text_encoder_is_converted_with_its_vocabulary(grn: Any, tmp_path: Path) -> None:
+    files = published_files()
+    torch.save(files["umt5-xxl/models_t5_umt5-xxl-enc-bf16.pth"], tmp_path / "w.pth")
+    (tmp_path / "words").mkdir()
+    files["umt5-xxl/umt5-xxl/tokenizer.json"].save(str(tmp_path / "words" / "tokenizer.json"))
+    command = ("models", "convert", tmp_path / "w.pth", "-o", tmp_path / "m")
+    refused = grn(*command)
+    assert (refused.code, refused.err.count("\n")) == (4, 1)
+    assert "give it with --vocabulary" in refused.err
+    assert grn(*command, "--vocabulary", tmp_path / "words").code == 0
+    assert (tmp_path / "m" / "tokenizer.json").is_file()
+
+
+def test_convert_of_what_is_not_there_or_not_published(grn: Any, tmp_path: Path) -> None:
+    missing = grn("models", "convert", tmp_path / "no.pth", "-o", tmp_path / "m")
+    assert (missing.code, "no.pth: cannot be read (No such file" in missing.err) == (5, True)
+    torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "w.pth")
+    other = grn("models", "convert", tmp_path / "w.pth", "-o", tmp_path / "m")
+    assert (other.code, "layer.weight" in other.err, other.err.count("\n")) == (4, True, 1)
+    assert not (tmp_path / "m").exists()

@@ -17,7 +17,7 @@ from grn.generator.condition import ClassCondition, TextCondition
 from grn.generator.config import ClassToImageConfig, TextToVisualConfig
 from grn.generator.layers import one_hot
 from grn.generator.text_to_visual import PreparedText, TextToVisual
-from grn.models import published
+from grn.models import published, renames
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
 
@@ -45,7 +45,7 @@ def load_published(name: str, **hints: int) -> tuple[nn.Module, dict[str, Tensor
     state = {key.removeprefix("weights."): value for key, value in reference.items() if key.startswith("weights.")}
     family = published.recognise(state)
     network = published.NETWORKS[family](published.infer_config(family, state, **hints))
-    network.load_state_dict(dict(published.rename(family, state)))
+    network.load_state_dict(dict(renames.rename(family, state)))
     return network.eval(), reference
 
 

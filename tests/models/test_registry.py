@@ -46,13 +46,17 @@ def test_entries_agree_with_presets_and_samplers() -> None:
     for name, entry in registry.ENTRIES.items():
         assert entry.name == name
         SamplerConfig(**entry.sampling)
-        if entry.kind == "tokenizer":
-            assert entry.tokenizer is None
+        if name not in registry.names("generator"):
+            assert entry.tokenizer is entry.text_encoder is None
         else:
             assert registry.ENTRIES[str(entry.tokenizer)].kind == "tokenizer"
+        if entry.text_encoder:
+            assert registry.ENTRIES[entry.text_encoder].kind == "text-encoder"
         if name in PRESETS:
             assert PRESETS[name].kind == entry.kind
         assert (entry.file is None) == (entry.repo is None)
+        assert (entry.frames > 1) == (entry.fps is not None)
+        assert (entry.vocabulary is not None) == (entry.kind == "text-encoder")
 
 
 def test_the_published_class_models_are_sampled_as_published() -> None:
@@ -65,7 +69,9 @@ def test_names_are_listed_by_kind() -> None:
     assert registry.names("tokenizer") == ("emoji-tokenizer", "emoji-pictures", "hbq-16", "hbq-64")
     assert registry.names("class-to-image") == ("grn-b", "grn-l", "grn-h", "grn-g")
     assert registry.names("generator") == ("emoji", *registry.names("class-to-image"), "grn-t2i", "grn-t2v")
-    assert set(registry.names()) == {*registry.names("tokenizer"), *registry.names("generator")}
+    kinds = ("tokenizer", "generator", "text-encoder")
+    assert set(registry.names()) == {name for kind in kinds for name in registry.names(kind)}
+    assert registry.names("text-encoder") == ("umt5-xxl",)
     assert {registry.DEFAULT_MODEL, registry.DEFAULT_TOKENIZER} <= set(registry.names())
 
 

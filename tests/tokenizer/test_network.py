@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from grn import hbq
-from grn.models import published
+from grn.models import renames
 from grn.tokenizer.config import TokenizerConfig
 from grn.tokenizer.layers import TimeCache
 from grn.tokenizer.network import CausalAutoencoder
@@ -191,7 +191,7 @@ def reference() -> Weights:
 def published_network(reference: Weights) -> CausalAutoencoder:
     state = {key.removeprefix("weights."): value for key, value in reference.items() if key.startswith("weights.")}
     network = CausalAutoencoder(TokenizerConfig.tiny())
-    network.load_state_dict(dict(published.rename("tokenizer", state)))
+    network.load_state_dict(dict(renames.rename("tokenizer", state)))
     return network.eval()
 
 
