@@ -246,12 +246,27 @@ class Sampler:
             self.passes[1] += len(guided)
             for i, other in zip(guided, unconditional, strict=True):
                 logits[i] = guide(logits[i], other, self.config.guidance)
-        for run, state, one in zip(active, states, logits, strict=True):
-            drawn, confidence = draw(one, self.config.temperature, run.uniforms().to(device))
-            if self.model.config.target == "flip":
-                drawn = drawn ^ state
-            confident = confidence.cpu() if self.config.selection == "confidence" else None
-            run.advance(drawn.cpu(), confident, callback)
+        for shape in dict.fromkeys(state.shape for state in states):
+            self._advance(
+                [i for i, state in enumerate(states) if state.shape == shape], active, states, logits, callback
+            )
+
+    def _advance(
+        self,
+        rows: list[int],
+        active: list[_Run],
+        states: list[Tensor],
+        logits: list[Tensor],
+        callback: Callback | None,
+    ) -> None:
+        """Draw the elements of samples of one shape, all at once, and move each of them on."""
+        uniforms = torch.stack([active[i].uniforms() for i in rows]).to(states[rows[0]].device)
+        drawn, confidence = draw(torch.stack([logits[i] for i in rows]), self.config.temperature, uniforms)
+        if self.model.config.target == "flip":
+            drawn = drawn ^ torch.stack([states[i] for i in rows])
+        drawn, confidence = drawn.cpu(), confidence.cpu()
+        for i, elements, sure in zip(rows, drawn, confidence, strict=True):
+            active[i].advance(elements, sure if self.config.selection == "confidence" else None, callback)
 
     def _logits(self, states: list[Tensor], ratios: Tensor, prepared: Any) -> list[Tensor]:
         if len({state.shape for state in states}) > 1:
