@@ -16,12 +16,13 @@ from PIL import Image
 from grn.data.sources import open_source
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.models import store
+from grn.text import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer.config import TokenizerConfig
 from grn.tokenizer.inflate import can_inflate
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "emoji"
-NAMES = ("captions", "packages", "prepare", "prepare_video", "word_vectors")
+NAMES = ("captions", "packages", "prepare", "prepare_video", "word_vectors", "sheet", "new_words")
 
 
 @pytest.fixture(scope="module")
@@ -343,3 +344,39 @@ def test_the_video_recipes_go_together() -> None:
     assert (generator.data.frames - 1) % made.time_stride == 0
     for key in ("size", "frames", "fps"):
         assert getattr(generator.data, key) == getattr(tokenizer.data, key)
+
+
+def test_new_words_are_in_no_caption_in_any_number(recipe: dict[str, ModuleType]) -> None:
+    seen = {"cat", "churches", "fairy", "tomato"}
+    words = ("cat", "cats", "church", "fairies", "tomatoes", "##hen", "ox", "hare", "toad", "f1")
+    assert [word for word in words if recipe["new_words"].is_new(word, seen)] == ["hare", "toad"]
+
+
+def test_new_words_get_the_picture_of_the_nearest_name(recipe: dict[str, ModuleType], tmp_path: Path) -> None:
+    words = ["cat", "dog", "kit", "hound", "sky", "style"]
+    vectors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [3, 1, 0], [0.1, 1, 0], [0, 0, 1], [1, 1, 1]])
+    StaticWordVectors(StaticWordVectorsConfig(dim=3, rows=len(words)), words, vectors).save(tmp_path / "words")
+    for split in ("train", "heldout-name", "heldout-pair"):
+        with tarfile.open(tmp_path / f"{split}.tar", "w") as archive:
+            for name, style in (("cat", "3d"), ("dog", "3d"), ("dog", "noto")):
+                facts = json.dumps({"name": name, "style": style, "captions": [name, f"{name}, {style} style"]})
+                for suffix, data in (("png", _png(name)), ("txt", name.encode()), ("json", facts.encode())):
+                    info = tarfile.TarInfo(f"{style}-{name}.{suffix}")
+                    info.size = len(data)
+                    archive.addfile(info, io.BytesIO(data))
+    main, options = recipe["new_words"].main, ["--data", str(tmp_path), "--text-encoder", str(tmp_path / "words")]
+    assert main(options) == 0
+    made = open_source(tmp_path / "new-words.tar")
+    assert [(s.caption, s.info["name"], s.info["style"]) for s in made] == [
+        ("a hound", "dog", "3d"), ("a kit", "cat", "3d")
+    ]  # fmt: skip
+    assert made[0].data() == _png("dog")
+    assert main([*options, "--least", "0.98"]) == 0
+    assert len(open_source(tmp_path / "new-words.tar")) == 1
+    assert main(["--data", str(tmp_path / "nowhere")]) == 1
+
+
+def _png(name: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), {"cat": "red", "dog": "blue"}[name]).save(file, "PNG")
+    return file.getvalue()
