@@ -1,6 +1,5 @@
 """Clips on their way through a tokenizer: the same codes in one go and in pieces, and no more frames held than a group has."""
 
-import gc
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +86,6 @@ def test_no_more_frames_are_held_than_a_group_has(tokenizer: Tokenizer) -> None:
         for one in pictures(25):
             shown = one.view(Frame)
             alive.add(shown)
-            gc.collect()
             most = max(most, len(alive))
             yield shown
 
