@@ -30,12 +30,17 @@ _POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class View:
-    """What of a sample is encoded. size: of a square, or (width, height). flip: mirrored too. frames, fps: of clips; None: pictures."""
+    """What of a sample is encoded.
+
+    size: of a square, or (width, height). flip: mirrored too. frames, fps: of clips; None: pictures.
+    rounds: of the maps; None: the tokenizer's.
+    """
 
     size: int | tuple[int, int]
     flip: bool = False
     frames: int | None = None
     fps: float | None = None
+    rounds: int | None = None
 
     def read(self, sample: Sample) -> np.ndarray:
         """Its frames uint8 [T, H, W, 3], cropped in the middle; of a clip, those at its beginning."""
@@ -110,7 +115,7 @@ def _folder() -> Path:
 
 
 def _key(source: Source, tokenizer: Tokenizer, view: View) -> str:
-    key = hashlib.sha256(f"{tokenizer.fingerprint} {tokenizer.config.rounds} {view}".encode())
+    key = hashlib.sha256(f"{tokenizer.fingerprint} {view.rounds or tokenizer.config.rounds} {view}".encode())
     for sample in source:
         key.update(hashlib.sha256(sample.data()).digest())
     return key.hexdigest()[:32]
@@ -162,6 +167,6 @@ def _encode(samples: Source, tokenizer: Tokenizer, view: View) -> np.ndarray:
     maps = []
     for side in [frames, frames[..., ::-1, :]] if view.flip else [frames]:
         pixels = torch.from_numpy(np.ascontiguousarray(side)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        indices = tokenizer.encode(pixels).cpu().numpy().astype(np.uint16)
+        indices = tokenizer.encode(pixels, view.rounds).cpu().numpy().astype(np.uint16)
         maps.append(indices if view.frames is not None else indices[:, 0])
     return np.stack(maps, 1)

@@ -28,6 +28,9 @@ class TokenizerConfig(BaseModel):
     time_kernel: int = Field(
         3, ge=1, le=3, description="3: convolutions see two earlier frames; 1: every frame stands alone"
     )
+    factors_time: bool = Field(
+        False, description="residual blocks see earlier frames in a third, pointwise convolution; the others only space"
+    )
     folds_time: bool = Field(
         True, description="shortcuts fold time into channels, as published; else they average and repeat frames"
     )
@@ -53,8 +56,9 @@ class TokenizerConfig(BaseModel):
                 )
         if self.time_kernel == 2:
             raise ValueError("time_kernel must be 1 or 3, found 2")
-        if self.time_kernel == 1 and any(self.halves_time):
-            raise ValueError("halves_time needs time_kernel = 3: with 1 every frame stands alone")
+        if self.time_kernel == 1 and (any(self.halves_time) or self.factors_time):
+            named = "factors_time" if self.factors_time else "halves_time"
+            raise ValueError(f"{named} needs time_kernel = 3: with 1 every frame stands alone")
         return self
 
     @property
@@ -66,6 +70,11 @@ class TokenizerConfig(BaseModel):
     def time_stride(self) -> int:
         """Frames that one token covers, after the first frame, which has a token of its own."""
         return 2 ** sum(self.halves_time)
+
+    @property
+    def time_kernels(self) -> tuple[int, int]:
+        """Taps in time of the convolutions over space, and of the pointwise one that follows them in a residual block; 1: none."""
+        return (1, self.time_kernel) if self.factors_time else (self.time_kernel, 1)
 
     @classmethod
     def tiny(cls) -> "TokenizerConfig":

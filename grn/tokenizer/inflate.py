@@ -1,6 +1,7 @@
 """An image tokenizer's weights in a network that also sees time, which then does to a frame what the image tokenizer did.
 
-A convolution's last tap takes the image's weights and the taps of earlier frames are zero. Halving takes the mean of two frames, doubling
+A convolution's last tap takes the image's weights and the taps of earlier frames are zero; the third convolution of a block that factors time
+does nothing. Halving takes the mean of two frames, doubling
 repeats one: a first frame and every frame of a still clip come out just as the picture would.
 """
 
@@ -10,10 +11,15 @@ import torch
 from torch import Tensor
 
 from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.layers import Downsample, Upsample
+from grn.tokenizer.layers import Downsample, Upsample, set_taps
 from grn.tokenizer.network import CausalAutoencoder
 
-TIME_KEYS = ("time_kernel", "halves_time", "folds_time")  # what an image tokenizer's config may differ in
+TIME_KEYS = (
+    "time_kernel",
+    "factors_time",
+    "halves_time",
+    "folds_time",
+)  # what an image tokenizer's config may differ in
 
 
 def can_inflate(image: TokenizerConfig, video: TokenizerConfig) -> bool:
@@ -36,16 +42,6 @@ def inflate(image: Mapping[str, Tensor], network: CausalAutoencoder) -> None:
     network.load_state_dict(state)
     for module in network.modules():
         if isinstance(module, Downsample) and module.time is not None:
-            _set(module.time.weight, module.time.bias, taps=(0.0, 0.5, 0.5))
+            set_taps(module.time, (0.0, 0.5, 0.5))
         elif isinstance(module, Upsample) and module.time is not None:
-            _set(module.time.weight, module.time.bias, taps=(0.0, 0.0, 1.0))
-
-
-@torch.no_grad()
-def _set(weight: Tensor, bias: Tensor | None, taps: tuple[float, ...]) -> None:
-    """weight [n*C, C, taps, 1, 1]: each channel from itself, n times."""
-    outputs, channels = weight.shape[:2]
-    identity = torch.eye(channels).repeat(outputs // channels, 1)
-    weight.copy_((identity[:, :, None] * torch.tensor(taps))[..., None, None])
-    assert bias is not None, "convolutions over time have a bias"
-    bias.zero_()
+            set_taps(module.time, (0.0, 0.0, 1.0))

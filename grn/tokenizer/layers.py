@@ -62,6 +62,16 @@ class CausalConv(nn.Module):
         return F.conv3d(x, self.weight, self.bias, padding=(0, self.padding, self.padding))
 
 
+@torch.no_grad()
+def set_taps(conv: CausalConv | nn.Conv3d, taps: tuple[float, ...]) -> None:
+    """Make every output channel of a pointwise convolution over time the same mean of one input channel's frames; n outputs may share one input."""
+    outputs, channels = conv.weight.shape[:2]
+    identity = torch.eye(channels).repeat(outputs // channels, 1)
+    conv.weight.copy_((identity[:, :, None] * torch.tensor(taps))[..., None, None])
+    assert conv.bias is not None, "convolutions over time have a bias"
+    conv.bias.zero_()
+
+
 class ChannelNorm(nn.Module):
     """RMS norm over the channels at each position, times a learned gain."""
 
@@ -75,20 +85,28 @@ class ChannelNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, added to the input (through a 1x1x1 convolution where the channels change)."""
+    """Norm, SiLU, convolution, twice, added to the input (through a 1x1x1 convolution where the channels change).
 
-    def __init__(self, inputs: int, outputs: int, time_kernel: int) -> None:
+    kernels: taps in time of the two convolutions, and of a third, pointwise one after them, which at first does nothing; 1 leaves it out.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernels: tuple[int, int]) -> None:
         super().__init__()
+        kernel, mixing = kernels
         self.norm_in = ChannelNorm(inputs)
-        self.conv_in = CausalConv(inputs, outputs, 3, time_kernel)
+        self.conv_in = CausalConv(inputs, outputs, 3, kernel)
         self.norm_out = ChannelNorm(outputs)
-        self.conv_out = CausalConv(outputs, outputs, 3, time_kernel)
+        self.conv_out = CausalConv(outputs, outputs, 3, kernel)
+        self.time = CausalConv(outputs, outputs, 1, mixing) if mixing > 1 else None
+        if self.time is not None:
+            set_taps(self.time, (0.0,) * (mixing - 1) + (1.0,))
         self.shortcut = CausalConv(inputs, outputs, 1, 1) if inputs != outputs else None
 
     def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
         skip = x if self.shortcut is None else self.shortcut(x, None)
         x = self.conv_in(F.silu(self.norm_in(x)), cache)
-        return skip + self.conv_out(F.silu(self.norm_out(x)), cache)
+        x = self.conv_out(F.silu(self.norm_out(x)), cache)
+        return skip + (x if self.time is None else self.time(x, cache))
 
 
 class FrameAttention(nn.Module):

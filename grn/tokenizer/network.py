@@ -36,14 +36,20 @@ class EncoderStage(nn.Module):
     """Residual blocks and a halving, with the folded average of the input added."""
 
     def __init__(
-        self, inputs: int, outputs: int, blocks: int, time_kernel: int, halving: tuple[bool, bool], folds_time: bool
+        self,
+        inputs: int,
+        outputs: int,
+        blocks: int,
+        kernels: tuple[int, int],
+        halving: tuple[bool, bool],
+        folds_time: bool,
     ) -> None:
         super().__init__()
         halves_space, halves_time = halving
         self.outputs, self.time, self.space = outputs, 2 if halves_time else 1, 2 if halves_space else 1
         self.folds_time = folds_time
         self.blocks = nn.ModuleList(
-            ResidualBlock(inputs if j == 0 else outputs, outputs, time_kernel) for j in range(blocks)
+            ResidualBlock(inputs if j == 0 else outputs, outputs, kernels) for j in range(blocks)
         )
         self.resample = Downsample(outputs, halves_time) if halves_space else None
 
@@ -61,14 +67,20 @@ class DecoderStage(nn.Module):
     """Residual blocks and a doubling, with the input, spread out, added."""
 
     def __init__(
-        self, inputs: int, outputs: int, blocks: int, time_kernel: int, doubling: tuple[bool, bool], folds_time: bool
+        self,
+        inputs: int,
+        outputs: int,
+        blocks: int,
+        kernels: tuple[int, int],
+        doubling: tuple[bool, bool],
+        folds_time: bool,
     ) -> None:
         super().__init__()
         doubles_space, doubles_time = doubling
         self.outputs, self.time, self.space = outputs, 2 if doubles_time else 1, 2 if doubles_space else 1
         self.folds_time = folds_time
         self.blocks = nn.ModuleList(
-            ResidualBlock(inputs if j == 0 else outputs, outputs, time_kernel) for j in range(blocks)
+            ResidualBlock(inputs if j == 0 else outputs, outputs, kernels) for j in range(blocks)
         )
         self.resample = Upsample(outputs, doubles_time) if doubles_space else None
 
@@ -85,11 +97,11 @@ class DecoderStage(nn.Module):
 class Middle(nn.Module):
     """Two residual blocks around one attention within each frame."""
 
-    def __init__(self, width: int, time_kernel: int, attention: bool) -> None:
+    def __init__(self, width: int, kernels: tuple[int, int], attention: bool) -> None:
         super().__init__()
-        self.block_in = ResidualBlock(width, width, time_kernel)
+        self.block_in = ResidualBlock(width, width, kernels)
         self.attention = FrameAttention(width) if attention else None
-        self.block_out = ResidualBlock(width, width, time_kernel)
+        self.block_out = ResidualBlock(width, width, kernels)
 
     def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
         x = self.block_in(x, cache)
@@ -115,15 +127,15 @@ class Encoder(nn.Module):
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        kernel, widths = config.time_kernel, [config.encoder_width * m for m in config.multipliers]
-        self.stem = CausalConv(3 * config.patch**2, config.encoder_width, 3, kernel)
+        kernels, widths = config.time_kernels, [config.encoder_width * m for m in config.multipliers]
+        self.stem = CausalConv(3 * config.patch**2, config.encoder_width, 3, kernels[0])
         halvings = [(True, halves) for halves in config.halves_time] + [(False, False)]
         self.stages = nn.ModuleList(
-            EncoderStage(inputs, outputs, config.encoder_blocks, kernel, halving, config.folds_time)
+            EncoderStage(inputs, outputs, config.encoder_blocks, kernels, halving, config.folds_time)
             for inputs, outputs, halving in zip([config.encoder_width, *widths], widths, halvings, strict=False)
         )
-        self.middle = Middle(widths[-1], kernel, config.attention)
-        self.head = Head(widths[-1], 2 * config.channels, kernel)
+        self.middle = Middle(widths[-1], kernels, config.attention)
+        self.head = Head(widths[-1], 2 * config.channels, kernels[0])
 
     def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
         x = run_blocks(self.stages, self.stem(x, cache), cache)
@@ -135,15 +147,15 @@ class Decoder(nn.Module):
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        kernel, widths = config.time_kernel, [config.decoder_width * m for m in reversed(config.multipliers)]
-        self.stem = CausalConv(config.channels, widths[0], 3, kernel)
-        self.middle = Middle(widths[0], kernel, config.attention)
+        kernels, widths = config.time_kernels, [config.decoder_width * m for m in reversed(config.multipliers)]
+        self.stem = CausalConv(config.channels, widths[0], 3, kernels[0])
+        self.middle = Middle(widths[0], kernels, config.attention)
         doublings = [(True, doubles) for doubles in reversed(config.halves_time)] + [(False, False)]
         self.stages = nn.ModuleList(
-            DecoderStage(inputs, outputs, config.decoder_blocks, kernel, doubling, config.folds_time)
+            DecoderStage(inputs, outputs, config.decoder_blocks, kernels, doubling, config.folds_time)
             for inputs, outputs, doubling in zip([widths[0], *widths], widths, doublings, strict=False)
         )
-        self.head = Head(widths[-1], 3 * config.patch**2, kernel)
+        self.head = Head(widths[-1], 3 * config.patch**2, kernels[0])
 
     def forward(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
         x = self.middle(self.stem(x, cache), cache)

@@ -106,8 +106,15 @@ class RunConfig(_Section):
     keep: int = Field(2, ge=2, description="checkpoints kept")
     log_every: int = Field(50, ge=1)
     sheet_every: int = Field(1000, ge=1, description="steps between sample sheets")
+    precision: Literal["float32", "bfloat16"] | None = Field(
+        None, description="what most of the network is computed in; none: bfloat16 on a GPU, float32 on a CPU"
+    )
     compile: bool = False
     init: Path | str | None = Field(None, description="model to start from: a name or a model folder")
+
+    def lowered(self, device: str) -> bool:
+        """Whether a network is computed in bfloat16 on this kind of device."""
+        return self.precision == "bfloat16" or (self.precision is None and device == "cuda")
 
 
 class TokenizerLosses(_Section):

@@ -64,8 +64,8 @@ class GeneratorTask:
         data = recipe.data
         self.maps: list[Maps] = []
         for source, place in zip(self.source.sources, data.sources, strict=True):
-            length = (data.frames, data.fps) if place.clips else (None, None)
-            view = View(data.size, data.flip, *length)
+            frames, fps = (data.frames, data.fps) if place.clips else (None, None)
+            view = View(data.size, data.flip, frames, fps, self.config.rounds)
             self.maps.append(nearest_maps(source, tokenizer, view, data.sizes, progress, wait))
         self.forward: Any = torch.compile(network) if recipe.run.compile else network
 
@@ -121,7 +121,7 @@ class GeneratorTask:
         network: Any = self.modules["model"]
         device = batch["ratio"].device
         condition, ratio = self._condition(batch).to(device), batch["ratio"].float()
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.run.lowered(device.type)):
             draw = network.packed if ragged else self.forward
             logits = draw(batch["state"], ratio, network.prepare(condition))
         # Every element counts alike, whatever map it is of.
@@ -159,7 +159,7 @@ class GeneratorTask:
         device = next(network.parameters()).device
         samples = sampler.run(condition.to(device), null.to(device), (length, side, side), seed=0)
         indices = torch.stack([s.indices for s in sorted(samples, key=lambda s: s.number)])
-        pixels = self.tokenizer.decode(indices)
+        pixels = self.tokenizer.decode(indices, self.config.rounds)
         # Of clips, a row of frames each.
         shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if length > 1 else [0]
         save_sheet(pixels[:, :, shown].transpose(1, 2).flatten(0, 1), path, columns=_COLUMNS)
@@ -202,11 +202,10 @@ def corrupt(targets: Tensor, classes: int, config: RatioConfig, rng: np.random.G
 def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: StaticWordVectors | None) -> None:
     """The network, the tokenizer, the text encoder and the size of the pictures go together."""
     network: Any = recipe.network
-    made, wanted = (tokenizer.config.channels, tokenizer.config.rounds), (network.channels, network.rounds)
-    if made != wanted:
+    if network.channels != tokenizer.config.channels:
         raise ModelMismatchError(
-            f"the generator is for {wanted[0]} channels at {wanted[1]} rounds and tokenizer {tokenizer.name} makes {made[0]} at {made[1]}; "
-            "change network.channels and network.rounds in the recipe"
+            f"the generator is for {network.channels} channels and tokenizer {tokenizer.name} makes {tokenizer.config.channels}; "
+            "change network.channels in the recipe"
         )
     size, stride = recipe.data.size, tokenizer.config.stride
     if isinstance(network, ClassToImageConfig):

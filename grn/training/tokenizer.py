@@ -90,7 +90,7 @@ class TokenizerTask:
         losses = self.recipe.losses
         pixels = batch["crop"].float() / 127.5 - 1
         device = pixels.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=self.recipe.run.lowered(device)):
             drawn = self.decode(self._quantize(self.encode(pixels), batch["pick"]))
         drawn = drawn.float()
         parts = {"l1": (drawn - pixels).abs().mean(), "l2": (drawn - pixels).square().mean()}

@@ -173,7 +173,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--packages", type=Path, default=Path("data/npm"), help="folder of npm .tgz files, filled as needed"
     )
     parser.add_argument("--out", type=Path, default=Path("data/emoji"), help="folder for the tars and the manifest")
-    parser.add_argument("--size", type=int, default=64, help="side of the square frames in pixels")
+    parser.add_argument("--size", type=int, default=128, help="side of the square frames in pixels")
     parser.add_argument("--frames", type=int, default=17, help="frames of a clip, 1 + n * the tokenizer's time stride")
     parser.add_argument("--fps", type=float, default=6.0, help="frames a second of what is written")
     parser.add_argument("--processes", type=int, default=2)

@@ -89,6 +89,7 @@ CHANGES: dict[str, Callable[[Path], tuple[Source, Tokenizer, View]]] = {
     "another order": lambda p: (Source([*pictures(p / "d.tar")][::-1]), tokenizer(), View(8)),
     "other weights": lambda p: (pictures(p / "d.tar"), tokenizer(1), View(8)),
     "other rounds": lambda p: (pictures(p / "d.tar"), tokenizer(rounds=3), View(8)),
+    "rounds of its own": lambda p: (pictures(p / "d.tar"), tokenizer(), View(8, rounds=3)),
     "another size": lambda p: (pictures(p / "d.tar"), tokenizer(), View(4)),
     "mirrored too": lambda p: (pictures(p / "d.tar"), tokenizer(), View(8, True)),
 }

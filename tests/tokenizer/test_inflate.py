@@ -22,12 +22,13 @@ VIDEO = [
     {"halves_time": (False, True, True)},
     {"halves_time": (True, False, False), "attention": False, "patch": 4},
     {"halves_time": (False, False, False), "folds_time": True},
+    {"halves_time": (False, True, True), "factors_time": True},
 ]
 
 
 def pair(changes: dict[str, Any]) -> tuple[CausalAutoencoder, CausalAutoencoder]:
     """An image tokenizer with random weights, and what starts from it."""
-    shared = {name: value for name, value in changes.items() if name not in ("halves_time", "folds_time")}
+    shared = {name: value for name, value in changes.items() if not name.endswith("_time")}
     torch.manual_seed(0)
     image = CausalAutoencoder(config(**shared)).double()
     for parameter in image.parameters():

@@ -16,7 +16,7 @@ from torch import Tensor
 from grn import hbq
 from grn.models import renames
 from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.layers import TimeCache
+from grn.tokenizer.layers import ResidualBlock, TimeCache
 from grn.tokenizer.network import CausalAutoencoder
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference" / "tokenizer.safetensors"
@@ -41,7 +41,8 @@ def silu(x: Tensor) -> Tensor:
 def residual(x: Tensor, w: Weights, name: str) -> Tensor:
     skip = conv(x, w, f"{name}.shortcut") if f"{name}.shortcut.weight" in w else x
     x = conv(silu(norm(x, w[f"{name}.norm_in.gain"])), w, f"{name}.conv_in")
-    return skip + conv(silu(norm(x, w[f"{name}.norm_out.gain"])), w, f"{name}.conv_out")
+    x = conv(silu(norm(x, w[f"{name}.norm_out.gain"])), w, f"{name}.conv_out")
+    return skip + (conv(x, w, f"{name}.time") if f"{name}.time.weight" in w else x)
 
 
 def attention(x: Tensor, w: Weights, name: str) -> Tensor:
@@ -164,6 +165,7 @@ CONFIGS = {
     "published layout": sizes(multipliers=(1, 2, 4, 4), encoder_width=2, decoder_width=2),
     "no time": sizes(multipliers=(1, 4, 4), halves_time=(False, False), time_kernel=1, patch=3),
     "time averaged": sizes(multipliers=(1, 2, 4, 4), encoder_width=2, decoder_width=2, folds_time=False),
+    "time factored": sizes(multipliers=(1, 2, 2), halves_time=(True, True), factors_time=True, folds_time=False),
     "no attention": sizes(multipliers=(2, 1, 1), halves_time=(False, True), attention=False),
     "one stage": sizes(multipliers=(1,), halves_time=()),
 }
@@ -257,9 +259,27 @@ def test_one_frame_never_pays_for_three(config: TokenizerConfig, monkeypatch: py
             network.encode(clip(config, 1))
 
 
+def test_factored_time_costs_a_tap_of_one_position_a_block_and_starts_as_nothing() -> None:
+    config = CONFIGS["time factored"]
+    network = CausalAutoencoder(config)
+    flat = CausalAutoencoder(config.model_copy(update={"factors_time": False, "time_kernel": 1}))
+    extra = set(network.state_dict()) - set(flat.state_dict())
+    assert extra == {
+        f"{name}.time.{part}"
+        for name, block in network.named_modules()
+        if isinstance(block, ResidualBlock)
+        for part in ("weight", "bias")
+    }
+    assert all(network.state_dict()[name].shape == value.shape for name, value in flat.state_dict().items())
+    for block in (block for block in network.modules() if isinstance(block, ResidualBlock)):
+        x = torch.randn(1, block.time.weight.shape[0], 4, 2, 2)
+        torch.testing.assert_close(block.time(x, None), x)
+
+
+@pytest.mark.parametrize("layout", ["published layout", "time factored"])
 @torch.no_grad()
-def test_no_frame_sees_a_later_one() -> None:
-    config = CONFIGS["published layout"]
+def test_no_frame_sees_a_later_one(layout: str) -> None:
+    config = CONFIGS[layout]
     network = random_network(config)
     pixels = clip(config, 3)
     changed = pixels.clone()
@@ -308,7 +328,8 @@ def test_a_clip_of_another_length_is_a_mistake_of_the_caller() -> None:
         ({"multipliers": (1, 0, 2, 2)}, "must be positive"),
         ({"multipliers": (2, 3), "halves_time": (False,)}, "cannot fold"),
         ({"time_kernel": 2}, "must be 1 or 3"),
-        ({"time_kernel": 1}, "needs time_kernel = 3"),
+        ({"time_kernel": 1}, "halves_time needs time_kernel = 3"),
+        ({"time_kernel": 1, "halves_time": (False,) * 3, "factors_time": True}, "factors_time needs time_kernel = 3"),
         ({"chanels": 3}, "chanels"),
         ({"channels": 0}, "channels"),
     ],

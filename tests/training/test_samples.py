@@ -104,7 +104,7 @@ def test_a_worker_process_names_it_in_one_line_too(place: Path) -> None:
 
 
 MISFITS: list[tuple[str, str, type[GrnError], str]] = [
-    ("text", "network.channels=5", ModelMismatchError, "makes 4 at 2"),
+    ("text", "network.channels=5", ModelMismatchError, "for 5 channels and tokenizer t makes 4"),
     ("text", "network.text_width=7", ModelMismatchError, "gives tokens of width 6 and network.text_width is 7"),
     ("text", "data.size=18", ModelMismatchError, "not a multiple of 4"),
     ("text", "network.patch=3", ModelMismatchError, "not a multiple of 12"),

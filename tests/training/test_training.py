@@ -12,13 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from grn.data.code_cache import View
 from grn.errors import ConfigError, EnvironmentFaultError, TrainingDivergedError, UsageError
+from grn.generator.text_to_visual import TextToVisual
 from grn.media import write_image
 from grn.text import StaticWordVectors, StaticWordVectorsConfig
+from grn.tokenizer.tokenizer import Tokenizer
 from grn.training import loop as loops
 from grn.training.checkpoint import newest_checkpoint, verify_checkpoint
-from grn.training.config import RatioConfig, load_recipe
-from grn.training.generator import corrupt
+from grn.training.config import GeneratorRecipe, RatioConfig, load_recipe
+from grn.training.generator import GeneratorTask, corrupt
 from grn.training.run import parameters, train
 from grn.training.tokenizer import TokenizerTask
 
@@ -155,6 +158,49 @@ def test_a_generator_trains_on_every_target_and_its_folder_draws(
     (result,) = Pipeline.from_pretrained(tmp_path / "g" / "final")(["left"])
     assert result.frames.shape == (1, 16, 16, 3)
     assert result.steps == 3
+
+
+def test_a_generator_has_its_own_number_of_rounds(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from grn.pipeline import Pipeline
+
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
+    _run(_tokenizer_recipe(tmp_path, pictures, steps=1), tmp_path / "t")
+    recipe = load_recipe(_generator_recipe(tmp_path, pictures, tmp_path / "t" / "final"), ["network.rounds=3"])
+    assert isinstance(recipe, GeneratorRecipe)
+    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer)
+    assert tokenizer.config.rounds == 2
+    task = GeneratorTask(recipe, TextToVisual(recipe.network), tokenizer, StaticWordVectors.load(recipe.text_encoder))
+    targets = task.read((0, 0, 3))["targets"]
+    pixels = torch.from_numpy(View(16).read(task.source[3])).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    assert torch.equal(targets, tokenizer.encode(pixels, 3)[0])
+    train(recipe, tmp_path / "g", lambda step, row: None)
+    (result,) = Pipeline.from_pretrained(tmp_path / "g" / "final")(["left"])
+    assert result.frames.shape == (1, 16, 16, 3)
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "generator"])
+def test_precision_is_what_the_recipe_says(
+    tmp_path: Path, pictures: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
+    recipe = _tokenizer_recipe(tmp_path, pictures, steps=1)
+    _run(recipe, tmp_path / "t")
+    if kind == "generator":
+        recipe = _generator_recipe(tmp_path, pictures, tmp_path / "t" / "final")
+    named = {
+        name: _losses(_run(recipe, tmp_path / name, "run.steps=3", f'run.precision="{name}"'))
+        for name in ("float32", "bfloat16")
+    }
+    assert _losses(_run(recipe, tmp_path / "default", "run.steps=3")) == named["float32"]
+    assert named["bfloat16"] != named["float32"]
+    for low, full in zip(*named.values(), strict=True):
+        assert low == pytest.approx(full, rel=0.1)
+    weights = load_file(tmp_path / "bfloat16" / "final" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {
+        torch.float16
+    }  # as ever: the weights themselves are not lowered
 
 
 def test_a_class_model_trains_from_class_folders(
