@@ -189,6 +189,7 @@ class GeneratorRecipe(_Section):
     ratio: RatioConfig = RatioConfig()
     drop_condition: Share = 0.1
     words: WordsConfig = WordsConfig()
+    cut: Share = Field(0.0, description="share of the steps whose clips are cut to a random shorter length")
     sheet_prompts: tuple[str, ...] = Field((), description="drawn on the sample sheets; captions of the data if empty")
     sampling: SamplerConfig = Field(SamplerConfig(), description="sampling defaults written into the model's config")
 
@@ -203,6 +204,8 @@ class GeneratorRecipe(_Section):
             raise ValueError(
                 "data.sizes and data.frames are for text models; class-to-image networks have fixed positions"
             )
+        if self.cut and self.data.frames == 1:
+            raise ValueError("cut: there are no clips to cut; leave it at 0")
         if self.words.turned and self.text_encoder is None:
             raise ValueError("words.turned: there are no words without text_encoder; leave it at 0")
         return self

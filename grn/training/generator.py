@@ -80,7 +80,8 @@ class GeneratorTask:
         sample = self.source[number]
         dropped = bool(rng.random() < self.recipe.drop_condition)
         caption = "" if dropped else sample.captions[rng.integers(len(sample.captions))]
-        targets = self._elements(torch.from_numpy(views[rng.integers(len(views))].astype(np.int64)))
+        shown = views[rng.integers(len(views))][: self._length(step)]
+        targets = self._elements(torch.from_numpy(shown.astype(np.int64)))
         state, ratio = corrupt(targets, self.config.classes, self.recipe.ratio, rng)
         if self.config.target == "flip":
             targets = targets ^ state
@@ -89,6 +90,12 @@ class GeneratorTask:
             turned = not dropped and rng.random() < self.recipe.words.turned
             return example | {"caption": caption, "turn": int(rng.integers(2**62)) if turned else _AS_IT_IS}
         return example | {"label": self.config.num_classes if dropped else sample.label}
+
+    def _length(self, step: int) -> int | None:
+        """To how many frames of tokens the clips of a step are cut, all alike, so that they stay one tensor; None: they are not."""
+        whole = 1 + (self.recipe.data.frames - 1) // self.tokenizer.config.time_stride
+        rng = np.random.default_rng([self.recipe.run.seed, step, 0, 1])
+        return int(rng.integers(1, whole)) if rng.random() < self.recipe.cut and whole > 1 else None
 
     def _elements(self, indices: Tensor) -> Tensor:
         """Indices [t, h, w, C] -> what the generator predicts, [t, h, w, E]."""

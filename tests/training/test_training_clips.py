@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from grn.errors import ConfigError, ModelMismatchError
+from grn.generator.text_to_visual import TextToVisual
 from grn.media import VideoWriter, write_image
+from grn.text import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer.tokenizer import Tokenizer
-from grn.training.config import TokenizerRecipe, load_recipe
+from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
+from grn.training.generator import GeneratorTask
 from grn.training.run import train
 from grn.training.tokenizer import TokenizerTask
 
@@ -272,3 +275,40 @@ def test_generators_of_clips_name_mistakes(generator: Path, override: str, error
 def test_sizes_are_for_text_models() -> None:
     with pytest.raises(ConfigError, match="a tokenizer's crops are squares"):
         load_recipe(Path("image.toml"), ["data.sizes=[[16, 16]]"])
+
+
+def test_some_steps_see_the_beginnings_of_clips(place: Path) -> None:
+    run("video.toml", "t", "run.steps=1")
+    StaticWordVectors(StaticWordVectorsConfig(dim=6, rows=1), ["left"], torch.ones(1, 6)).save(place / "words")
+    (place / "words.toml").write_text(
+        'kind = "generator"\nname = "g"\ntokenizer = "t/final"\ntext_encoder = "words"\n[sampling]\nsteps = 2\n'
+        '[network]\nkind = "text-to-visual"\nchannels = 4\nrounds = 2\nwidth = 8\ndepth = 1\nheads = 1\ntext_width = 6\n'
+        f'[data]\nsize = 16\nframes = 7\nfps = 10.0\n[[data.sources]]\npath = "clips"\nclips = true\n{RUN}'
+    )
+    recipe = load_recipe(Path("words.toml"), ["cut=0.5"])
+    assert isinstance(recipe, GeneratorRecipe)
+    made = GeneratorTask(
+        recipe,
+        TextToVisual(recipe.network),
+        Tokenizer.from_pretrained("t/final"),
+        StaticWordVectors.load(Path("words")),
+    )
+    lengths = []
+    for step in range(200):
+        shapes = {made.read((step, i, i))["targets"].shape for i in range(2)}
+        assert len(shapes) == 1
+        lengths.append(shapes.pop()[0])
+    assert lengths.count(4) == pytest.approx(100, abs=20)
+    assert min(lengths.count(length) for length in (1, 2, 3)) > 20
+    assert torch.equal(
+        made.read((lengths.index(2), 0, 0))["targets"], torch.from_numpy(made._map(0)[0, :2].astype(np.int64))
+    )
+    assert _losses(run("words.toml", "a", "cut=0.5")) != _losses(run("words.toml", "b"))
+    still = Path("words.toml").read_text().replace("frames = 7\nfps = 10.0\n", "").replace("clips = true\n", "")
+    (place / "still.toml").write_text(still)
+    with pytest.raises(ConfigError, match="cut: there are no clips to cut"):
+        load_recipe(Path("still.toml"), ["cut=0.5"])
+
+
+def _losses(rows: list[dict[str, float]]) -> list[float]:
+    return [row["loss"] for row in rows]
