@@ -123,6 +123,7 @@ class TokenizerLosses(_Section):
     l1: Weight = 1.0
     l2: Weight = 0.0
     perceptual: Weight = 1.0
+    motion: Weight = Field(0.0, description="of clips: how much each place changes from frame to frame, whichever way")
     gan: Weight = 0.1
     gan_start: int = Field(0, ge=0, description="step from which the discriminator counts")
     gan_lr: Positive = 1e-4

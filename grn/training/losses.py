@@ -1,8 +1,33 @@
-"""Losses of tokenizer training besides plain distances: perceptual and PatchGAN. Pictures are [B, 3, H, W] in [-1, 1]."""
+"""Losses of tokenizer training besides plain distances: perceptual, motion and PatchGAN. Pictures are [B, 3, H, W] in [-1, 1]."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_MOTION_PATCH = 8  # pixels
+_STILL = 8 / 127.5
+"""Change of a pixel that counts half as motion: `grn.evaluation.motion.THRESHOLD`, here of [-1, 1]."""
+
+
+def motion_loss(drawn: Tensor, pixels: Tensor) -> Tensor:
+    """Clips [B, 3, T, H, W], T > 1: the mean difference between how much each place changes from frame to frame, and how much of it does.
+
+    Where a decoder cannot know which way something moves, the other losses are least for a blur that hardly moves; this one is not. The amount
+    alone would let much that stands still flicker a little; the share that moves would let what moves do so too little. Places are
+    patches, and the whole frame, over which what is missed in one patch must be made up for in others.
+    """
+    loss = drawn.new_zeros(())
+    for drawn_motion, motion in zip(_motion(drawn), _motion(pixels), strict=True):
+        loss = loss + F.l1_loss(F.avg_pool2d(drawn_motion, _MOTION_PATCH), F.avg_pool2d(motion, _MOTION_PATCH))
+        loss = loss + F.l1_loss(drawn_motion.mean((2, 3)), motion.mean((2, 3)))
+    return loss / 2
+
+
+def _motion(clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every pixel from each frame to the next, [B, T-1, H, W]: how much it changes, and, as a soft share, whether it does."""
+    change = clips.diff(dim=2).abs()
+    seen = change.amax(1).square()
+    return change.mean(1), seen / (seen + _STILL**2) / 4
 
 
 class PerceptualLoss(nn.Module):

@@ -16,7 +16,7 @@ from grn.data.transforms import centre_crop, random_crop, random_flip, resize_sh
 from grn.tokenizer.network import CausalAutoencoder
 from grn.training.config import TokenizerRecipe
 from grn.training.loop import Slot
-from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss
+from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss, motion_loss
 from grn.training.mixture import MixedSource
 from grn.training.sheets import save_sheet
 
@@ -99,6 +99,9 @@ class TokenizerTask:
             self.perceptual.to(pixels.device)
             parts["perceptual"] = self.perceptual(_frames(drawn), _frames(pixels))
             figures["perceptual"] = float(parts["perceptual"].detach())
+        if losses.motion and pixels.shape[2] > 1:
+            parts["motion"] = motion_loss(drawn, pixels)
+            figures["motion"] = float(parts["motion"].detach())
         loss = sum(getattr(losses, name) * part for name, part in parts.items())
         fooling = "discriminator" in self.modules and step >= losses.gan_start
         if fooling:

@@ -340,6 +340,9 @@ def test_the_video_recipes_go_together() -> None:
     assert can_inflate(image, tokenizer.network)
     assert isinstance(generator, GeneratorRecipe)
     made, wanted = tokenizer.network, generator.network
+    second = load_recipe(RECIPE / "video-decoder.toml")
+    assert isinstance(second, TokenizerRecipe)
+    assert (second.decoder_only, second.network, second.name) == (True, made, tokenizer.name)
     assert made.channels == wanted.channels
     assert str(wanted.rounds) in tokenizer.rounds
     assert (generator.data.frames - 1) % made.time_stride == 0

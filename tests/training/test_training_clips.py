@@ -15,6 +15,7 @@ from grn.text import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer.tokenizer import Tokenizer
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.generator import GeneratorTask
+from grn.training.losses import motion_loss
 from grn.training.run import train
 from grn.training.tokenizer import TokenizerTask
 
@@ -100,6 +101,37 @@ def test_losses_are_of_every_frame() -> None:
     assert figures[1][0] == pytest.approx(0.5 / 5, rel=1e-4)
     assert figures[2][0] == pytest.approx(2 * 0.5 / 5, rel=1e-4)
     assert 0 < figures[1][1] < figures[2][1]
+
+
+def test_motion_counts_whichever_way_it_goes() -> None:
+    clip = torch.zeros(1, 3, 3, 16, 16)
+    clip[:, :, 1, :, :8] = 1
+    other = torch.zeros_like(clip)
+    other[:, :, 1, :, :8] = -1
+    assert motion_loss(other, clip) == 0
+    # Half of the patches change by 1 in both pairs of frames, which is as good as surely motion: a quarter more for the share.
+    still = float(motion_loss(torch.zeros_like(clip), clip))
+    assert still == pytest.approx(0.5 * 1.25, rel=0.01)
+    # As much motion, but elsewhere: wrong in twice as many patches, right in the frame.
+    assert float(motion_loss(clip.flip(4), clip)) == pytest.approx(still)
+    # As much again in all, spread thin over what stands still.
+    assert 0 < float(motion_loss(clip + 0.02 * torch.rand_like(clip), clip)) < 0.1 * still
+
+
+def test_what_flickers_everywhere_is_not_what_moves_somewhere() -> None:
+    moves = torch.zeros(1, 3, 2, 16, 16)
+    moves[:, :, 1, :4, :4] = 1
+    flickers = torch.zeros_like(moves)
+    flickers[:, :, 1, :8, :8] = 0.25  # the same amount, in the same patch
+    assert 0.01 < float(motion_loss(flickers, moves)) < float(motion_loss(torch.zeros_like(moves), moves))
+
+
+def test_motion_is_a_loss_of_clips_alone() -> None:
+    made = task("losses.motion=1.0", "losses.gan=0.0")
+    for kind, clips in zip(made.source.kinds, (False, True), strict=True):
+        example = made.read((0, 0, kind[0]))
+        ((_, _, row),) = made.step({"crop": example["crop"][None], "pick": torch.tensor([example["pick"]])}, 0)
+        assert ("motion" in row) == clips
 
 
 def test_a_joint_tokenizer_trains_and_its_folder_tokenizes(place: Path) -> None:
