@@ -4,30 +4,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_MOTION_PATCH = 8  # pixels
+_GRAIN = 4  # pixels: the blocks that decoders draw in, whose patterns can change without anything moving
+_PATCH = 8  # pixels
 _STILL = 8 / 127.5
 """Change of a pixel that counts half as motion: `grn.evaluation.motion.THRESHOLD`, here of [-1, 1]."""
 
 
 def motion_loss(drawn: Tensor, pixels: Tensor) -> Tensor:
-    """Clips [B, 3, T, H, W], T > 1: the mean difference between how much each place changes from frame to frame, and how much of it does.
+    """Clips [B, 3, T, H, W], T > 1: the mean square of how much less or more each place changes from frame to frame, and how much of it does.
 
-    Where a decoder cannot know which way something moves, the other losses are least for a blur that hardly moves; this one is not. The amount
+    Where a decoder cannot know which way something moves, the other losses are least for a blur that hardly moves; this one is not. Squared,
+    because what it cannot know shall come out right in the mean: most places are still, so the median is less. The amount
     alone would let much that stands still flicker a little; the share that moves would let what moves do so too little. Places are
-    patches, and the whole frame, over which what is missed in one patch must be made up for in others.
+    patches, and the whole frame, over which what is missed in one patch must be made up for in others. A fine pattern that comes and goes would
+    count as motion, at little cost to the other losses: so the amount is that of blurred frames, and being rougher than the pixels adds to this loss.
     """
-    loss = drawn.new_zeros(())
+    loss = F.relu(_roughness(drawn) - _roughness(pixels)).square().mean()
     for drawn_motion, motion in zip(_motion(drawn), _motion(pixels), strict=True):
-        loss = loss + F.l1_loss(F.avg_pool2d(drawn_motion, _MOTION_PATCH), F.avg_pool2d(motion, _MOTION_PATCH))
-        loss = loss + F.l1_loss(drawn_motion.mean((2, 3)), motion.mean((2, 3)))
-    return loss / 2
+        loss = loss + (drawn_motion - motion).square().mean()
+        loss = loss + (drawn_motion.mean((2, 3)) - motion.mean((2, 3))).square().mean()
+    return loss
 
 
 def _motion(clips: Tensor) -> tuple[Tensor, Tensor]:
-    """Of every pixel from each frame to the next, [B, T-1, H, W]: how much it changes, and, as a soft share, whether it does."""
-    change = clips.diff(dim=2).abs()
-    seen = change.amax(1).square()
-    return change.mean(1), seen / (seen + _STILL**2) / 4
+    """In every patch from each frame to the next, [B, T-1, h, w]: how much it changes, and, as a soft share, how many of its pixels do."""
+    blurred = F.avg_pool3d(clips, (1, _GRAIN, _GRAIN), stride=(1, 1, 1))
+    change = blurred.diff(dim=2).abs().mean(1)
+    seen = clips.diff(dim=2).abs().amax(1).square()
+    return F.avg_pool2d(change, _PATCH), F.avg_pool2d(seen / (seen + _STILL**2), _PATCH) / 4
+
+
+def _roughness(clips: Tensor) -> Tensor:
+    """How much neighbouring pixels differ in every patch of every frame, [B, T, h, w]."""
+    down, right = clips.diff(dim=3)[..., 1:].abs().mean(1), clips.diff(dim=4)[..., 1:, :].abs().mean(1)
+    return F.avg_pool2d(down + right, _PATCH)
 
 
 class PerceptualLoss(nn.Module):

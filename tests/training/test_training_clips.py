@@ -103,27 +103,64 @@ def test_losses_are_of_every_frame() -> None:
     assert 0 < figures[1][1] < figures[2][1]
 
 
+def still(*shape: int) -> torch.Tensor:
+    return torch.zeros(1, 3, *shape)
+
+
 def test_motion_counts_whichever_way_it_goes() -> None:
-    clip = torch.zeros(1, 3, 3, 16, 16)
-    clip[:, :, 1, :, :8] = 1
-    other = torch.zeros_like(clip)
-    other[:, :, 1, :, :8] = -1
-    assert motion_loss(other, clip) == 0
-    # Half of the patches change by 1 in both pairs of frames, which is as good as surely motion: a quarter more for the share.
-    still = float(motion_loss(torch.zeros_like(clip), clip))
-    assert still == pytest.approx(0.5 * 1.25, rel=0.01)
+    clip = still(3, 64, 64)
+    clip[:, :, 1, :, :32] = 1
+    missed = float(motion_loss(still(3, 64, 64), clip))
+    # Half of the patches change by 1, and so the frame by a half; that they move for sure counts a quarter, before it is squared.
+    assert missed == pytest.approx((0.5 + 0.5**2) * (1 + 0.25**2), rel=0.1)
+    assert motion_loss(-clip, clip) == 0
     # As much motion, but elsewhere: wrong in twice as many patches, right in the frame.
-    assert float(motion_loss(clip.flip(4), clip)) == pytest.approx(still)
-    # As much again in all, spread thin over what stands still.
-    assert 0 < float(motion_loss(clip + 0.02 * torch.rand_like(clip), clip)) < 0.1 * still
+    assert float(motion_loss(clip.flip(4), clip)) == pytest.approx(1 + 0.25**2, rel=0.1)
+
+
+def test_motion_of_unknown_place_comes_out_right_in_the_mean() -> None:
+    """Of three patches one moves, and nobody knows which: least where each moves a third as much, not where none does."""
+    candidates = []
+    for amount in (0.0, 0.2, 1 / 3, 0.5):
+        guess = still(2, 64, 64)
+        guess[:, :, 1] = amount
+        losses = []
+        for third in range(3):
+            moves = still(2, 64, 64)
+            moves[:, :, 1, :, 21 * third : 21 * (third + 1)] = 1
+            losses.append(float(motion_loss(guess, moves)))
+        candidates.append(sum(losses))
+    assert min(candidates) == candidates[2]
 
 
 def test_what_flickers_everywhere_is_not_what_moves_somewhere() -> None:
-    moves = torch.zeros(1, 3, 2, 16, 16)
-    moves[:, :, 1, :4, :4] = 1
-    flickers = torch.zeros_like(moves)
-    flickers[:, :, 1, :8, :8] = 0.25  # the same amount, in the same patch
-    assert 0.01 < float(motion_loss(flickers, moves)) < float(motion_loss(torch.zeros_like(moves), moves))
+    moves, flickers = still(2, 64, 64), still(2, 64, 64)
+    moves[:, :, 1, :16, :16] = 1
+    flickers[:, :, 1] = 1 / 16  # the same amount
+    missed = float(motion_loss(still(2, 64, 64), moves))
+    assert float(motion_loss(flickers, moves)) > missed
+    # In the same patch, it is better than nothing.
+    moves, flickers = still(2, 64, 64), still(2, 64, 64)
+    moves[:, :, 1, 8:12, 8:12] = 1
+    flickers[:, :, 1, 6:14, 6:14] = 0.25
+    assert 0 < float(motion_loss(flickers, moves)) < float(motion_loss(still(2, 64, 64), moves))
+
+
+def test_a_pattern_that_comes_and_goes_is_not_motion() -> None:
+    moves, pattern = still(2, 64, 64), still(2, 64, 64)
+    moves[:, :, 1] = 0.4
+    pattern[:, :, 1] = torch.tensor([0.0, 0.2, 0.0, -0.2]).repeat(16)
+    half, right = float(motion_loss(moves / 2, moves)), float(motion_loss(moves, moves))
+    assert float(motion_loss(moves / 2 + pattern, moves)) > half > right == 0
+    assert float(motion_loss(moves + pattern, moves)) > 0.01
+
+
+def test_blur_is_no_rougher_than_what_it_blurs() -> None:
+    edge, blurred = still(2, 64, 64), still(2, 64, 64)
+    edge[..., 28:] = 1
+    blurred[..., 26:] = 0.5
+    blurred[..., 30:] = 1
+    assert motion_loss(blurred, edge) == pytest.approx(0, abs=1e-6)
 
 
 def test_motion_is_a_loss_of_clips_alone() -> None:
