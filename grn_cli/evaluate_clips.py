@@ -78,7 +78,7 @@ def motion(
     from grn.evaluation.motion import THRESHOLD, measure_motion
     from grn.evaluation.pictures import pick
 
-    pipeline = model.load(parts, common)
+    pipeline = model.load(parts, common, clips=True)
     if pipeline.frames == 1:
         raise UsageError(f"--model: {pipeline.name} draws still pictures, which do not move; name a video model")
     samples = pick(options.open(options.data, clips=True), options.num, options.seed)

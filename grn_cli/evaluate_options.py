@@ -127,11 +127,11 @@ class ModelOptions:
     guidance: Annotated[float | None, typer.Option("--guidance", min=0, help="Guidance scale; 1 is none.")] = None
     temperature: Annotated[float | None, typer.Option("--temperature", help="Sampling temperature.")] = None
 
-    def load(self, parts: PartOptions, common: Common) -> "Pipeline":
-        """Raises as `PartOptions.load` does."""
+    def load(self, parts: PartOptions, common: Common, clips: bool = False) -> "Pipeline":
+        """clips: which of the embedded ones, if none is named. Raises as `PartOptions.load` does."""
         from grn.models import registry
 
-        return parts.load(self.model or registry.default_model(), common)
+        return parts.load(self.model or registry.default_model(clips), common)
 
     def overrides(self, **more: Any) -> dict[str, Any]:
         """The fields of the model's SamplerConfig to change."""

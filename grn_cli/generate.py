@@ -42,7 +42,10 @@ class WhatOptions:
         typer.Option("--class", metavar="N", help="Class number, for class-to-image models; repeatable."),
     ] = None
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="MODEL", help="Model to use; the embedded one, or GRN_MODEL.")
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="Model to use; GRN_MODEL, or the embedded one of pictures or clips."
+        ),
     ] = None
     num: Annotated[
         int, typer.Option("--num", "-n", min=1, help="Pictures for each prompt, from seeds counting up.")
@@ -66,7 +69,7 @@ class WhatOptions:
     ] = None
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", min=0.01, help="Length, for video models; as long as the model draws if not given."),
+        typer.Option("--seconds", min=0.01, help="Length of a clip; as long as the model draws if not given."),
     ] = None
     like: Annotated[
         Path | None,
@@ -293,8 +296,16 @@ def _job(prompts: list[str], what: WhatOptions, start: FromOptions, sampling: Sa
         if size and getattr(what, option):
             _refuse(f"--size and --{option}: both say the {said}; give one of them")
     asked = [p for p in wanted for _ in range(what.num)]
-    model = what.model or default_model()
+    model = what.model or default_model(clips=_asks_for_a_clip(what, start))
     return Job(asked, seeds, model, size, sampling.negative_prompt, sampling.overrides(), start)
+
+
+def _asks_for_a_clip(what: WhatOptions, start: FromOptions) -> bool:
+    """Whether no still picture can be meant. A WebP may be either."""
+    from grn.media import VIDEO_SUFFIXES
+
+    suffix = Path(what.out or "").suffix.lower()
+    return what.seconds is not None or start.clip or (suffix in VIDEO_SUFFIXES and suffix != ".webp")
 
 
 def _read_prompts(path: Path | None) -> list[str]:

@@ -22,15 +22,13 @@ _WHITE = 128  # of the mask's grey levels
 class FromOptions:
     """What the result starts from."""
 
-    image: Annotated[
-        Path | None, typer.Option("--image", metavar="FILE", help="The first frame of the clip, for video models.")
-    ] = None
+    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="The first frame of a clip.")] = None
     continued: Annotated[
         Path | None,
         typer.Option(
             "--continue",
             metavar="FILE",
-            help="Go on from this clip's last frames, which the result starts with, for video models.",
+            help="Go on from this clip's last frames, which the result starts with.",
         ),
     ] = None
     init: Annotated[

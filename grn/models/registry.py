@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_MODEL = "emoji"
+DEFAULT_VIDEO_MODEL = "emoji-video"
 DEFAULT_TOKENIZER = "emoji-tokenizer"
 PUBLISHED_REPO = "bytedance-research/GRN"
 _UNSTATED = "see the authors' repository"
@@ -59,12 +60,20 @@ _ENTRIES = (
         embedded="emoji", tokenizer="emoji-pictures",
     ),
     Entry(
+        "emoji-video", "text-to-visual", "text to 128x128 clips of emoji, comes with the package", "see its model card",
+        embedded="emoji-video", tokenizer="emoji-video-tokenizer", text_encoder="emoji",
+    ),
+    Entry(
         "emoji-tokenizer", "tokenizer", "any image or clip, C=16, comes with the package", "see its model card",
         embedded="emoji-tokenizer",
     ),
     Entry(
         "emoji-pictures", "tokenizer", "the emoji model's own, C=16, M=2, comes with the package", "see its model card",
         embedded="emoji/tokenizer",
+    ),
+    Entry(
+        "emoji-video-tokenizer", "tokenizer", "images and clips jointly, C=16, 4 frames a token, comes with the package",
+        "see its model card", embedded="emoji-video-tokenizer",
     ),
     Entry(
         "hbq-16", "tokenizer", "the authors' image tokenizer, C=16, M=4", _UNSTATED, 703_000_000,
@@ -128,6 +137,6 @@ def entry_like(kind: str, name: str, file: str = "", channels: int | None = None
     return next(iter([*named, *others]), None)
 
 
-def default_model() -> str:
-    """The generator that is used where none is named: GRN_MODEL, or the embedded one."""
-    return os.environ.get("GRN_MODEL") or DEFAULT_MODEL
+def default_model(clips: bool = False) -> str:
+    """The generator that is used where none is named: GRN_MODEL, or the embedded one of pictures or clips."""
+    return os.environ.get("GRN_MODEL") or (DEFAULT_VIDEO_MODEL if clips else DEFAULT_MODEL)

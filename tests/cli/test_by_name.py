@@ -468,7 +468,8 @@ def test_list_says_what_is_fetched_and_what_is_on_disk(
         return {record["name"]: record["state"] for record in map(json.loads, lines)}
 
     assert states() == {
-        "emoji": "embedded", "emoji-tokenizer": "embedded", "emoji-pictures": "embedded", "hbq-16": "on disk",
+        "emoji": "embedded", "emoji-video": "embedded", "emoji-tokenizer": "embedded", "emoji-video-tokenizer": "embedded",
+        "emoji-pictures": "embedded", "hbq-16": "on disk",
         "hbq-64": "fetched", "grn-b": "fetched", "grn-l": "not published", "grn-h": "not published",
         "grn-g": "not published", "grn-t2i": "fetched", "grn-t2v": "to be pulled", "umt5-xxl": "fetched",
     }  # fmt: skip

@@ -12,6 +12,7 @@ from PIL import Image
 
 from grn import starts
 from grn.media import VideoWriter, open_media, read_image, read_image_text, write_image
+from grn.models import store
 
 
 @pytest.fixture
@@ -48,6 +49,38 @@ def _frames(path: Path) -> list[np.ndarray]:
 
 
 # Clips
+
+
+@pytest.mark.parametrize(
+    ("options", "frames"),
+    [
+        ("", 1),
+        ("-o x.webp", 1),
+        ("--init photo.png", 1),
+        ("--seconds 1", 4),
+        ("--seconds 1 -o x.webp", 4),
+        ("-o x.gif", 9),
+        ("-o x.mp4", 9),
+        ("--image photo.png", 9),
+        ("--continue clip.mp4 --seconds 2", 8),
+    ],
+)
+def test_where_no_model_is_named_what_is_asked_for_chooses_it(
+    grn: Any, words: Path, clips_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, frames: int
+) -> None:
+    _files(tmp_path)
+    (tmp_path / "embedded").mkdir()
+    (tmp_path / "embedded" / "emoji").symlink_to(words)
+    (tmp_path / "embedded" / "emoji-video").symlink_to(clips_model)
+    monkeypatch.setattr(store, "EMBEDDED", tmp_path / "embedded")
+    monkeypatch.delenv("GRN_MODEL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    outcome = grn("generate", "a red cat", *options.split())
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(_frames(tmp_path / outcome.text.strip())) == frames
+    monkeypatch.setenv("GRN_MODEL", str(words))
+    asks = frames > 1 and ("--seconds" in options or "--image" in options)
+    assert grn("generate", "a red cat", *options.split(), "--force").code == (2 if asks or "x.mp4" in options else 0)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp", ".webm", ".mov"])
