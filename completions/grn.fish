@@ -55,7 +55,7 @@ complete -c grn -n '__grn_at generate' -f
 complete -c grn -n '__grn_at generate' -s o -l out -r -F -d 'Where to write; named by prompt and seed if not given.'
 complete -c grn -n '__grn_at generate' -l prompts -r -F -d 'A file with one prompt a line; \'-\' is stdin.'
 complete -c grn -n '__grn_at generate' -l class -r -f -d 'Class number, for class-to-image models; repeatable.'
-complete -c grn -n '__grn_at generate' -s m -l model -r -f -a 'emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl' -d 'Model to use; GRN_MODEL, or the embedded one of pictures or clips.'
+complete -c grn -n '__grn_at generate' -s m -l model -r -f -a 'emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl' -d 'Model to use; if not given, GRN_MODEL, or emoji-video where a clip is asked for, else emoji.'
 complete -c grn -n '__grn_at generate' -s n -l num -r -f -d 'Pictures for each prompt, from seeds counting up.'
 complete -c grn -n '__grn_at generate' -l seed -r -f -d 'First seed.'
 complete -c grn -n '__grn_at generate' -l size -r -f -d 'Pixels; the model\'s own if not given.'

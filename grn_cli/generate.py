@@ -44,7 +44,10 @@ class WhatOptions:
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", metavar="MODEL", help="Model to use; GRN_MODEL, or the embedded one of pictures or clips."
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Model to use; if not given, GRN_MODEL, or emoji-video where a clip is asked for, else emoji.",
         ),
     ] = None
     num: Annotated[
@@ -154,6 +157,7 @@ def generate(
 
     Prints the path of each file written.
     """
+    from grn.models.registry import default_model
     from grn.pipeline import sampler_config
     from grn.refine.sampler import SamplerConfig
 
@@ -164,6 +168,7 @@ def generate(
     outputs = Outputs(what.out, many=not what.grid and len(job.prompts) > 1, force=common.force)
     history = History(what.history, outputs, common) if what.history else None
     named = _check(job, what, outputs)
+    job.model = job.model or default_model(_asks_for_a_clip(what, start, named))
     pipeline = parts.load(job.model, common)
     common.console.detail(f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device}")
     _check_steps(pipeline, job, sampling, common)
@@ -278,8 +283,6 @@ def _keep_readable(job: Job, pipeline: "Pipeline", batch: Batch) -> None:
 
 
 def _job(prompts: list[str], what: WhatOptions, start: FromOptions, sampling: SamplingOptions) -> Job:
-    from grn.models.registry import default_model
-
     if what.like:
         return _read_like(what, prompts, start, sampling)
     if what.prompts_file and what.prompts_file != Path("-"):
@@ -296,16 +299,16 @@ def _job(prompts: list[str], what: WhatOptions, start: FromOptions, sampling: Sa
         if size and getattr(what, option):
             _refuse(f"--size and --{option}: both say the {said}; give one of them")
     asked = [p for p in wanted for _ in range(what.num)]
-    model = what.model or default_model(clips=_asks_for_a_clip(what, start))
-    return Job(asked, seeds, model, size, sampling.negative_prompt, sampling.overrides(), start)
+    return Job(asked, seeds, what.model or "", size, sampling.negative_prompt, sampling.overrides(), start)
 
 
-def _asks_for_a_clip(what: WhatOptions, start: FromOptions) -> bool:
+def _asks_for_a_clip(what: WhatOptions, start: FromOptions, named: Path | None) -> bool:
     """Whether no still picture can be meant. A WebP may be either."""
     from grn.media import VIDEO_SUFFIXES
 
-    suffix = Path(what.out or "").suffix.lower()
-    return what.seconds is not None or start.clip or (suffix in VIDEO_SUFFIXES and suffix != ".webp")
+    suffix = named.suffix.lower() if named else ""
+    moves = start.init is None and suffix in VIDEO_SUFFIXES and suffix != ".webp"
+    return what.seconds is not None or start.clip or moves
 
 
 def _read_prompts(path: Path | None) -> list[str]:

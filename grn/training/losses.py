@@ -31,13 +31,18 @@ def _motion(clips: Tensor) -> tuple[Tensor, Tensor]:
     blurred = F.avg_pool3d(clips, (1, _GRAIN, _GRAIN), stride=(1, 1, 1))
     change = blurred.diff(dim=2).abs().mean(1)
     seen = clips.diff(dim=2).abs().amax(1).square()
-    return F.avg_pool2d(change, _PATCH), F.avg_pool2d(seen / (seen + _STILL**2), _PATCH) / 4
+    return _patches(change), _patches(seen / (seen + _STILL**2)) / 4
 
 
 def _roughness(clips: Tensor) -> Tensor:
     """How much neighbouring pixels differ in every patch of every frame, [B, T, h, w]."""
     down, right = clips.diff(dim=3)[..., 1:].abs().mean(1), clips.diff(dim=4)[..., 1:, :].abs().mean(1)
-    return F.avg_pool2d(down + right, _PATCH)
+    return _patches(down + right)
+
+
+def _patches(frames: Tensor) -> Tensor:
+    """Means of [B, T, H, W], with what is left over at the edges in smaller patches."""
+    return F.avg_pool2d(frames, _PATCH, ceil_mode=True)
 
 
 class PerceptualLoss(nn.Module):

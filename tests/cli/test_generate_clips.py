@@ -57,6 +57,7 @@ def _frames(path: Path) -> list[np.ndarray]:
         ("", 1),
         ("-o x.webp", 1),
         ("--init photo.png", 1),
+        ("--init photo.png -o x.gif", 1),
         ("--seconds 1", 4),
         ("--seconds 1 -o x.webp", 4),
         ("-o x.gif", 9),
@@ -75,12 +76,26 @@ def test_where_no_model_is_named_what_is_asked_for_chooses_it(
     monkeypatch.setattr(store, "EMBEDDED", tmp_path / "embedded")
     monkeypatch.delenv("GRN_MODEL", raising=False)
     monkeypatch.chdir(tmp_path)
-    outcome = grn("generate", "a red cat", *options.split())
-    assert (outcome.code, outcome.err) == (0, "")
+    outcome = grn("generate", "a red cat", *options.split(), "-v")
+    assert outcome.code == 0
+    assert (words.name if frames == 1 else clips_model.name) in outcome.err
     assert len(_frames(tmp_path / outcome.text.strip())) == frames
     monkeypatch.setenv("GRN_MODEL", str(words))
     asks = frames > 1 and ("--seconds" in options or "--image" in options)
     assert grn("generate", "a red cat", *options.split(), "--force").code == (2 if asks or "x.mp4" in options else 0)
+
+
+def test_the_name_of_a_folder_asks_for_no_clip(
+    grn: Any, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "embedded").mkdir()
+    (tmp_path / "embedded" / "emoji").symlink_to(words)
+    monkeypatch.setattr(store, "EMBEDDED", tmp_path / "embedded")
+    monkeypatch.delenv("GRN_MODEL", raising=False)
+    for options in (["-n", 2, "-o", tmp_path / "cats.gif"], ["-o", f"{tmp_path}/cats.mp4/"]):
+        outcome = grn("generate", "a red cat", *options)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert {Path(line).suffix for line in outcome.text.split()} == {".png"}
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp", ".webm", ".mov"])

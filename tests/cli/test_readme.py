@@ -82,6 +82,14 @@ def test_commands_shown_exist(path: Path) -> None:
     assert not {call: words for call, words in wrong.items() if words}
 
 
+def test_commands_shown_overwrite_nothing_that_comes_with_the_checkout() -> None:
+    """Else the first who tries one is told that the file exists."""
+    for call in shown((ROOT / "README.md").read_text(encoding="utf-8")):
+        words = shlex.split(call)
+        outs = [words[i + 1] for i, word in enumerate(words) if word in ("-o", "--history")]
+        assert not [out for out in outs if (ROOT / out).is_file() and "/" in out], call
+
+
 def test_two_lines_set_everything_up() -> None:
     """On the first screen; `.ci/run` runs them as they are written."""
     top = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:20]

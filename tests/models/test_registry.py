@@ -8,7 +8,7 @@ import torch
 
 from grn.generator.config import ClassToImageConfig
 from grn.generator.presets import PRESETS
-from grn.models import published, registry
+from grn.models import published, registry, store
 from grn.refine.sampler import SamplerConfig
 from grn.tokenizer.config import TokenizerConfig
 
@@ -51,7 +51,10 @@ def test_entries_agree_with_presets_and_samplers() -> None:
         else:
             assert registry.ENTRIES[str(entry.tokenizer)].kind == "tokenizer"
         if entry.text_encoder:
-            assert registry.ENTRIES[entry.text_encoder].kind == "text-encoder"
+            encoder = registry.ENTRIES[entry.text_encoder]
+            # By itself, or that of an embedded model.
+            inside = encoder.embedded and (store.EMBEDDED / encoder.embedded / "text_encoder").is_dir()
+            assert encoder.kind == "text-encoder" or inside
         if name in PRESETS:
             assert PRESETS[name].kind == entry.kind
         assert (entry.file is None) == (entry.repo is None)
@@ -66,13 +69,21 @@ def test_the_published_class_models_are_sampled_as_published() -> None:
 
 
 def test_names_are_listed_by_kind() -> None:
-    assert registry.names("tokenizer") == ("emoji-tokenizer", "emoji-pictures", "hbq-16", "hbq-64")
+    assert registry.names("tokenizer") == (
+        "emoji-tokenizer", "emoji-pictures", "emoji-video-tokenizer", "hbq-16", "hbq-64",
+    )  # fmt: skip
     assert registry.names("class-to-image") == ("grn-b", "grn-l", "grn-h", "grn-g")
-    assert registry.names("generator") == ("emoji", *registry.names("class-to-image"), "grn-t2i", "grn-t2v")
+    assert registry.names("generator") == (
+        "emoji",
+        "emoji-video",
+        *registry.names("class-to-image"),
+        "grn-t2i",
+        "grn-t2v",
+    )
     kinds = ("tokenizer", "generator", "text-encoder")
     assert set(registry.names()) == {name for kind in kinds for name in registry.names(kind)}
     assert registry.names("text-encoder") == ("umt5-xxl",)
-    assert {registry.DEFAULT_MODEL, registry.DEFAULT_TOKENIZER} <= set(registry.names())
+    assert {registry.DEFAULT_MODEL, registry.DEFAULT_VIDEO_MODEL, registry.DEFAULT_TOKENIZER} <= set(registry.names())
 
 
 def test_the_table_is_read_without_torch() -> None:

@@ -343,6 +343,11 @@ def test_the_video_recipes_go_together() -> None:
     second = load_recipe(RECIPE / "video-decoder.toml")
     assert isinstance(second, TokenizerRecipe)
     assert (second.decoder_only, second.network, second.name) == (True, made, tokenizer.name)
+    assert second.losses.motion > 0
+    # The folders that the documented commands hand from one to the next.
+    shown = (RECIPE.parent / "README.md").read_text()
+    for name, folder in (("video-tokenizer", second.run.init), ("video-decoder", generator.tokenizer)):
+        assert f"recipes/emoji/{name}.toml -o {str(folder).removesuffix('/final')}\n" in shown
     assert made.channels == wanted.channels
     assert str(wanted.rounds) in tokenizer.rounds
     assert (generator.data.frames - 1) % made.time_stride == 0

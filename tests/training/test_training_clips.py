@@ -163,6 +163,14 @@ def test_blur_is_no_rougher_than_what_it_blurs() -> None:
     assert motion_loss(blurred, edge) == pytest.approx(0, abs=1e-6)
 
 
+def test_motion_counts_up_to_every_edge() -> None:
+    for turns in range(4):
+        moves = still(2, 64, 64)
+        moves[:, :, 1, :8] = 1
+        moves = moves.rot90(turns, (3, 4))
+        assert float(motion_loss(torch.zeros_like(moves), moves)) > 0.1
+
+
 def test_motion_is_a_loss_of_clips_alone() -> None:
     made = task("losses.motion=1.0", "losses.gan=0.0")
     for kind, clips in zip(made.source.kinds, (False, True), strict=True):
