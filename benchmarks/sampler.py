@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from timing import ratios
 
-from grn.generator.class_to_image import ClassToImage
-from grn.generator.condition import ClassCondition
-from grn.generator.config import ClassToImageConfig
+from grn.networks.class_to_image import ClassToImage
+from grn.networks.condition import ClassCondition
+from grn.networks.generator_config import ClassToImageConfig
 from grn.refine.sampler import Sample, Sampler, SamplerConfig
 
 SAMPLES, BATCH, SHAPE = 32, 8, (1, 4, 4)

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from timing import ratios
 from torch import Tensor
 
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.layers import CausalConv
-from grn.tokenizer.network import CausalAutoencoder
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.autoencoder_layers import CausalConv
 
 
 def three_taps(self: CausalConv, x: Tensor, cache: object) -> Tensor:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grn.codes import Codes
-    from grn.generator.generator import Generator
+    from grn.generator import Generator
     from grn.pipeline import Pipeline
-    from grn.tokenizer.tokenizer import Tokenizer
+    from grn.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 __all__ = ["Codes", "Generator", "Pipeline", "Tokenizer", "__version__"]
 
 _PLACES = {
     "Codes": "grn.codes",
-    "Generator": "grn.generator.generator",
+    "Generator": "grn.generator",
     "Pipeline": "grn.pipeline",
-    "Tokenizer": "grn.tokenizer.tokenizer",
+    "Tokenizer": "grn.tokenizer",
 }
 
 

@@ -16,16 +16,16 @@ from torch import Tensor
 from grn import hbq
 from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import display
-from grn.generator.class_to_image import ClassToImage
-from grn.generator.condition import ClassCondition
-from grn.generator.generator import Generator, sampler_config
+from grn.generator import Generator, sampler_config
 from grn.media import from_pixels
 from grn.models import registry, store
 from grn.models.layout import CONFIG
+from grn.networks.class_to_image import ClassToImage
+from grn.networks.condition import ClassCondition
 from grn.refine.known import Known
 from grn.refine.sampler import Callback, Condition, Sampler, SamplerConfig
 from grn.text import StaticWordVectors, TextEncoder, load_text_encoder
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.tokenizer import Tokenizer
 
 __all__ = ["Clips", "Part", "Pipeline", "Result", "sampler_config"]
 _MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
@@ -181,7 +181,7 @@ class Pipeline:
 
         keys: a (seed, number) for each, which decides its randomness; by default (seed, 0), (seed, 1), ... size: (height, width) in pixels or
         (frames, height, width), or one for each prompt; by default what the model was trained for. known: what all of them start from
-        (`grn.starts`), of the same size. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the model cannot
+        (`grn.editing`), of the same size. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the model cannot
         take, BadInputError for an unreadable prompt.
         """
         sampling = self.settings(**overrides)

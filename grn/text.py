@@ -21,8 +21,8 @@ from torch import Tensor
 
 from grn.errors import BadInputError, ConfigError, ModelMismatchError, ModelNotFoundError
 from grn.files import atomic_path, display
-from grn.generator.condition import TextCondition, Texts
 from grn.models import store
+from grn.networks.condition import TextCondition, Texts
 
 # Function words that change no picture. "no", "on", "under" and the like do, and stay.
 STOP_WORDS = frozenset("a an the of and with in at for to by is are be this that these those it its as".split())  # noqa: SIM905

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError
 from grn.files import display
-from grn.generator.condition import Texts
 from grn.models import store
 from grn.models.layout import CONFIG, INDEX, VOCABULARY, WEIGHTS
 from grn.models.networks import empty_network, load_network
 from grn.models.tensors import read_weights, sha256, stored_type, tensor_names
+from grn.networks.condition import Texts
 from grn.validation import describe
 
 if TYPE_CHECKING:

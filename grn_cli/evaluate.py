@@ -122,7 +122,7 @@ def recon(
     from grn.evaluation.reconstruction import evaluate_rounds, parse_rounds
     from grn.evaluation.video import pair_network_name
     from grn.models import registry
-    from grn.tokenizer.tokenizer import Tokenizer
+    from grn.tokenizer import Tokenizer
 
     rounds, frames = parse_rounds(options.rounds), options.frames
     if options.fps is not None and frames is None:

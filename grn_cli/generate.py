@@ -207,10 +207,10 @@ def generate(
 
 def _check(job: Job, what: WhatOptions, outputs: Outputs) -> Path | None:
     """Refuse what cannot come out well; the file that the result is to be, if one is named."""
-    from grn import shapes
     from grn.errors import UsageError
     from grn.media import VIDEO_SUFFIXES
     from grn.media.picture import format_of
+    from grn.networks import shapes
 
     try:
         if what.aspect:
@@ -361,7 +361,7 @@ def _read_like(what: WhatOptions, prompts: list[str], start: FromOptions, sampli
 
 def _shape(what: WhatOptions, pipeline: "Pipeline") -> tuple[int, int]:
     """(height, width) of --aspect and --area in the model's steps; what is not given is the model's own."""
-    from grn import shapes
+    from grn.networks import shapes
 
     side = shapes.side_of(what.area) if what.area else pipeline.size
     return shapes.size_of(side, shapes.aspect_of(what.aspect) if what.aspect else 1.0, pipeline.step)

@@ -77,7 +77,7 @@ class FromOptions:
 
     def known(self, pipeline: "Pipeline", size: tuple[int, ...]) -> "Known | None":
         """Read the files at the size that is drawn, (frames, height, width). Raises BadInputError or UsageError."""
-        from grn import starts
+        from grn import editing
         from grn.errors import BadInputError, UsageError
         from grn.media import open_media
 
@@ -94,14 +94,14 @@ class FromOptions:
                             f"{self.init}); give a mask of the picture's size"
                         )
                     mask = marked.mean(2) >= _WHITE
-                return starts.refined_picture(pipeline, picture, self.effective_strength, mask)
+                return editing.refined_picture(pipeline, picture, self.effective_strength, mask)
             if self.image is not None:
-                return starts.animated_picture(pipeline, _read(self.image, shown)[0], length)
+                return editing.animated_picture(pipeline, _read(self.image, shown)[0], length)
             if self.continued is not None:
                 with open_media(self.continued, size=shown, fps=pipeline.fps) as media:
                     if media.kind == "image":
                         raise BadInputError(f"{self.continued}: is a picture (expected a clip); give it with --image")
-                    return starts.continued_clip(pipeline, media, length)
+                    return editing.continued_clip(pipeline, media, length)
         except UsageError as error:
             raise UsageError(f"{', '.join(name for name, path in self._files().items() if path)}: {error}") from error
         return None

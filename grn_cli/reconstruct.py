@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from grn.codes import PackedCodes
     from grn.media import Media
-    from grn.tokenizer.tokenizer import Tokenizer
+    from grn.tokenizer import Tokenizer
 
     Frames = Iterable[NDArray[np.uint8]]
 
@@ -127,7 +127,7 @@ class _Run:
         return codes.truncate(self.options.rounds)
 
     def _tokenizer(self, codes: "PackedCodes", item: Item) -> "Tokenizer":
-        from grn.tokenizer.tokenizer import Tokenizer
+        from grn.tokenizer import Tokenizer
 
         name = self.options.tokenizer or _trusted(codes, item)
         if name not in self.tokenizers:

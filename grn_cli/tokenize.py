@@ -16,7 +16,7 @@ from grn_cli.paths import Item, Outputs, expand
 if TYPE_CHECKING:
     from grn.codes import PackedCodes
     from grn.media import Media
-    from grn.tokenizer.tokenizer import Tokenizer
+    from grn.tokenizer import Tokenizer
 
 
 def parse_size(value: str | None) -> str | None:
@@ -92,7 +92,7 @@ def tokenize(
     Prints the path of each file written.
     """
     from grn.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-    from grn.tokenizer.tokenizer import Tokenizer
+    from grn.tokenizer import Tokenizer
 
     console = common.console
     batch = Batch(alone=len(inputs) == 1)

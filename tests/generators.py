@@ -5,14 +5,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from grn.generator.class_to_image import ClassToImage
-from grn.generator.config import ClassToImageConfig, Target, TextToVisualConfig
-from grn.generator.text_to_visual import TextToVisual
 from grn.models import store
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.class_to_image import ClassToImage
+from grn.networks.generator_config import ClassToImageConfig, Target, TextToVisualConfig
+from grn.networks.text_to_visual import TextToVisual
 from grn.text import StaticWordVectors, StaticWordVectorsConfig
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.network import CausalAutoencoder
-from grn.tokenizer.tokenizer import save_tokenizer
+from grn.tokenizer import save_tokenizer
 
 CLIP = {"frames": 9, "fps": 4}
 WORDS = ["cat", "dog", "red", "green", "house"]

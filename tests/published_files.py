@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
-from grn.generator.class_to_image import sincos_positions
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.class_to_image import sincos_positions
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 REPO = "bytedance-research/GRN"

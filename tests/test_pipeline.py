@@ -249,9 +249,9 @@ def test_the_size_follows_from_the_tokenizer_where_the_folder_names_none(classes
 
 
 def test_a_tokenizer_of_other_channels_is_refused(words: Path, drawing: Pipeline, tmp_path: Path) -> None:
-    from grn.tokenizer.config import TokenizerConfig
-    from grn.tokenizer.network import CausalAutoencoder
-    from grn.tokenizer.tokenizer import save_tokenizer
+    from grn.networks.autoencoder import CausalAutoencoder
+    from grn.networks.autoencoder_config import TokenizerConfig
+    from grn.tokenizer import save_tokenizer
 
     folder = tmp_path / "a"
     shutil.copytree(words, folder)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from grn import shapes
 from grn.errors import UsageError
-from grn.generator.rope import ASPECTS, nearest_aspect
+from grn.networks import shapes
+from grn.networks.rope import ASPECTS, nearest_aspect
 
 # Width to height, as they are asked for, and the published templates of height over width.
 TEMPLATES = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 from generators import SIDE
 
-from grn import starts
+from grn import editing
 from grn.errors import ConfigError, UsageError
 from grn.media import to_pixels
 from grn.pipeline import Pipeline
@@ -54,7 +54,7 @@ def test_outside_the_mask_the_tokens_are_the_pictures(drawing: Pipeline, strengt
     mask = np.zeros((SIDE, SIDE), bool)
     mask[17:30, 40] = True  # in row 1 and column 2 of 4x4 tokens of 16 pixels
     mask[32, 63] = True
-    known = starts.refined_picture(drawing, photo, strength, mask)
+    known = editing.refined_picture(drawing, photo, strength, mask)
     frames, indices = _last(drawing, known, PICTURE, steps=8)
     kept = torch.ones(1, 4, 4, dtype=torch.bool)
     kept[0, 1, 2] = kept[0, 2, 3] = False
@@ -70,19 +70,19 @@ def test_strength_says_how_much_of_a_picture_is_left(drawing: Pipeline) -> None:
     given = _tokens(drawing, [photo])
     shares = []
     for strength in (0.05, 0.5, 1.0):
-        known = starts.refined_picture(drawing, photo, strength)
+        known = editing.refined_picture(drawing, photo, strength)
         assert not known.fixed.any()
         indices = _last(drawing, known, PICTURE, steps=20)[1]
         shares.append(float((indices == given).float().mean()))
     assert len(set(shares)) == 3
     # A network that was never trained draws what it likes; of a picture wholly redrawn, chance is what is left.
     free = [r.frames.tobytes() for r in drawing(["cat"], size=PICTURE, steps=20)]
-    assert free == [_last(drawing, starts.refined_picture(drawing, photo, 1.0), PICTURE, steps=20)[0].tobytes()]
+    assert free == [_last(drawing, editing.refined_picture(drawing, photo, 1.0), PICTURE, steps=20)[0].tobytes()]
 
 
 def test_a_clip_begins_with_the_picture(filming: Pipeline) -> None:
     (photo,) = _pictures(1)
-    known = starts.animated_picture(filming, photo, 9)
+    known = editing.animated_picture(filming, photo, 9)
     frames, indices = _last(filming, known, (9, SIDE, SIDE))
     assert frames.shape == (9, SIDE, SIDE, 3)
     assert torch.equal(indices[:1], _tokens(filming, [photo]))
@@ -97,7 +97,7 @@ def test_a_clip_begins_with_the_picture(filming: Pipeline) -> None:
 )
 def test_a_clip_goes_on_from_the_last_frames(filming: Pipeline, count: int, length: int, used: slice) -> None:
     clip = _pictures(count)
-    known = starts.continued_clip(filming, iter(clip), length)
+    known = editing.continued_clip(filming, iter(clip), length)
     frames, indices = _last(filming, known, (length, SIDE, SIDE))
     given = _tokens(filming, clip[used])
     assert frames.shape[0] == length
@@ -119,16 +119,16 @@ def test_what_cannot_be_drawn_is_refused(drawing: Pipeline, filming: Pipeline) -
     with pytest.raises(UsageError, match="5 frames: tiny-words draws still pictures"):
         drawing(["cat"], size=(5, SIDE, SIDE))
     with pytest.raises(UsageError, match="still pictures"):
-        starts.animated_picture(drawing, photo, 5)
+        editing.animated_picture(drawing, photo, 5)
     with pytest.raises(UsageError, match="a clip of 1 frames is 1 tokens long and 1 would be given"):
-        starts.animated_picture(filming, photo, 1)
+        editing.animated_picture(filming, photo, 1)
     with pytest.raises(UsageError, match="nothing in it is white"):
-        starts.refined_picture(drawing, photo, 1.0, np.zeros((SIDE, SIDE), bool))
+        editing.refined_picture(drawing, photo, 1.0, np.zeros((SIDE, SIDE), bool))
     with pytest.raises(UsageError, match="use multiples of 16"):
-        starts.refined_picture(drawing, photo[:40], 1.0)
+        editing.refined_picture(drawing, photo[:40], 1.0)
     for strength in (0.0, 1.1, -1.0):
         with pytest.raises(UsageError, match="out of range"):
-            starts.refined_picture(drawing, photo, strength)
+            editing.refined_picture(drawing, photo, strength)
 
 
 @pytest.mark.parametrize(

@@ -80,10 +80,21 @@ def digest(data: bytes) -> str:
 
 def grn(folder: Path, *arguments: object) -> None:
     """Run one command in `folder`."""
-    settings = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GRN_CACHE": str(folder / "cache"), "GRN_HOME": str(folder / "cache")}
+    settings = {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "GRN_CACHE": str(folder / "cache"),
+        "GRN_HOME": str(folder / "cache"),
+    }
     command = [sys.executable, "-m", "grn_cli", *map(str, arguments)]
     root = Path(__file__).resolve().parents[1]
-    subprocess.run(command, cwd=folder, check=True, env=os.environ | settings | {"PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        cwd=folder,
+        check=True,
+        env=os.environ | settings | {"PYTHONPATH": str(root)},
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def losses(folder: Path, recipe: str, name: str) -> list[float]:
@@ -98,10 +109,40 @@ def measure(folder: Path, photos: Path, captioned: Path, clip: Path) -> dict[str
     """All fingerprints."""
     found: dict[str, object] = {}
     (folder / "prompts.txt").write_text("\n".join(PROMPTS))
-    grn(folder, "generate", "--prompts", "prompts.txt", "--adaptive", "--tmin", 10, "--seed", 3, "--dtype", "float32", "-o", "pictures/", "-q")
+    grn(
+        folder,
+        "generate",
+        "--prompts",
+        "prompts.txt",
+        "--adaptive",
+        "--tmin",
+        10,
+        "--seed",
+        3,
+        "--dtype",
+        "float32",
+        "-o",
+        "pictures/",
+        "-q",
+    )
     for path in sorted((folder / "pictures").glob("*.png")):
         found[f"picture {path.stem}"] = digest(np.asarray(Image.open(path)).tobytes())
-    grn(folder, "generate", "a dancing cat", "-n", 2, "--seconds", 1, "--steps", 12, "--dtype", "float32", "-o", "clips/", "-q")
+    grn(
+        folder,
+        "generate",
+        "a dancing cat",
+        "-n",
+        2,
+        "--seconds",
+        1,
+        "--steps",
+        12,
+        "--dtype",
+        "float32",
+        "-o",
+        "clips/",
+        "-q",
+    )
     for path in sorted((folder / "clips").glob("*.mp4")):
         found[f"clip {path.stem}"] = digest(path.read_bytes())
     with tarfile.open(photos) as archive:
@@ -112,7 +153,20 @@ def measure(folder: Path, photos: Path, captioned: Path, clip: Path) -> dict[str
             (folder / f"photo-{number}{Path(member.name).suffix}").write_bytes(file.read())
     grn(folder, "tokenize", *(path.name for path in sorted(folder.glob("photo-*"))), "-o", "codes/", "-q")
     for name in ("emoji-tokenizer", "emoji-video-tokenizer"):
-        grn(folder, "tokenize", clip, "--tokenizer", name, "--duration", 1, "--size", 128, "-o", f"codes/clip-{name}.npz", "-q")
+        grn(
+            folder,
+            "tokenize",
+            clip,
+            "--tokenizer",
+            name,
+            "--duration",
+            1,
+            "--size",
+            128,
+            "-o",
+            f"codes/clip-{name}.npz",
+            "-q",
+        )
     for path in sorted((folder / "codes").glob("*.npz")):
         found[f"codes {path.stem}"] = digest(path.read_bytes())
     encoder = Path(__file__).resolve().parents[1] / "grn/models/embedded/emoji/text_encoder"

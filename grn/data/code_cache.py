@@ -19,7 +19,7 @@ from grn.data.sources import Sample, Source
 from grn.data.transforms import centre_crop, cover_crop, nearest_shape, resize_short_side
 from grn.errors import EnvironmentFaultError
 from grn.files import atomic_path, display
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.tokenizer import Tokenizer
 
 Maps = np.ndarray | list[np.ndarray]  # of each sample [F, t, h, w, C]
 Progress = Callable[[Iterable[int]], Iterable[int]]

@@ -19,7 +19,7 @@ from grn.evaluation.video import frames_of, pair_network_name, pairs_of
 from grn.hbq import MAX_ROUNDS
 
 if TYPE_CHECKING:
-    from grn.tokenizer.tokenizer import Tokenizer
+    from grn.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

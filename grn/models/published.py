@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError, ModelNotFoundError
 from grn.files import display
-from grn.generator.class_to_image import ClassToImage, sincos_positions
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
-from grn.generator.presets import PRESETS
-from grn.generator.text_to_visual import TextToVisual
 from grn.models import registry, store
 from grn.models.checkpoint import Checkpoint
 from grn.models.layout import VOCABULARY
 from grn.models.renames import rename
 from grn.models.tensors import compare, summary
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.network import CausalAutoencoder
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.class_to_image import ClassToImage, sincos_positions
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.presets import PRESETS
+from grn.networks.text_to_visual import TextToVisual
 from grn.umt5 import Umt5Config, encoder_network
 from grn.validation import describe
 

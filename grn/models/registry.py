@@ -1,6 +1,6 @@
 """The models that are known by name.
 
-Importing this is cheap and reads nothing; the sizes of the networks are in `grn.generator.presets`.
+Importing this is cheap and reads nothing; the sizes of the networks are in `grn.networks.presets`.
 """
 
 import os

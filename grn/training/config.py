@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from grn.errors import ConfigError, UsageError
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.refine.sampler import SamplerConfig
-from grn.tokenizer.config import TokenizerConfig
 from grn.validation import describe
 
 if sys.version_info >= (3, 11):

@@ -18,12 +18,12 @@ from grn import hbq
 from grn.data.code_cache import Maps, Progress, View, nearest_maps
 from grn.data.sources import Source
 from grn.errors import BadInputError, ConfigError, ModelMismatchError
-from grn.generator.condition import ClassCondition, TextCondition
-from grn.generator.config import ClassToImageConfig
 from grn.models import store
+from grn.networks.condition import ClassCondition, TextCondition
+from grn.networks.generator_config import ClassToImageConfig
 from grn.refine.sampler import Sampler
 from grn.text import StaticWordVectors
-from grn.tokenizer.tokenizer import Tokenizer, save_tokenizer
+from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import GeneratorRecipe, RatioConfig
 from grn.training.loop import Slot
 from grn.training.mixture import MixedSource

@@ -13,15 +13,15 @@ from torch import nn
 from grn.data.code_cache import Progress
 from grn.errors import ModelMismatchError
 from grn.files import atomic_path
-from grn.generator.class_to_image import ClassToImage
-from grn.generator.config import ClassToImageConfig
-from grn.generator.text_to_visual import TextToVisual
 from grn.models import store
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.class_to_image import ClassToImage
+from grn.networks.generator_config import ClassToImageConfig
+from grn.networks.inflate import TIME_KEYS, can_inflate, inflate
+from grn.networks.text_to_visual import TextToVisual
 from grn.text import StaticWordVectors
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.inflate import TIME_KEYS, can_inflate, inflate
-from grn.tokenizer.network import CausalAutoencoder
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.tokenizer import Tokenizer
 from grn.training import processes
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.generator import GeneratorTask

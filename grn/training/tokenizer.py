@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from grn import hbq
 from grn.data.transforms import centre_crop, random_crop, random_flip, resize_short_side
-from grn.tokenizer.network import CausalAutoencoder
+from grn.networks.autoencoder import CausalAutoencoder
 from grn.training.config import TokenizerRecipe
 from grn.training.loop import Slot
 from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss, motion_loss
@@ -142,7 +142,7 @@ class TokenizerTask:
         save_sheet(torch.cat(rows), path, columns=_COLUMNS)
 
     def export(self, folder: Path) -> None:
-        from grn.tokenizer.tokenizer import save_tokenizer
+        from grn.tokenizer import save_tokenizer
 
         network = self.modules["model"]
         assert isinstance(network, CausalAutoencoder)

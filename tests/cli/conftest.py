@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from grn.media import VideoWriter, write_image
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.network import CausalAutoencoder
-from grn.tokenizer.tokenizer import save_tokenizer
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.tokenizer import save_tokenizer
 from grn_cli.app import run
 
 

@@ -50,7 +50,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path, words: P
 
     from grn.media import open_media
     from grn.models import store
-    from grn.tokenizer.tokenizer import Tokenizer
+    from grn.tokenizer import Tokenizer
 
     folder = tmp_path_factory.mktemp("bad")
     for name, data in _files.items():

@@ -23,12 +23,12 @@ from published_files import (
 )
 
 import grn
-from grn import shapes
 from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
-from grn.generator.condition import ClassCondition, TextCondition
 from grn.media import open_media, read_image
 from grn.models import published, registry, store
 from grn.models.renames import rename
+from grn.networks import shapes
+from grn.networks.condition import ClassCondition, TextCondition
 from grn.pipeline import Part, Pipeline
 from grn.umt5 import Umt5Encoder
 

@@ -11,7 +11,7 @@ from grn.evaluation.motion import measure_motion
 from grn.media import open_media, read_image
 from grn.models import registry, store
 from grn.pipeline import Pipeline
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 1_000_000

@@ -10,7 +10,7 @@ import pytest
 from generators import SIDE
 from PIL import Image
 
-from grn import starts
+from grn import editing
 from grn.media import VideoWriter, open_media, read_image, read_image_text, write_image
 from grn.models import store
 
@@ -189,14 +189,14 @@ def test_a_picture_is_refined(draw: Any, tmp_path: Path) -> None:
 def test_a_mask_is_cut_and_scaled_as_the_photo_is(
     draw: Any, monkeypatch: pytest.MonkeyPatch, size: str, middle: int
 ) -> None:
-    whole, masks = starts.refined_picture, []
+    whole, masks = editing.refined_picture, []
 
     def noted(pipeline: Any, picture: Any, strength: float, mask: Any) -> Any:
         masks.append(mask)
         assert mask.shape == picture.shape[:2]
         return whole(pipeline, picture, strength, mask)
 
-    monkeypatch.setattr(starts, "refined_picture", noted)
+    monkeypatch.setattr(editing, "refined_picture", noted)
     assert draw("cat", "--init", "photo.png", "--mask", "mask.png", "-o", "x.png", "--size", size).code == 0
     (mask,) = masks
     assert mask[:, : middle - 1].all()

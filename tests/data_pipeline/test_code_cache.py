@@ -18,9 +18,9 @@ from grn.data.sources import Source, open_source
 from grn.data.transforms import centre_crop, cover_crop, resize_short_side
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.media import to_pixels
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.network import CausalAutoencoder
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.tokenizer import Tokenizer
 
 
 def tokenizer(seed: int = 0, rounds: int = 2, fingerprint: str = "") -> Tokenizer:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 
 Weights = dict[str, Tensor]
 

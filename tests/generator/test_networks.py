@@ -12,12 +12,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from grn.generator.class_to_image import ClassToImage, PreparedClass
-from grn.generator.condition import ClassCondition, TextCondition
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
-from grn.generator.layers import one_hot
-from grn.generator.text_to_visual import PreparedText, TextToVisual
 from grn.models import published, renames
+from grn.networks.class_to_image import ClassToImage, PreparedClass
+from grn.networks.condition import ClassCondition, TextCondition
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.layers import one_hot
+from grn.networks.text_to_visual import PreparedText, TextToVisual
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from grn.generator.condition import TextCondition
-from grn.generator.config import TextToVisualConfig
-from grn.generator.packed import BlockwiseAttention
-from grn.generator.text_to_visual import TextToVisual
+from grn.networks.condition import TextCondition
+from grn.networks.generator_config import TextToVisualConfig
+from grn.networks.packed import BlockwiseAttention
+from grn.networks.text_to_visual import TextToVisual
 
 SHAPES = [(1, 2, 2), (3, 4, 2), (1, 2, 6), (2, 2, 2)]
 LENGTHS = [3, 1, 5, 2]

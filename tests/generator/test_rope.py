@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from grn.generator import rope
+from grn.networks import rope
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,13 @@ from safetensors.torch import safe_open
 from torch import Tensor
 
 from grn.errors import ModelMismatchError, ModelNotFoundError
-from grn.generator.class_to_image import sincos_positions
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
-from grn.generator.presets import PRESETS
 from grn.models import checkpoint, published, registry, renames, store, tensors
 from grn.models.checkpoint import Checkpoint
 from grn.models.tensors import write_weights
-from grn.tokenizer.config import TokenizerConfig
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.class_to_image import sincos_positions
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.presets import PRESETS
 from grn.umt5 import Umt5Config
 
 CASES = {

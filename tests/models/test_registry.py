@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from grn.generator.config import ClassToImageConfig
-from grn.generator.presets import PRESETS
 from grn.models import published, registry, store
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.generator_config import ClassToImageConfig
+from grn.networks.presets import PRESETS
 from grn.refine.sampler import SamplerConfig
-from grn.tokenizer.config import TokenizerConfig
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError
 from grn.models import store
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.network import CausalAutoencoder
-from grn.tokenizer.tokenizer import Tokenizer, save_tokenizer
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.tokenizer import Tokenizer, save_tokenizer
 
 pytestmark = pytest.mark.usefixtures("nowhere_else")
 

@@ -16,9 +16,9 @@ from PIL import Image
 from grn.data.sources import open_source
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.models import store
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.inflate import can_inflate
 from grn.text import StaticWordVectors, StaticWordVectorsConfig
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.inflate import can_inflate
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "emoji"

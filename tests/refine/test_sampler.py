@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from grn.errors import UsageError
-from grn.generator.class_to_image import ClassToImage
-from grn.generator.condition import ClassCondition, TextCondition
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
-from grn.generator.text_to_visual import TextToVisual
 from grn.hbq import bits_to_indices
+from grn.networks.class_to_image import ClassToImage
+from grn.networks.condition import ClassCondition, TextCondition
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.text_to_visual import TextToVisual
 from grn.refine import sampler as sampler_module
 from grn.refine.sampler import Sample, Sampler, SamplerConfig
 from grn.refine.step import MASK, StepView

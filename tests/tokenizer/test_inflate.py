@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.inflate import can_inflate, inflate
-from grn.tokenizer.network import CausalAutoencoder
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.inflate import can_inflate, inflate
 
 
 def config(**changes: Any) -> TokenizerConfig:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from grn import hbq
 from grn.models import renames
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.layers import ResidualBlock, TimeCache
-from grn.tokenizer.network import CausalAutoencoder
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.autoencoder_layers import ResidualBlock, TimeCache
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference" / "tokenizer.safetensors"
 Weights = dict[str, Tensor]

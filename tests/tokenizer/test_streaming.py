@@ -13,10 +13,10 @@ import torch
 from grn import hbq
 from grn.codes import PackedCodes
 from grn.media import to_pixels
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.layers import TimeCache
-from grn.tokenizer.network import CausalAutoencoder
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.autoencoder_layers import TimeCache
+from grn.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import torch
 
 from grn.errors import BadInputError, ConfigError, GrnError, ModelMismatchError
 from grn.media import write_image
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
 from grn.text import StaticWordVectors, StaticWordVectorsConfig
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.network import CausalAutoencoder
-from grn.tokenizer.tokenizer import save_tokenizer
+from grn.tokenizer import save_tokenizer
 from grn.training.config import TokenizerRecipe, load_recipe
 from grn.training.mixture import MixedSource
 from grn.training.run import train

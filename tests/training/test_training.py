@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from grn.data.code_cache import View
 from grn.errors import ConfigError, EnvironmentFaultError, TrainingDivergedError, UsageError
-from grn.generator.text_to_visual import TextToVisual
 from grn.media import write_image
+from grn.networks.text_to_visual import TextToVisual
 from grn.text import StaticWordVectors, StaticWordVectorsConfig
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.tokenizer import Tokenizer
 from grn.training import loop as loops
 from grn.training.checkpoint import newest_checkpoint, verify_checkpoint
 from grn.training.config import GeneratorRecipe, RatioConfig, load_recipe
@@ -316,7 +316,7 @@ def test_the_average_follows_the_weights(tmp_path: Path, pictures: Path) -> None
     start = load_file(tmp_path / "a" / "step-00000001" / "ema.safetensors")
     now = load_file(tmp_path / "a" / "step-00000001" / "weights.safetensors")
     torch.manual_seed(0)
-    from grn.tokenizer.network import CausalAutoencoder
+    from grn.networks.autoencoder import CausalAutoencoder
 
     initial = CausalAutoencoder(load_recipe(recipe).network).state_dict()  # type: ignore[arg-type]
     name = "decoder.stem.weight"

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from grn.errors import ConfigError, ModelMismatchError
-from grn.generator.text_to_visual import TextToVisual
 from grn.media import VideoWriter, write_image
+from grn.networks.text_to_visual import TextToVisual
 from grn.text import StaticWordVectors, StaticWordVectorsConfig
-from grn.tokenizer.tokenizer import Tokenizer
+from grn.tokenizer import Tokenizer
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.generator import GeneratorTask
 from grn.training.losses import motion_loss
@@ -64,7 +64,7 @@ def run(recipe: str, folder: str, *overrides: str) -> list[dict[str, float]]:
 
 
 def task(*overrides: str) -> TokenizerTask:
-    from grn.tokenizer.network import CausalAutoencoder
+    from grn.networks.autoencoder import CausalAutoencoder
 
     recipe = load_recipe(Path("video.toml"), overrides)
     assert isinstance(recipe, TokenizerRecipe)
@@ -253,9 +253,9 @@ def test_fps_changes_what_is_learnt() -> None:
 @pytest.fixture
 def generator(place: Path) -> Path:
     """A recipe for clips, with the joint tokenizer and an encoder of one word that it needs."""
+    from grn.networks.autoencoder import CausalAutoencoder
     from grn.text import StaticWordVectors, StaticWordVectorsConfig
-    from grn.tokenizer.network import CausalAutoencoder
-    from grn.tokenizer.tokenizer import save_tokenizer
+    from grn.tokenizer import save_tokenizer
 
     recipe = load_recipe(place / "video.toml")
     assert isinstance(recipe, TokenizerRecipe)
@@ -303,7 +303,7 @@ def test_maps_of_different_shapes_train_in_one_batch(generator: Path, place: Pat
 def test_a_packed_step_is_the_mean_of_its_elements(generator: Path) -> None:
     """The loss of a batch of pictures and clips is that of each alone, weighted by its elements; so are the gradients."""
     from grn.data.packing import collate
-    from grn.generator.text_to_visual import TextToVisual
+    from grn.networks.text_to_visual import TextToVisual
     from grn.text import StaticWordVectors
     from grn.training.config import GeneratorRecipe
     from grn.training.generator import GeneratorTask

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.layers import (
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.autoencoder_layers import (
     CausalConv,
     ChannelNorm,
     Downsample,

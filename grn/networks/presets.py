@@ -1,6 +1,6 @@
 """The paper's sizes of both families, by model name."""
 
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 
 
 def _classes(depth: int, width: int, heads: int, bottleneck: int, context_start: int) -> ClassToImageConfig:

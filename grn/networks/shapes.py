@@ -7,7 +7,7 @@ import math
 import re
 
 from grn.errors import UsageError
-from grn.generator.rope import nearest_aspect
+from grn.networks.rope import nearest_aspect
 
 AREAS = {"0.06M": 256, "0.25M": 512, "0.41M": 640, "0.92M": 960, "1M": 1024, "2M": 1440}
 """Names of areas -> the side, in pixels, of a square of that area."""

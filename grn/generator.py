@@ -9,12 +9,12 @@ from torch import nn
 
 from grn.errors import ConfigError, UsageError
 from grn.files import display
-from grn.generator.class_to_image import ClassToImage
-from grn.generator.config import ClassToImageConfig, TextToVisualConfig
-from grn.generator.text_to_visual import TextToVisual
 from grn.models import store
 from grn.models.layout import CONFIG
 from grn.models.networks import load_network
+from grn.networks.class_to_image import ClassToImage
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler, SamplerConfig
 from grn.validation import describe
 

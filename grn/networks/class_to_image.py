@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.generator.condition import ClassCondition
-from grn.generator.config import ClassToImageConfig
-from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
-from grn.generator.rope import cos_sin, frequencies, grid_angles, rotate
+from grn.networks.condition import ClassCondition
+from grn.networks.generator_config import ClassToImageConfig
+from grn.networks.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
+from grn.networks.rope import cos_sin, frequencies, grid_angles, rotate
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.layers import Downsample, Upsample, set_taps
-from grn.tokenizer.network import CausalAutoencoder
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.autoencoder_layers import Downsample, Upsample, set_taps
 
 TIME_KEYS = (
     "time_kernel",

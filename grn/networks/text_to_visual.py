@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.generator.condition import TextCondition, pad_length
-from grn.generator.config import TextToVisualConfig
-from grn.generator.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
-from grn.generator.packed import BlockwiseAttention
-from grn.generator.rope import cos_sin, ratio_angles, rotate, text_angles, visual_angles
+from grn.networks.condition import TextCondition, pad_length
+from grn.networks.generator_config import TextToVisualConfig
+from grn.networks.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
+from grn.networks.packed import BlockwiseAttention
+from grn.networks.rope import cos_sin, ratio_angles, rotate, text_angles, visual_angles
 
 Shape = tuple[int, int, int]
 Attend = Callable[[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]], Tensor]  # query, key, value, text's keys and values

@@ -20,9 +20,9 @@ from grn.codes import Codes, PackedCodes, Packer
 from grn.errors import BadInputError, ModelMismatchError
 from grn.models import store
 from grn.models.networks import load_network
-from grn.tokenizer.config import TokenizerConfig
-from grn.tokenizer.layers import TimeCache
-from grn.tokenizer.network import CausalAutoencoder
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.autoencoder_layers import TimeCache
 
 if TYPE_CHECKING:
     from grn.media import Media
