@@ -53,9 +53,9 @@ def write(path: Path, gigabytes: float) -> None:
 
 def converted(path: Path, folder: Path) -> int:
     """Convert and return the peak resident memory of this process, in bytes."""
-    from grn.models import published
+    from grn.hub import convert
 
-    published.convert(path, folder, "random")
+    convert.convert(path, folder, "random")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

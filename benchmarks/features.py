@@ -11,7 +11,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from timing import ratios
 from torch import Tensor
 
-from grn.evaluation.features import OfflineFeatures
+from grn.features.efficientnet import OfflineFeatures
 
 
 @torch.inference_mode()

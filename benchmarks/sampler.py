@@ -13,7 +13,8 @@ from timing import ratios
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition
 from grn.networks.generator_config import ClassToImageConfig
-from grn.refine.sampler import Sample, Sampler, SamplerConfig
+from grn.refine.config import SamplerConfig
+from grn.refine.sampler import Sample, Sampler
 
 SAMPLES, BATCH, SHAPE = 32, 8, (1, 4, 4)
 

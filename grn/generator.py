@@ -7,15 +7,16 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from grn.errors import ConfigError, UsageError
+from grn.errors import ConfigError
 from grn.files import display
-from grn.models import store
-from grn.models.layout import CONFIG
-from grn.models.networks import load_network
+from grn.hub.resolve import resolve
+from grn.models.folder import load_config, load_network, network_config
+from grn.models.tensors import CONFIG
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
-from grn.refine.sampler import Sampler, SamplerConfig
+from grn.refine.config import SamplerConfig, sampler_config
+from grn.refine.sampler import Sampler
 from grn.validation import describe
 
 _FAMILIES: dict[str, tuple[Any, Any]] = {
@@ -38,29 +39,29 @@ class Generator:
     def from_pretrained(
         cls, name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, offline: bool = False
     ) -> "Generator":
-        """Load by alias, folder or hub name (`grn.models.store.resolve`); dtype None is float32.
+        """Load by alias, folder or hub name (`grn.hub.resolve.resolve`); dtype None is float32.
 
         Raises ModelNotFoundError, ConfigError or ModelMismatchError.
         """
-        return cls.load(store.resolve(str(name), offline=offline, kind="generator").folder, device, dtype)
+        return cls.load(resolve(str(name), offline=offline, kind="generator").folder, device, dtype)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> "Generator":
         """Load a model folder. Raises as `from_pretrained` does."""
-        config = store.load_config(folder)
+        config = load_config(folder)
         if config["kind"] not in _FAMILIES:
             raise ConfigError(
                 f"{display(folder / CONFIG)}: kind: expected {' or '.join(_FAMILIES)}, found {config['kind']!r:.40}; "
                 "restore the file"
             )
         fields, family = _FAMILIES[config["kind"]]
-        network_config = store.network_config(config, fields, folder)
+        sizes = network_config(config, fields, folder)
         try:
             sampling = SamplerConfig(**config.get("sampling", {}))
         except (ValidationError, TypeError) as error:
             said = describe(error, [SamplerConfig]) if isinstance(error, ValidationError) else "expected an object"
             raise ConfigError(f"{display(folder)}: sampling: {said}") from error
-        network, fingerprint = load_network(lambda: family(network_config), folder, device, dtype)
+        network, fingerprint = load_network(lambda: family(sizes), folder, device, dtype)
         return cls(network, config["name"], fingerprint, sampling)
 
     @property
@@ -80,12 +81,3 @@ class Generator:
     def sampler(self, **overrides: Any) -> Sampler:
         """What draws from the network, with the model's settings or others. Raises UsageError."""
         return Sampler(self.network, self.settings(**overrides))
-
-
-def sampler_config(base: SamplerConfig, **overrides: Any) -> SamplerConfig:
-    """`base` with the fields that are not None replaced. Raises UsageError in one line."""
-    chosen = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        return SamplerConfig(**{**base.model_dump(), **chosen})
-    except ValidationError as error:
-        raise UsageError(describe(error, [SamplerConfig])) from error

@@ -16,15 +16,19 @@ from torch import Tensor
 from grn import hbq
 from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import display
-from grn.generator import Generator, sampler_config
+from grn.generator import Generator
+from grn.hub import registry
+from grn.hub.resolve import resolve
 from grn.media import from_pixels
-from grn.models import registry, store
-from grn.models.layout import CONFIG
+from grn.models.folder import load_config
+from grn.models.tensors import CONFIG
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition
+from grn.refine.config import SamplerConfig, sampler_config
 from grn.refine.known import Known
-from grn.refine.sampler import Callback, Condition, Sampler, SamplerConfig
-from grn.text import StaticWordVectors, TextEncoder, load_text_encoder
+from grn.refine.sampler import Callback, Condition, Sampler
+from grn.text.encoder import TextEncoder, load_text_encoder
+from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
 
 __all__ = ["Clips", "Part", "Pipeline", "Result", "sampler_config"]
@@ -105,19 +109,19 @@ class Pipeline:
         text: Part = Part(),
         free_text: bool = False,
     ) -> "Pipeline":
-        """Load by alias, folder or hub name (`grn.models.store.resolve`); dtype None is float32, for a text encoder as stored.
+        """Load by alias, folder or hub name (`grn.hub.resolve.resolve`); dtype None is float32, for a text encoder as stored.
 
         tokenizer, text: which ones and where, if not as the model says. free_text: a text encoder's network is let go of as soon as the
         prompts of a call are encoded, and the others wait for that before they go to their device; it is loaded again for new prompts.
         Raises ModelNotFoundError, ConfigError, ModelMismatchError, or UsageError for a part that the model has no use for.
         """
-        folder = store.resolve(str(name), offline=offline, kind="generator").folder
-        config = store.load_config(folder)
+        folder = resolve(str(name), offline=offline, kind="generator").folder
+        config = load_config(folder)
         clips = _clips(config, folder)
         encoder: TextEncoder | None = None
         if config["kind"] == "text-to-visual":
             where = _part(folder, config, "text_encoder", text.name)
-            found = store.resolve(str(where), offline=offline, kind="text-encoder").folder
+            found = resolve(str(where), offline=offline, kind="text-encoder").folder
             encoder = load_text_encoder(found, text.device or device, text.dtype or dtype)
         if text != Part() and (encoder is None or (isinstance(encoder, StaticWordVectors) and text != Part(text.name))):
             what = "classes" if encoder is None else "words from a table"

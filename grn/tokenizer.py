@@ -18,8 +18,8 @@ from torch import Tensor
 from grn import hbq
 from grn.codes import Codes, PackedCodes, Packer
 from grn.errors import BadInputError, ModelMismatchError
-from grn.models import store
-from grn.models.networks import load_network
+from grn.hub.resolve import resolve
+from grn.models.folder import load_config, load_network, network_config, save_model
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.autoencoder_layers import TimeCache
@@ -38,13 +38,13 @@ class Tokenizer:
     def from_pretrained(
         cls, name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, offline: bool = False
     ) -> "Tokenizer":
-        """Load by alias, folder or hub name (`grn.models.store.resolve`); dtype None is float32.
+        """Load by alias, folder or hub name (`grn.hub.resolve.resolve`); dtype None is float32.
 
         Raises ModelNotFoundError, ConfigError or ModelMismatchError.
         """
-        found = store.resolve(str(name), offline=offline, kind="tokenizer")
-        config = store.load_config(found.folder)
-        sizes = store.network_config(config, TokenizerConfig, found.folder)
+        found = resolve(str(name), offline=offline, kind="tokenizer")
+        config = load_config(found.folder)
+        sizes = network_config(config, TokenizerConfig, found.folder)
         network, fingerprint = load_network(lambda: CausalAutoencoder(sizes), found.folder, device, dtype)
         assert isinstance(network, CausalAutoencoder)
         return cls(network, config["name"], fingerprint)
@@ -190,4 +190,4 @@ def save_tokenizer(
 ) -> None:
     """Write a tokenizer as a model folder."""
     config = {"kind": "tokenizer", "name": name, "network": network.config.model_dump(mode="json")}
-    store.save_model(folder, config, network.state_dict(), dtype=dtype, card=card)
+    save_model(folder, config, network.state_dict(), dtype=dtype, card=card)

@@ -76,7 +76,7 @@ def parse_metavar(metavar: str | None) -> Value:
         if part in FILES:
             files = True
         elif part in NAMES:
-            from grn.models.registry import names
+            from grn.hub.registry import names
 
             words += names()
         elif span := re.fullmatch(r"(\d+)\.\.(\d+)", part):

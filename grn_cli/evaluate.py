@@ -53,8 +53,8 @@ def stats(
 
     Prints the path of the file written.
     """
+    from grn.data.transforms import batches
     from grn.evaluation.frechet import gather
-    from grn.evaluation.pictures import batches
     from grn.files import numbered
 
     out = options.out or numbered(Path(data.resolve().name).with_suffix(".npz"))
@@ -115,13 +115,13 @@ def recon(
     common: Common,
 ) -> None:
     """What a tokenizer loses at each number of rounds: PSNR, SSIM, Frechet distance, bits per pixel."""
+    from grn.data.transforms import batches, clip_batches
     from grn.errors import UsageError
     from grn.evaluation import report
-    from grn.evaluation.metrics import Lpips
-    from grn.evaluation.pictures import batches, clip_batches
     from grn.evaluation.reconstruction import evaluate_rounds, parse_rounds
     from grn.evaluation.video import pair_network_name
-    from grn.models import registry
+    from grn.features.lpips import Lpips
+    from grn.hub import registry
     from grn.tokenizer import Tokenizer
 
     rounds, frames = parse_rounds(options.rounds), options.frames
@@ -230,9 +230,9 @@ def neighbours(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Refinement steps.")] = None,
 ) -> None:
     """How often the nearest real picture of the same style has the name that was asked for."""
+    from grn.data.transforms import batches, pick
     from grn.evaluation.generation import captions
     from grn.evaluation.neighbours import features_of, label_of, match, share_within
-    from grn.evaluation.pictures import batches, pick
 
     work = _Generation(model, parts, features, common)
     samples = pick(options.open(options.data), options.num, options.seed)

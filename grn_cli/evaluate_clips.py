@@ -72,11 +72,11 @@ def motion(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="Clips at a time.")] = 8,
 ) -> None:
     """How much generated clips move, beside the data's: mean frame difference, and share of moving pixels."""
+    from grn.data.transforms import pick
     from grn.errors import UsageError
     from grn.evaluation import report
     from grn.evaluation.generation import captions
-    from grn.evaluation.motion import THRESHOLD, measure_motion
-    from grn.evaluation.pictures import pick
+    from grn.evaluation.video import THRESHOLD, measure_motion
 
     pipeline = model.load(parts, common, clips=True)
     if pipeline.frames == 1:

@@ -12,8 +12,8 @@ from grn_cli.options import Common
 
 if TYPE_CHECKING:
     from grn.data.sources import Sample, Source
-    from grn.evaluation.features import FeatureNetwork
     from grn.evaluation.frechet import Statistics
+    from grn.features.efficientnet import FeatureNetwork
     from grn.pipeline import Pipeline
 
     Prompts = list[str] | list[int]
@@ -60,8 +60,8 @@ class FeatureOptions:
     def network(self, device: str) -> "FeatureNetwork":
         """Load it. Raises UsageError, ModelNotFoundError or ModelMismatchError."""
         from grn.errors import UsageError
-        from grn.evaluation.features import OfflineFeatures
-        from grn.evaluation.inception import InceptionFeatures
+        from grn.features.efficientnet import OfflineFeatures
+        from grn.features.inception import InceptionFeatures
 
         if self.features is Features.offline:
             if self.inception is not None:
@@ -112,7 +112,7 @@ class ChoiceOptions(KeepOptions):
 
     def samples(self, path: Path, clips: bool = False) -> "list[Sample]":
         """Open a set and choose. Raises BadInputError."""
-        from grn.evaluation.pictures import pick
+        from grn.data.transforms import pick
 
         return pick(self.open(path, clips), self.num, self.seed)
 
@@ -129,7 +129,7 @@ class ModelOptions:
 
     def load(self, parts: PartOptions, common: Common, clips: bool = False) -> "Pipeline":
         """clips: which of the embedded ones, if none is named. Raises as `PartOptions.load` does."""
-        from grn.models import registry
+        from grn.hub import registry
 
         return parts.load(self.model or registry.default_model(clips), common)
 
@@ -160,9 +160,9 @@ class SetOptions(KeepOptions):
 
     def prompts(self, pipeline: "Pipeline") -> "Prompts":
         """Captions, in turn where there are too few; class numbers for a class-to-image model."""
+        from grn.data.transforms import pick
         from grn.errors import UsageError
         from grn.evaluation.generation import captions, spread
-        from grn.evaluation.pictures import pick
 
         labels = getattr(pipeline.generator.config, "num_classes", None)
         if labels is not None:
@@ -175,8 +175,8 @@ class SetOptions(KeepOptions):
 
     def statistics(self, size: int, network: "FeatureNetwork", batch_size: int, common: Common) -> "Statistics":
         """Those of the reference; of pictures, at the size of the generated ones."""
+        from grn.data.transforms import batches
         from grn.evaluation.frechet import Statistics, gather
-        from grn.evaluation.pictures import batches
 
         if self.reference.suffix == ".npz":
             return Statistics.load(self.reference)

@@ -157,9 +157,9 @@ def generate(
 
     Prints the path of each file written.
     """
-    from grn.models.registry import default_model
+    from grn.hub.registry import default_model
     from grn.pipeline import sampler_config
-    from grn.refine.sampler import SamplerConfig
+    from grn.refine.config import SamplerConfig
 
     start.check()
     job = _job(list(prompts or []), what, start, sampling)
@@ -331,9 +331,9 @@ def _read_prompts(path: Path | None) -> list[str]:
 def _read_like(what: WhatOptions, prompts: list[str], start: FromOptions, sampling: SamplingOptions) -> Job:
     """The job that a picture's own text describes."""
     from grn.errors import BadInputError, ModelMismatchError
+    from grn.hub.registry import ENTRIES
     from grn.media import read_image_text
-    from grn.models.registry import ENTRIES
-    from grn.refine.sampler import SamplerConfig
+    from grn.refine.config import SamplerConfig
 
     kept = ("out", "model", "like", "grid", "history", "batch_size")
     allowed = WhatOptions(**{name: getattr(what, name) for name in kept})

@@ -11,8 +11,8 @@ from grn_cli.model_parts import PartOptions
 from grn_cli.options import Common, command
 
 if TYPE_CHECKING:
-    from grn.models.registry import Entry
-    from grn.models.store import Resolved
+    from grn.hub.registry import Entry
+    from grn.hub.resolve import Resolved
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A known name, a model folder, or OWNER/MODEL on the hub.")]
 
@@ -24,7 +24,7 @@ def list_models(common: Common) -> None:
     Each is embedded (comes with the package), on disk, fetched (converted when it is first used), to be pulled, or not
     published.
     """
-    from grn.models import registry
+    from grn.hub import registry
 
     for entry in registry.ENTRIES.values():
         state, size = _state(entry)
@@ -46,10 +46,11 @@ def show(name: Name, common: Common) -> None:
 
     Nothing is fetched: a model that is not here is reported with the places searched.
     """
-    from grn.models import store
+    from grn.hub.resolve import resolve
+    from grn.models.folder import load_config
 
-    found = store.resolve(name, offline=True)
-    config = store.load_config(found.folder)
+    found = resolve(name, offline=True)
+    config = load_config(found.folder)
     size = _weight(found.folder)
     record = {"name": name, "folder": str(found.folder), "source": found.source, "bytes": size, "config": config}
     common.console.result(record, *_description(found, config, size))
@@ -64,16 +65,16 @@ def pull(
     A generator's tokenizer and text encoder come with it. Prints the folder that it is in; a model that is here
     already is left as it is.
     """
-    from grn.models import store
+    from grn.hub.resolve import resolve
     from grn_cli.errors import Batch
 
     batch = Batch(alone=len(names) == 1)
     for name in names:
         with batch.item():
-            found = store.resolve(name, offline=common.offline)
+            found = resolve(name, offline=common.offline)
             common.console.detail(f"{name}: {found.source}; looked in {', '.join(found.looked_in)}")
             for part in _parts(found):
-                store.resolve(part, offline=common.offline)
+                resolve(part, offline=common.offline)
             record = {"name": name, "folder": str(found.folder), "source": found.source}
             common.console.result(record, str(found.folder))
     batch.finish()
@@ -121,13 +122,13 @@ def convert(
     read as data only: one that would run code is refused. Prints the folder.
     """
     from grn.errors import UsageError
-    from grn.models import published
+    from grn.hub import convert
 
     if out.exists() and not common.force:
         raise UsageError(f"{out}: exists already; choose another folder, or --force to overwrite it")
     name = options.name or out.resolve().name
     hints = (options.channels, options.rounds, options.context_start, options.vocabulary)
-    family, where, like = published.convert(file, out, name, *hints)
+    family, where, like = convert.convert(file, out, name, *hints)
     taken = f", its {where} weights" if where else ""
     settings = f"; settings of {like}" if like else ""
     common.console.info(f"{file}: a {family.replace('-', ' ')}{taken}{settings}")
@@ -165,15 +166,16 @@ def calibrate(
     Measures the entropy of the model's prediction over prompts, finds b for the given k, and stores both in the
     model's config.json.
     """
+    from grn.data.transforms import pick
     from grn.errors import UsageError
     from grn.evaluation.generation import captions, spread
-    from grn.evaluation.pictures import pick
     from grn.evaluation.report import histogram
-    from grn.models import store
+    from grn.hub.resolve import resolve
+    from grn.models.folder import update_config
     from grn.refine.schedule import adaptive_steps
     from grn.refine.schedule import calibrate as find_b
 
-    found = store.resolve(name, offline=common.offline, kind="generator")
+    found = resolve(name, offline=common.offline, kind="generator")
     pipeline = parts.load(str(found.folder), common)
     settings = pipeline.settings(adaptive=True, tmin=options.tmin, tmax=options.tmax)
     bounds = (settings.tmin, settings.tmax)
@@ -192,7 +194,7 @@ def calibrate(
     steps = [adaptive_steps(entropy, options.k, b, bounds) for entropy in entropies]
     chosen = {"tmin": bounds[0], "tmax": bounds[1], "k": options.k, "b": b}
     if not options.dry_run:
-        store.update_config(found.folder, "sampling", chosen)
+        update_config(found.folder, "sampling", chosen)
     mean = sum(steps) / len(steps)
     record = {"name": name, "folder": str(found.folder), **chosen, "mean": mean, "entropies": entropies}
     summary = f"k = {options.k:g}, b = {b:g}: mean {mean:.1f} steps, {min(steps)} to {max(steps)}, {len(steps)} prompts"
@@ -201,23 +203,25 @@ def calibrate(
 
 def _parts(found: "Resolved") -> list[str]:
     """The known names that a generator's config.json has for what is not in its folder."""
-    from grn.models import registry, store
+    from grn.hub import registry
+    from grn.models.folder import load_config
 
-    config = store.load_config(found.folder)
+    config = load_config(found.folder)
     named = [config.get(part) for part in ("tokenizer", "text_encoder") if not (found.folder / part).is_dir()]
     return [name for name in named if name in registry.ENTRIES]
 
 
 def _state(entry: "Entry") -> tuple[str, int]:
     """Where a model is, and the size of its weights: on disk if it is there, else about what will come."""
-    from grn.models import hub, store
+    from grn.hub import download
+    from grn.hub.resolve import EMBEDDED, converted_folder
 
-    folder = store.EMBEDDED / entry.embedded if entry.embedded else store.converted_folder(entry.name)
+    folder = EMBEDDED / entry.embedded if entry.embedded else converted_folder(entry.name)
     if (folder / "config.json").is_file():
         return "embedded" if entry.embedded else "on disk", _weight(folder)
     if entry.repo is None or entry.file is None:
         return "missing" if entry.embedded else "not published", entry.approximate_bytes
-    fetched = hub.files(entry.repo, [entry.file], local=True)
+    fetched = download.files(entry.repo, [entry.file], local=True)
     return ("fetched", fetched[0].stat().st_size) if fetched else ("to be pulled", entry.approximate_bytes)
 
 

@@ -159,7 +159,7 @@ class _Run:
 def _trusted(codes: "PackedCodes", item: Item) -> str:
     # A name inside a file may point anywhere; only our own names are followed without being asked.
     from grn.errors import ModelNotFoundError
-    from grn.models import registry
+    from grn.hub import registry
 
     if codes.tokenizer not in registry.names("tokenizer"):
         raise ModelNotFoundError(

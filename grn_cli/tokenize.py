@@ -111,7 +111,7 @@ def tokenize(
 
 def default_tokenizer() -> str:
     """The tokenizer that is used where none is named."""
-    from grn.models.registry import DEFAULT_TOKENIZER
+    from grn.hub.registry import DEFAULT_TOKENIZER
 
     return DEFAULT_TOKENIZER
 

@@ -24,8 +24,8 @@ def _settings_of_their_own() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder that draws 64x64 pictures from a few words (see generators.py)."""
-    from generators import text_model
+    """A model folder that draws 64x64 pictures from a few words (see helpers/generators.py)."""
+    from helpers.generators import text_model
 
     return text_model(tmp_path_factory.mktemp("generators") / "tiny-words")
 
@@ -33,7 +33,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clips_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder that draws clips of 9 frames of 64x64, 4 a second, from a few words."""
-    from generators import CLIP, text_model
+    from helpers.generators import CLIP, text_model
 
     return text_model(tmp_path_factory.mktemp("generators") / "tiny-clips", length=CLIP)
 
@@ -41,15 +41,15 @@ def clips_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder that draws 64x64 pictures of five classes."""
-    from generators import class_model
+    from helpers.generators import class_model
 
     return class_model(tmp_path_factory.mktemp("generators") / "tiny-classes")
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MP4 of numbered frames (see clips.py)."""
-    from clips import write
+    """An MP4 of numbered frames (see helpers/clips.py)."""
+    from helpers.clips import write
 
     return write(tmp_path_factory.mktemp("clips") / "clip.mp4")
 
@@ -57,10 +57,20 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def copies(clip: Path) -> dict[str, Path]:
     """The same stream in other containers; `tail.mp4` has its index at the end."""
-    from clips import run_ffmpeg
+    from helpers.clips import run_ffmpeg
 
     made = {"faststart.mp4": clip}
     for name in ("tail.mp4", "a.mkv", "a.ts", "a.avi", "a.mov"):
         made[name] = clip.with_name(name)
         run_ffmpeg("-i", clip, "-c", "copy", made[name])
     return made
+
+
+@pytest.fixture
+def nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names lead into the test's folder only, and never over the network."""
+    monkeypatch.setenv("GRN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("grn.hub.resolve.EMBEDDED", tmp_path / "embedded")
+    monkeypatch.chdir(tmp_path)

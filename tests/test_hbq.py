@@ -13,7 +13,7 @@ from torch import Tensor
 
 from grn import hbq
 
-REFERENCE = load_file(Path(__file__).parent / "data" / "reference" / "hbq.safetensors")
+REFERENCE = load_file(Path(__file__).parent / "assets" / "reference" / "hbq.safetensors")
 ROUNDS = st.integers(1, hbq.MAX_ROUNDS)
 
 

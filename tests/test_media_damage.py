@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import COUNT, FPS, HEIGHT, WIDTH, frame, number, numbers, run_ffmpeg, write, write_all
+from helpers.clips import COUNT, FPS, HEIGHT, WIDTH, frame, number, numbers, run_ffmpeg, write, write_all
 from PIL import Image
 
 from grn.errors import BadInputError, EnvironmentFaultError, UsageError

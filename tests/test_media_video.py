@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clips import COUNT, FPS, frame, number, numbers, run_ffmpeg, write, write_all
+from helpers.clips import COUNT, FPS, frame, number, numbers, run_ffmpeg, write, write_all
 from PIL import Image
 
 from grn.errors import BadInputError, UsageError

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from generators import SIDE, text_model
+from helpers.generators import SIDE, text_model
 
 from grn.errors import BadInputError, ConfigError, ModelMismatchError, UsageError
-from grn.models import store
+from grn.models.folder import load_config
 from grn.pipeline import Pipeline, Result
 from grn.refine.step import StepView
 
@@ -265,4 +265,4 @@ def test_a_tokenizer_of_other_channels_is_refused(words: Path, drawing: Pipeline
 def test_a_tokenizer_is_no_generator(words: Path) -> None:
     with pytest.raises(ModelMismatchError, match="is a tokenizer; name a generator"):
         Pipeline.from_pretrained(words / "tokenizer")
-    assert store.load_config(words)["kind"] == "text-to-visual"
+    assert load_config(words)["kind"] == "text-to-visual"

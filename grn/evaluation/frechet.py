@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
-from grn.evaluation.features import FeatureNetwork
+from grn.features.efficientnet import FeatureNetwork
 from grn.files import atomic_path, display
 
 _FORMAT, _VERSION = "grn-statistics", 1

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from grn.data.sources import Sample
+from grn.data.transforms import stack
 from grn.errors import BadInputError
-from grn.evaluation.features import FeatureNetwork
 from grn.evaluation.frechet import Moments, Statistics, frechet_distance
-from grn.evaluation.pictures import stack
+from grn.features.efficientnet import FeatureNetwork
 
 
 class Result(Protocol):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from grn.data.sources import Sample
 from grn.errors import BadInputError, UsageError
-from grn.evaluation.features import FeatureNetwork
+from grn.features.efficientnet import FeatureNetwork
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from grn.errors import UsageError
-from grn.evaluation.features import FeatureNetwork
 from grn.evaluation.frechet import Moments, frechet_distance
-from grn.evaluation.metrics import Lpips, psnr, ssim, to_bytes
+from grn.evaluation.metrics import psnr, ssim, to_bytes
 from grn.evaluation.video import frames_of, pair_network_name, pairs_of
+from grn.features.efficientnet import FeatureNetwork
+from grn.features.lpips import Lpips
 from grn.hbq import MAX_ROUNDS
 
 if TYPE_CHECKING:

@@ -4,16 +4,18 @@ It is not the FVD of the literature, which needs a video network; it is named fo
 first half of a pair's features says what a frame looks like, the second how it changes into the next one.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from grn.data.transforms import stack
 from grn.errors import BadInputError
-from grn.evaluation.features import FeatureNetwork
 from grn.evaluation.frechet import Moments, Statistics
-from grn.evaluation.pictures import stack
+from grn.features.efficientnet import FeatureNetwork
 
 _AT_ONCE = 32
 
@@ -67,3 +69,31 @@ def _groups(frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
             group = []
     if group:
         yield group
+
+
+THRESHOLD = 8
+"""Levels of 255 by which one of a pixel's colours must change for it to have moved: more than coding noise."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Means over all pairs of neighbouring frames. difference: of the levels, absolute, in [0, 255]. moving: share of the pixels that change."""
+
+    clips: int
+    pairs: int
+    difference: float
+    moving: float
+
+
+def measure_motion(clips: Iterable[Iterable[np.ndarray]]) -> Motion:
+    """Of clips of uint8 frames [H, W, 3], streamed. Raises BadInputError where no clip has two frames."""
+    count, differences, moving = 0, [], []
+    for clip in clips:
+        count += 1
+        for before, after in itertools.pairwise(clip):
+            change = np.abs(after.astype(np.int16) - before)
+            differences.append(float(change.mean()))
+            moving.append(float((change.max(-1) >= THRESHOLD).mean()))
+    if not differences:
+        raise BadInputError("the clips hold no two frames in a row; give clips that are longer")
+    return Motion(count, len(differences), float(np.mean(differences)), float(np.mean(moving)))

@@ -1,1 +1,1 @@
-"""Models by name: what is known (registry), where it lies (store), and the authors' published weights (published)."""
+"""Model folders: what is in one, read and written."""

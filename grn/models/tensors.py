@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,13 @@ from torch import Tensor, nn
 
 from grn.errors import EnvironmentFaultError, ModelMismatchError
 from grn.files import atomic_path, display
-from grn.models.layout import INDEX, SHARD, WEIGHTS
 
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # in place of WEIGHTS where they are in shards
+CARD = "README.md"
+VOCABULARY = "tokenizer.json"  # of a text encoder: pieces of text and their numbers
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _CODES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",

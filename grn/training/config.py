@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from grn.errors import ConfigError, UsageError
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
-from grn.refine.sampler import SamplerConfig
+from grn.refine.config import SamplerConfig
 from grn.validation import describe
 
 if sys.version_info >= (3, 11):

@@ -18,11 +18,11 @@ from grn import hbq
 from grn.data.code_cache import Maps, Progress, View, nearest_maps
 from grn.data.sources import Source
 from grn.errors import BadInputError, ConfigError, ModelMismatchError
-from grn.models import store
+from grn.models.folder import save_model
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.networks.generator_config import ClassToImageConfig
 from grn.refine.sampler import Sampler
-from grn.text import StaticWordVectors
+from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import GeneratorRecipe, RatioConfig
 from grn.training.loop import Slot
@@ -188,7 +188,7 @@ class GeneratorTask:
         }
         if self.recipe.data.frames > 1:
             config |= {"frames": self.recipe.data.frames, "fps": self.recipe.data.fps}
-        store.save_model(folder, config, network.state_dict(), dtype=torch.float16)
+        save_model(folder, config, network.state_dict(), dtype=torch.float16)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if self.text is not None:
             self.text.save(folder / "text_encoder")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 _GRAIN = 4  # pixels: the blocks that decoders draw in, whose patterns can change without anything moving
 _PATCH = 8  # pixels
 _STILL = 8 / 127.5
-"""Change of a pixel that counts half as motion: `grn.evaluation.motion.THRESHOLD`, here of [-1, 1]."""
+"""Change of a pixel that counts half as motion: `grn.evaluation.video.THRESHOLD`, here of [-1, 1]."""
 
 
 def motion_loss(drawn: Tensor, pixels: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class PerceptualLoss(nn.Module):
     """
 
     def __init__(self) -> None:
-        from grn.evaluation.features import OfflineFeatures
+        from grn.features.efficientnet import OfflineFeatures
 
         super().__init__()
         self.features = OfflineFeatures().eval().requires_grad_(False)

@@ -13,19 +13,21 @@ from torch import nn
 from grn.data.code_cache import Progress
 from grn.errors import ModelMismatchError
 from grn.files import atomic_path
-from grn.models import store
+from grn.hub.resolve import resolve
+from grn.models.folder import load_config, load_weights, network_config
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.inflate import TIME_KEYS, can_inflate, inflate
 from grn.networks.text_to_visual import TextToVisual
-from grn.text import StaticWordVectors
+from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
 from grn.training import processes
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.generator import GeneratorTask
-from grn.training.loop import Loop, lock
+from grn.training.loop import Loop
+from grn.training.run_folder import lock
 from grn.training.tokenizer import TokenizerTask
 
 Report = Callable[[int, dict[str, float]], None]
@@ -95,13 +97,13 @@ def _start_from(network: Any, name: Path | str | None, kind: str) -> None:
     """Take over a model's weights; those of an image tokenizer by a joint one too. ModelMismatchError where they do not fit."""
     if name is None:
         return
-    found = store.resolve(str(name), kind=kind)
-    config = store.load_config(found.folder)
+    found = resolve(str(name), kind=kind)
+    config = load_config(found.folder)
     if isinstance(network, CausalAutoencoder):
-        image = store.network_config(config, TokenizerConfig, found.folder)
+        image = network_config(config, TokenizerConfig, found.folder)
         if can_inflate(image, network.config):
             smaller = CausalAutoencoder(image)
-            store.load_weights(smaller, found.folder)
+            load_weights(smaller, found.folder)
             inflate(smaller.state_dict(), network)
             return
         _compare(
@@ -109,7 +111,7 @@ def _start_from(network: Any, name: Path | str | None, kind: str) -> None:
         )
     else:
         _compare(config["network"], network.config.model_dump(mode="json", exclude={"kind"}), found.folder)
-    store.load_weights(network, found.folder)
+    load_weights(network, found.folder)
 
 
 def _compare(stored: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:

@@ -24,7 +24,7 @@ from sheet import words
 
 from grn.data.sources import Sample, open_source
 from grn.errors import GrnError
-from grn.text import StaticWordVectors, split_words
+from grn.text.word_vectors import StaticWordVectors, split_words
 
 TEXT_ENCODER = Path(__file__).parents[2] / "grn/models/embedded/emoji/text_encoder"
 _WORD = re.compile(r"[a-z]{3,}")

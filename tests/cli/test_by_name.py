@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from published_files import (
+from helpers.published_files import (
     CLASSES,
     TEXTS,
     class_state,
@@ -24,13 +24,15 @@ from published_files import (
 
 import grn
 from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
+from grn.hub import convert, registry
+from grn.hub.renames import rename
+from grn.hub.resolve import resolve
 from grn.media import open_media, read_image
-from grn.models import published, registry, store
-from grn.models.renames import rename
+from grn.models.folder import load_config
 from grn.networks import shapes
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.pipeline import Part, Pipeline
-from grn.umt5 import Umt5Encoder
+from grn.text.umt5 import Umt5Encoder
 
 PUBLISHED = [name for name, entry in registry.ENTRIES.items() if entry.repo]
 
@@ -54,12 +56,12 @@ def frames(pipeline: Pipeline, prompts: Any, **options: Any) -> list[bytes]:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_each_name_is_converted_once(name: str, home: Path) -> None:
     kind = registry.ENTRIES[name].kind
-    first, second = store.resolve(name), store.resolve(name)
+    first, second = resolve(name), resolve(name)
     assert second.source == "converted"
     assert first.source in ("hub cache", "converted")
     assert first.folder == second.folder == home / "grn" / "models" / name
-    assert store.load_config(first.folder)["kind"] == kind
-    assert store.load_config(first.folder)["name"] == name
+    assert load_config(first.folder)["kind"] == kind
+    assert load_config(first.folder)["name"] == name
 
 
 def test_averages_are_taken(home: Path) -> None:
@@ -188,19 +190,19 @@ def test_what_cannot_be_drawn(name: str, options: dict[str, Any], says: str, hom
 
 def test_a_file_converted_by_hand_draws_what_its_name_draws(home: Path, tmp_path: Path) -> None:
     torch.save(class_state(CLASSES), tmp_path / "plain.pth")  # without decoys
-    published.convert(tmp_path / "plain.pth", tmp_path / "mine", "mine")
+    convert.convert(tmp_path / "plain.pth", tmp_path / "mine", "mine")
     by_name, by_folder = (Pipeline.from_pretrained(name) for name in ("grn-b", tmp_path / "mine"))
     assert by_folder.sampling == by_name.sampling
     assert frames(by_folder, [3], steps=5) == frames(by_name, [3], steps=5)
-    shutil.copytree(store.resolve("hbq-16").folder, tmp_path / "mine" / "tokenizer")
+    shutil.copytree(resolve("hbq-16").folder, tmp_path / "mine" / "tokenizer")
     assert frames(Pipeline.from_pretrained(tmp_path / "mine"), [3], steps=5) == frames(by_name, [3], steps=5)
 
 
 def test_a_file_and_its_folder_compute_the_same(tmp_path: Path) -> None:
     state = filled(text_shapes(TEXTS))
     torch.save(state, tmp_path / "w.pth")
-    published.convert(tmp_path / "w.pth", tmp_path / "out", "mine")
-    direct = published.NETWORKS["text-to-visual"](TEXTS)
+    convert.convert(tmp_path / "w.pth", tmp_path / "out", "mine")
+    direct = convert.NETWORKS["text-to-visual"](TEXTS)
     direct.load_state_dict(dict(rename("text-to-visual", state)))
     loaded = grn.Generator.from_pretrained(tmp_path / "out").network
     assert loaded.config == direct.config
@@ -220,7 +222,7 @@ def test_parts_can_be_others_in_other_types(home: Path, tmp_path: Path) -> None:
     small = {"size": (32, 32), "steps": 3}
     same = frames(base, ["a cat"], **small)
     torch.save({"ema": tokenizer_state(64, 9)}, tmp_path / "t.ckpt")
-    published.convert(tmp_path / "t.ckpt", tmp_path / "t", "other")
+    convert.convert(tmp_path / "t.ckpt", tmp_path / "t", "other")
     other = Pipeline.from_pretrained("grn-t2i", tokenizer=Part(tmp_path / "t"))
     assert other.tokenizer.name == "other"
     assert frames(other, ["a cat"], **small) != same
@@ -257,13 +259,13 @@ def test_parts_that_are_not_there_cannot_be_placed(name: str, part: dict[str, Pa
     ],
 )
 def test_parts_that_do_not_fit_are_refused_by_name(name: str, part: dict[str, Part], says: str, home: Path) -> None:
-    width = store.load_config(store.resolve("emoji").folder)["network"]["text_width"]
+    width = load_config(resolve("emoji").folder)["network"]["text_width"]
     with pytest.raises(ModelMismatchError, match=says.replace("128", str(width))):
         Pipeline.from_pretrained(name, **part)
 
 
 def test_a_model_that_names_no_tokenizer_is_refused(home: Path, tmp_path: Path) -> None:
-    shutil.copytree(store.resolve("grn-b").folder, tmp_path / "m")
+    shutil.copytree(resolve("grn-b").folder, tmp_path / "m")
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     del config["tokenizer"]
     (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "name": "mine"}))
@@ -372,11 +374,11 @@ PARTS = ["--text-dtype bfloat16", "--tokenizer-dtype bfloat16", "--tokenizer oth
 @pytest.mark.parametrize("option", PARTS)
 def test_part_options_change_the_picture(grn: Any, here: Path, option: str) -> None:
     torch.save({"ema": tokenizer_state(64, 9)}, here / "t.ckpt")
-    published.convert(here / "t.ckpt", here / "other", "other")
+    convert.convert(here / "t.ckpt", here / "other", "other")
     files = published_files()
     torch.save({k: v + 0.1 for k, v in reference_state("umt5").items()}, here / "w.pth")
     files["umt5-xxl/umt5-xxl/tokenizer.json"].save(str(here / "tokenizer.json"))
-    published.convert(here / "w.pth", here / "words", "words")
+    convert.convert(here / "w.pth", here / "words", "words")
     base = ("generate", "a cat on a red house", "-m", "grn-t2i", "--size", 64, "--steps", 6)
     grn(*base, "-o", "a.png")
     assert grn(*base, *option.split(), "-o", "b.png").code == 0
@@ -399,7 +401,7 @@ def test_an_uncalibrated_model_says_so(grn: Any, here: Path) -> None:
     assert outcome.err == (
         "grn: warning: grn-b: is not calibrated, so every picture takes the same steps; run grn models calibrate\n"
     )
-    shutil.copytree(store.resolve("grn-b").folder, here / "m")
+    shutil.copytree(resolve("grn-b").folder, here / "m")
     common = ("-n", 4, "--k", 300, "--mean", 8, "--tmin", 6, "--tmax", 10)
     assert grn("models", "calibrate", "m", *common).code == 0
     outcome = grn("generate", "--class", 3, "-m", "m", "--adaptive", "-o", "x.png", "--json")

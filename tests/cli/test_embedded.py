@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from grn.evaluation.motion import measure_motion
+from grn.evaluation.video import measure_motion
+from grn.hub import registry
+from grn.hub.resolve import EMBEDDED, resolve
 from grn.media import open_media, read_image
-from grn.models import registry, store
+from grn.models.folder import load_config
 from grn.pipeline import Pipeline
 from grn.tokenizer import Tokenizer
 
@@ -19,16 +21,16 @@ MODELS = [name for name, entry in registry.ENTRIES.items() if entry.embedded]
 
 
 def test_the_package_stays_small() -> None:
-    sizes = {path: path.stat().st_size for path in store.EMBEDDED.rglob("*") if path.is_file()}
-    video = sum(size for path, size in sizes.items() if "video" in str(path.relative_to(store.EMBEDDED)))
+    sizes = {path: path.stat().st_size for path in EMBEDDED.rglob("*") if path.is_file()}
+    video = sum(size for path, size in sizes.items() if "video" in str(path.relative_to(EMBEDDED)))
     assert video <= 40 * MEGABYTE
     assert sum(sizes.values()) - video <= 64 * MEGABYTE
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_embedded_model_has_a_card_and_weights_that_are_its_own(name: str) -> None:
-    folder = store.resolve(name).folder
-    config = store.load_config(folder)
+    folder = resolve(name).folder
+    config = load_config(folder)
     assert config["name"] == name
     card = (folder / "README.md").read_text()
     assert card.startswith(f"# {name}\n")

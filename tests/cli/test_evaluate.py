@@ -18,7 +18,7 @@ from PIL import Image
 from grn.data.sources import open_source
 from grn.errors import ModelNotFoundError
 from grn.evaluation.frechet import Statistics
-from grn.evaluation.inception import _Inception
+from grn.features.inception import _Inception
 
 FAST = ("--resolution", "32")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from generators import SIDE
+from helpers.generators import SIDE
 from PIL import Image
 
 from grn.media import open_media, read_image, read_image_text, write_image

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from generators import SIDE
+from helpers.generators import SIDE
 from PIL import Image
 
 from grn import editing
+from grn.hub import resolve
 from grn.media import VideoWriter, open_media, read_image, read_image_text, write_image
-from grn.models import store
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_where_no_model_is_named_what_is_asked_for_chooses_it(
     (tmp_path / "embedded").mkdir()
     (tmp_path / "embedded" / "emoji").symlink_to(words)
     (tmp_path / "embedded" / "emoji-video").symlink_to(clips_model)
-    monkeypatch.setattr(store, "EMBEDDED", tmp_path / "embedded")
+    monkeypatch.setattr(resolve, "EMBEDDED", tmp_path / "embedded")
     monkeypatch.delenv("GRN_MODEL", raising=False)
     monkeypatch.chdir(tmp_path)
     outcome = grn("generate", "a red cat", *options.split(), "-v")
@@ -90,7 +90,7 @@ def test_the_name_of_a_folder_asks_for_no_clip(
 ) -> None:
     (tmp_path / "embedded").mkdir()
     (tmp_path / "embedded" / "emoji").symlink_to(words)
-    monkeypatch.setattr(store, "EMBEDDED", tmp_path / "embedded")
+    monkeypatch.setattr(resolve, "EMBEDDED", tmp_path / "embedded")
     monkeypatch.delenv("GRN_MODEL", raising=False)
     for options in (["-n", 2, "-o", tmp_path / "cats.gif"], ["-o", f"{tmp_path}/cats.mp4/"]):
         outcome = grn("generate", "a red cat", *options)

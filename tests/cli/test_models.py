@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from published_files import published_files
+from helpers.published_files import published_files
 
-from grn.models import registry, store
+from grn.hub import registry
+from grn.hub.resolve import converted_folder
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def _nothing_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_list_names_every_model_and_its_state(grn: Any, tokenizer: Path, tmp_path: Path) -> None:
-    folder = store.converted_folder("hbq-16")
+    folder = converted_folder("hbq-16")
     folder.parent.mkdir(parents=True)
     folder.symlink_to(tokenizer)
     lines = grn("models", "list").text.splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clips import COUNT, FPS, HEIGHT, WIDTH, frame, run_ffmpeg, write, write_all
+from helpers.clips import COUNT, FPS, HEIGHT, WIDTH, frame, run_ffmpeg, write, write_all
 from PIL import Image
 
 from grn.media import open_media

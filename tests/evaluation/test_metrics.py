@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from grn.errors import ModelMismatchError, ModelNotFoundError
-from grn.evaluation.metrics import Lpips, psnr, ssim, to_bytes
+from grn.evaluation.metrics import psnr, ssim, to_bytes
+from grn.features.lpips import Lpips
 
 
 def pixels(count: int = 3, size: int = 32) -> torch.Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from grn.errors import BadInputError
-from grn.evaluation.motion import Motion, measure_motion
+from grn.evaluation.video import Motion, measure_motion
 
 
 def still(level: int, count: int = 3) -> list[np.ndarray]:

@@ -15,10 +15,11 @@ from PIL import Image
 
 from grn.data.sources import open_source
 from grn.errors import BadInputError, EnvironmentFaultError
-from grn.models import store
+from grn.hub.resolve import resolve
+from grn.models.folder import load_config, network_config
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.inflate import can_inflate
-from grn.text import StaticWordVectors, StaticWordVectorsConfig
+from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "emoji"
@@ -335,8 +336,8 @@ def test_the_video_recipes_go_together() -> None:
     """The joint tokenizer can start from the embedded one, and the generator draws its codes."""
     tokenizer, generator = (load_recipe(RECIPE / f"{name}.toml") for name in ("video-tokenizer", "video"))
     assert isinstance(tokenizer, TokenizerRecipe)
-    folder = store.resolve(str(tokenizer.run.init), kind="tokenizer").folder
-    image = store.network_config(store.load_config(folder), TokenizerConfig, folder)
+    folder = resolve(str(tokenizer.run.init), kind="tokenizer").folder
+    image = network_config(load_config(folder), TokenizerConfig, folder)
     assert can_inflate(image, tokenizer.network)
     assert isinstance(generator, GeneratorRecipe)
     made, wanted = tokenizer.network, generator.network

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from grn.models import registry
+from grn.hub import registry
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.presets import PRESETS
-from grn.refine.sampler import SamplerConfig
+from grn.refine.config import SamplerConfig
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.run import parameters
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from plain_refinement import plain_sample
-from test_sampler import ADAPTIVE, case
+from helpers.plain_refinement import plain_sample
+from helpers.refinement import ADAPTIVE, case
 
 from grn.hbq import bits_to_indices
+from grn.refine.config import SamplerConfig
 from grn.refine.known import Known
-from grn.refine.sampler import Sample, Sampler, SamplerConfig
+from grn.refine.sampler import Sample, Sampler
 from grn.refine.step import StepView
 
 

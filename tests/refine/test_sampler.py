@@ -1,56 +1,24 @@
 """The sampler: against the plain loop, alone and in company, and what every setting does."""
 
-import functools
 from typing import Any
 
 import pytest
 import torch
-from plain_refinement import plain_sample
+from helpers.plain_refinement import plain_sample
+from helpers.refinement import ADAPTIVE, Case, case, words
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from grn.errors import UsageError
 from grn.hbq import bits_to_indices
-from grn.networks.class_to_image import ClassToImage
-from grn.networks.condition import ClassCondition, TextCondition
-from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
-from grn.networks.text_to_visual import TextToVisual
+from grn.networks.condition import ClassCondition
+from grn.networks.generator_config import ClassToImageConfig
 from grn.refine import sampler as sampler_module
-from grn.refine.sampler import Sample, Sampler, SamplerConfig
+from grn.refine.config import SamplerConfig
+from grn.refine.sampler import Sample, Sampler
 from grn.refine.step import MASK, StepView
 
 FAMILIES = ["class", "text"]
-Case = tuple[Any, Any, Any, tuple[int, int, int]]
-ADAPTIVE: dict[str, Any] = {"adaptive": True, "tmin": 6, "tmax": 14, "k": 120.0, "b": -70.0, "warmup": 3}
-
-
-def words(*lengths: int) -> TextCondition:
-    random = torch.Generator().manual_seed(2)
-    parts = [torch.randn(1, n, 6, generator=random, dtype=torch.float64) for n in lengths]
-    return TextCondition.cat([TextCondition(part, torch.ones(1, part.shape[1], dtype=torch.bool)) for part in parts])
-
-
-@functools.cache
-def case(family: str, target: Any) -> Case:
-    """A network, six conditions, the unconditional one and a shape. Weights are random: as initialised they would say nothing.
-
-    In double precision what the size of a batch does to rounding is too little to be seen in a draw.
-    """
-    network: nn.Module
-    if family == "class":
-        network = ClassToImage(ClassToImageConfig.tiny(target))
-        parts: tuple[Any, Any, tuple[int, int, int]] = (
-            ClassCondition(torch.tensor([0, 1, 2, 3, 4, 0])),
-            network.null_condition(1),
-            (1, 4, 4),
-        )
-    else:
-        network = TextToVisual(TextToVisualConfig.tiny(target))
-        parts = words(2, 5, 3, 1, 4, 2), words(2), (2, 2, 4)
-    torch.manual_seed(0)
-    for name, parameter in network.named_parameters():
-        nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.3 if parameter.dim() == 1 else 0.2)
-    return (network.double().eval().requires_grad_(False), *parts)
 
 
 def sample(which: Case, *, rows: list[int] | None = None, seed: int = 0, **settings: Any) -> list[Sample]:

@@ -12,7 +12,7 @@ from grn.errors import BadInputError, ConfigError, GrnError, ModelMismatchError
 from grn.media import write_image
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
-from grn.text import StaticWordVectors, StaticWordVectorsConfig
+from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import save_tokenizer
 from grn.training.config import TokenizerRecipe, load_recipe
 from grn.training.mixture import MixedSource

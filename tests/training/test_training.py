@@ -16,13 +16,14 @@ from grn.data.code_cache import View
 from grn.errors import ConfigError, EnvironmentFaultError, TrainingDivergedError, UsageError
 from grn.media import write_image
 from grn.networks.text_to_visual import TextToVisual
-from grn.text import StaticWordVectors, StaticWordVectorsConfig
+from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import Tokenizer
 from grn.training import loop as loops
 from grn.training.checkpoint import newest_checkpoint, verify_checkpoint
 from grn.training.config import GeneratorRecipe, RatioConfig, load_recipe
 from grn.training.generator import GeneratorTask, corrupt
 from grn.training.run import parameters, train
+from grn.training.run_folder import lock
 from grn.training.tokenizer import TokenizerTask
 
 NETWORK = """
@@ -301,12 +302,12 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(
 
 
 def test_a_run_folder_has_one_trainer_and_a_dead_owner_is_forgotten(tmp_path: Path) -> None:
-    release = loops.lock(tmp_path)
+    release = lock(tmp_path)
     with pytest.raises(EnvironmentFaultError, match=str(os.getpid())):
-        loops.lock(tmp_path)
+        lock(tmp_path)
     release()
     (tmp_path / "lock").write_text(f"{os.uname().nodename} 999999999")
-    loops.lock(tmp_path)()
+    lock(tmp_path)()
     assert not (tmp_path / "lock").exists()
 
 

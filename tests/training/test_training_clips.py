@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from grn.errors import ConfigError, ModelMismatchError
 from grn.media import VideoWriter, write_image
 from grn.networks.text_to_visual import TextToVisual
-from grn.text import StaticWordVectors, StaticWordVectorsConfig
+from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import Tokenizer
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.generator import GeneratorTask
@@ -254,7 +254,7 @@ def test_fps_changes_what_is_learnt() -> None:
 def generator(place: Path) -> Path:
     """A recipe for clips, with the joint tokenizer and an encoder of one word that it needs."""
     from grn.networks.autoencoder import CausalAutoencoder
-    from grn.text import StaticWordVectors, StaticWordVectorsConfig
+    from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
     from grn.tokenizer import save_tokenizer
 
     recipe = load_recipe(place / "video.toml")
@@ -304,7 +304,7 @@ def test_a_packed_step_is_the_mean_of_its_elements(generator: Path) -> None:
     """The loss of a batch of pictures and clips is that of each alone, weighted by its elements; so are the gradients."""
     from grn.data.packing import collate
     from grn.networks.text_to_visual import TextToVisual
-    from grn.text import StaticWordVectors
+    from grn.text.word_vectors import StaticWordVectors
     from grn.training.config import GeneratorRecipe
     from grn.training.generator import GeneratorTask
 

@@ -1,0 +1,173 @@
+"""Where a name leads: an alias, a folder, the hub's cache, the hub."""
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from grn.errors import ModelMismatchError, ModelNotFoundError
+from grn.files import display
+from grn.hub import download, registry
+from grn.models.folder import load_config
+from grn.models.tensors import CONFIG
+
+EMBEDDED = Path(__file__).parents[1] / "models" / "embedded"
+_log = logging.getLogger("grn")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model folder and how it was found.
+
+    source: "embedded", "folder", "converted", "hub cache" or "hub". looked_in: every place tried, in order.
+    """
+
+    folder: Path
+    source: str
+    looked_in: tuple[str, ...]
+
+
+def resolve(name: str, offline: bool = False, kind: str | None = None) -> Resolved:
+    """Find the model folder of an alias, folder path or hub name ("owner/model").
+
+    kind: "tokenizer", "text-encoder" or "generator", what the caller needs; of a generator's folder the first two are
+    its own ones. The folder of a text encoder may be in another format than ours.
+    Raises ModelNotFoundError (where it looked, what to do), ModelMismatchError (a model of the other kind) or
+    EnvironmentFaultError (network).
+    """
+    offline = offline or download.is_offline()
+    entry = registry.ENTRIES.get(name)
+    if entry is not None:
+        found = _embedded(entry) if entry.embedded else _published(entry, offline)
+    elif (path := _existing(name)) is not None:
+        found = _folder(name, path)
+    elif download.is_name(name):
+        found = _hub(name, offline)
+    else:
+        raise _unknown(name, kind)
+    found = _of_kind(name, found, kind)
+    place = "" if str(found.folder) == name else f", {display(found.folder)}"
+    _log.info("%s: %s%s", display(name), found.source, place)
+    return found
+
+
+def converted_folder(name: str) -> Path:
+    """Where the converted weights of a published model are kept: $GRN_HOME/models/NAME, or ~/.cache/grn/models/NAME."""
+    home = os.environ.get("GRN_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "grn"
+    return Path(home).expanduser() / "models" / name
+
+
+def _embedded(entry: registry.Entry) -> Resolved:
+    folder = EMBEDDED / str(entry.embedded)
+    if not (folder / CONFIG).is_file():
+        raise ModelNotFoundError(f"{entry.name}: weights are not here (looked in {display(folder)}); install grn again")
+    return Resolved(folder, "embedded", (str(folder),))
+
+
+def _published(entry: registry.Entry, offline: bool) -> Resolved:
+    """The converted weights; the first time they are fetched and converted."""
+    folder = converted_folder(entry.name)
+    if (folder / CONFIG).is_file():
+        return Resolved(folder, "converted", (str(folder),))
+    if entry.repo is None or entry.file is None:
+        raise ModelNotFoundError(
+            f"{entry.name}: weights are not here (looked in {display(folder)}) and the authors have published none; "
+            f"train it with its recipe, or give the folder of your own"
+        )
+    # The small file first: a repository without it is not worth many gigabytes.
+    wanted = [*([entry.vocabulary] if entry.vocabulary else []), entry.file]
+    looked = [str(folder), f"{download.cache_folder()} for {' and '.join(f'{entry.repo}/{file}' for file in wanted)}"]
+    files, source = download.files(entry.repo, wanted, local=True), "hub cache"
+    if files is None and not offline:
+        looked.append(f"https://huggingface.co/{entry.repo}")
+        files, source = download.files(entry.repo, wanted, local=False), "hub"
+    if files is None:
+        raise _absent(entry.name, looked, offline)
+    from grn.hub import convert
+
+    _log.info("%s: converting %s", entry.name, display(files[-1]))
+    vocabulary = files[0] if entry.vocabulary else None
+    convert.convert(files[-1], folder, entry.name, vocabulary=vocabulary)
+    return Resolved(folder, source, tuple(looked))
+
+
+def _existing(name: str) -> Path | None:
+    """The file or folder of that name, None where there is none or the system could have none."""
+    try:
+        path = Path(name).expanduser()
+        path.lstat()
+    except (OSError, ValueError, RuntimeError):  # not there; with a NUL; of an unknown user
+        return None
+    return path if name else None
+
+
+def _folder(name: str, folder: Path) -> Resolved:
+    if (folder / CONFIG).is_file():
+        return Resolved(folder, "folder", (str(folder),))
+    if folder.is_file():
+        raise ModelNotFoundError(
+            f"{display(name)}: is a file; give a model folder (published weights are fetched by name: grn models pull)"
+        )
+    hint = (
+        f"; did you mean {display(folder / 'final')!r}?"
+        if (folder / "final" / CONFIG).is_file()
+        else "; give a model folder"
+    )
+    raise ModelNotFoundError(f"{display(name)}: the folder holds no {CONFIG}{hint}")
+
+
+def _hub(name: str, offline: bool) -> Resolved:
+    looked = [f"folder {name}", f"{download.cache_folder()} for {name}"]
+    folder, source = download.snapshot(name, local=True), "hub cache"
+    if folder is None and not offline:
+        looked.append(f"https://huggingface.co/{name}")
+        folder, source = download.snapshot(name, local=False), "hub"
+    if folder is None:
+        raise _absent(name, looked, offline)
+    return Resolved(folder, source, tuple(looked))
+
+
+def _absent(name: str, looked: list[str], offline: bool) -> ModelNotFoundError:
+    remedy = (
+        f"run `grn models pull {name}` once with the network (without --offline and HF_HUB_OFFLINE), "
+        "or give a model folder"
+        if offline
+        else "give a model folder"
+    )
+    return ModelNotFoundError(f"{name}: weights are not here (looked in {', '.join(map(display, looked))}); {remedy}")
+
+
+def _unknown(name: str, kind: str | None) -> ModelNotFoundError:
+    known = registry.names(kind)
+    near = get_close_matches(name, known, 3, 0.5)
+    remedy = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(known)}"
+    return ModelNotFoundError(
+        f"{display(name)}: no model of that name (looked among the known names and for a folder; "
+        f"hub names are OWNER/MODEL); {remedy}"
+    )
+
+
+def _of_kind(name: str, found: Resolved, kind: str | None) -> Resolved:
+    if kind == "text-encoder":
+        inner = found.folder / "text_encoder"
+        return (
+            replace(found, folder=inner) if (inner / CONFIG).is_file() else found
+        )  # it is read by who knows its formats
+    if kind is None:
+        return found
+    is_a = load_config(found.folder)["kind"]
+    is_generator = is_a not in ("tokenizer", "text-encoder")
+    if is_a == kind or (is_generator and kind == "generator"):
+        return found
+    if is_generator:
+        inner = found.folder / "tokenizer"
+        if (inner / CONFIG).is_file():
+            return replace(found, folder=inner)
+        raise ModelMismatchError(
+            f"{display(name)}: is a generator without a tokenizer in its folder; name a tokenizer "
+            f"({', '.join(registry.names('tokenizer'))})"
+        )
+    raise ModelMismatchError(
+        f"{display(name)}: is a {is_a.replace('-', ' ')}; name a {kind} ({', '.join(registry.names(kind))}, or a folder)"
+    )

@@ -1,0 +1,1 @@
+"""Prompts as sequences of token vectors."""

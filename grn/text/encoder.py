@@ -1,0 +1,45 @@
+"""Encoders of prompts: what a generator needs of one, and how a folder of one is loaded."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from grn.models.folder import read_json
+from grn.networks.condition import TextCondition, Texts
+from grn.text.word_vectors import StaticWordVectors
+
+
+class TextEncoder(Protocol):
+    """What the pipeline needs of an encoder of prompts."""
+
+    name: str
+
+    @property
+    def dim(self) -> int:
+        """The size of a token."""
+
+    def check(self, prompt: str) -> None:
+        """Raise BadInputError where the prompt cannot be read."""
+
+    def encode(self, prompts: Sequence[str]) -> TextCondition | Texts:
+        """The tokens of each prompt."""
+
+    def release(self) -> None:
+        """Let go of what only encoding needs; it comes back when it is needed again."""
+
+
+def load_text_encoder(folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> TextEncoder:
+    """The text encoder in a folder: word vectors, umT5 as `grn models convert` writes it, or as transformers does.
+
+    device and dtype (None: as stored) are umT5's: word vectors are no network. Raises ModelNotFoundError, ConfigError or
+    ModelMismatchError.
+    """
+    path = folder / "config.json"
+    raw = read_json(path) if path.is_file() else {}
+    if "format_version" in raw or "model_type" in raw:
+        from grn.text.umt5 import Umt5Encoder
+
+        return Umt5Encoder.load(folder, device, dtype)
+    return StaticWordVectors.load(folder)

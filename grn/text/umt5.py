@@ -1,0 +1,211 @@
+"""The published text encoder: umT5's encoder, in transformers' network.
+
+Axes: L tokens of a text, D their width.
+
+A folder of it is one of ours (`grn models convert`) or one that transformers has written:
+
+    config.json       with format_version and kind "text-encoder", or with model_type "umt5"
+    model.safetensors or shards and their index
+    tokenizer.json    pieces of text -> numbers, as the `tokenizers` library reads it
+"""
+
+import html
+import json
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ftfy
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError
+from grn.files import display
+from grn.models.folder import empty_network, load_config, load_network, network_config, read_json
+from grn.models.tensors import CONFIG, INDEX, VOCABULARY, WEIGHTS, read_weights, sha256, stored_type, tensor_names
+from grn.networks.condition import Texts
+from grn.networks.umt5 import Umt5Config, encoder_network
+from grn.validation import describe
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Pieces
+
+MAX_TOKENS = 512
+_CACHE_BYTES = 1 << 30
+_SPACE = re.compile(r"\s+")
+_log = logging.getLogger("grn")
+
+
+def clean_text(prompt: str) -> str:
+    """The text as published models were shown it: mojibake and HTML entities undone, white space folded."""
+    # Twice: "&amp;lt;" is a bracket that was escaped on two of its ways.
+    text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
+    return _SPACE.sub(" ", text).strip()
+
+
+class Umt5Encoder:
+    """Texts -> token vectors. The network is loaded for the first text that is new and stays until `release`.
+
+    Each text is run alone, at its own length, and remembered: it comes out the same in any batch, and once a run.
+    """
+
+    def __init__(self, config: Umt5Config, pieces: "Pieces", name: str, load: Callable[[], nn.Module]) -> None:
+        self.config, self.name = config, name
+        self._pieces, self._load = pieces, load
+        self._network: nn.Module | None = None
+        self._known: dict[str, Tensor] = {}
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> "Umt5Encoder":
+        """Read a folder; its weights are read when the first text comes. dtype None: as they are stored.
+
+        Raises ModelNotFoundError, ConfigError or ModelMismatchError.
+        """
+        raw = read_json(folder / CONFIG)
+        ours = "format_version" in raw
+        config = _own_config(folder) if ours else _transformers_config(folder, raw)
+        weights = folder / (INDEX if (folder / INDEX).is_file() else WEIGHTS)
+        if not weights.is_file():
+            raise ModelNotFoundError(f"{display(weights)}: no such file; a text encoder's folder holds {WEIGHTS}")
+        pieces = _pieces(folder, config, raw.get("vocabulary_sha256") if ours else None)
+        name = raw["name"] if ours else folder.resolve().name
+
+        def network() -> nn.Module:
+            _log.info("%s: loading the text encoder on %s", name, device)
+            chosen = dtype or stored_type(weights)
+            if ours:
+                return load_network(lambda: encoder_network(config), folder, device, chosen)[0]
+            made = empty_network(lambda: encoder_network(config), device, chosen)
+            files = _files(weights)
+            read_weights(weights, made, False, files=files, rename=_encoder_names(files).get)
+            return made
+
+        return cls(config, pieces, name, network)
+
+    @property
+    def dim(self) -> int:
+        """D, the size of a token."""
+        return self.config.width
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the network is in memory."""
+        return self._network is not None
+
+    def check(self, prompt: str) -> None:
+        """Any text can be read."""
+
+    @torch.inference_mode()
+    def encode(self, prompts: Sequence[str]) -> Texts:
+        """Token vectors of each prompt's real tokens, at most 512, on the CPU in the network's type."""
+        texts = [clean_text(prompt) for prompt in prompts]
+        found = {text: self._known[text] if text in self._known else self._run(text) for text in dict.fromkeys(texts)}
+        self._remember(found)
+        return Texts(tuple(found[text] for text in texts))
+
+    def release(self) -> None:
+        """Let go of the network; the texts that it has run stay known."""
+        self._network = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _run(self, text: str) -> Tensor:
+        if self._network is None:
+            self._network = self._load().eval().requires_grad_(False)
+        device = next(self._network.parameters()).device
+        numbers = torch.tensor([self._pieces.encode(text).ids], device=device)
+        states: Tensor = self._network(input_ids=numbers, attention_mask=torch.ones_like(numbers)).last_hidden_state
+        return states[0].cpu()
+
+    def _remember(self, found: dict[str, Tensor]) -> None:
+        self._known = {**{text: value for text, value in self._known.items() if text not in found}, **found}
+        size = sum(value.numel() * value.element_size() for value in self._known.values())
+        for text in list(self._known):
+            if size <= _CACHE_BYTES:
+                break
+            dropped = self._known.pop(text)
+            size -= dropped.numel() * dropped.element_size()
+
+
+def _own_config(folder: Path) -> Umt5Config:
+    config = load_config(folder)
+    if config["kind"] != "text-encoder":
+        raise ModelMismatchError(
+            f"{display(folder)}: is a {config['kind']}; give the folder of a text encoder (grn models list)"
+        )
+    return network_config(config, Umt5Config, folder)
+
+
+def _transformers_config(folder: Path, raw: dict[str, Any]) -> Umt5Config:
+    where = display(folder / CONFIG)
+    if raw.get("model_type") != "umt5":
+        raise ModelMismatchError(f"{where}: expected a umt5 model, found {raw.get('model_type')!r:.40}; give one")
+    if raw.get("feed_forward_proj", "gated-gelu") != "gated-gelu":
+        raise ModelMismatchError(
+            f"{where}: feed_forward_proj: expected gated-gelu, found {raw['feed_forward_proj']!r:.40}"
+        )
+    names = {
+        "vocabulary": "vocab_size", "width": "d_model", "depth": "num_layers", "heads": "num_heads",
+        "head_width": "d_kv", "hidden": "d_ff",
+    }  # fmt: skip
+    found = {ours: raw.get(theirs) for ours, theirs in names.items()}
+    found["buckets"] = raw.get("relative_attention_num_buckets", 32)
+    found["distance"] = raw.get("relative_attention_max_distance", 128)
+    try:
+        return Umt5Config(**found)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {describe(error, [Umt5Config])}; restore the file") from error
+
+
+def _pieces(folder: Path, config: Umt5Config, digest: str | None) -> "Pieces":
+    from tokenizers import Tokenizer as Pieces
+
+    path = folder / VOCABULARY
+    if not path.is_file():
+        raise ModelNotFoundError(f"{display(path)}: no such file; put the text encoder's {VOCABULARY} there")
+    if digest is not None and sha256(path) != digest:
+        raise ModelMismatchError(f"{display(path)}: damaged or of another model; restore the file")
+    try:
+        pieces = Pieces.from_file(str(path))
+        pieces.enable_truncation(MAX_TOKENS)
+        pieces.no_padding()
+        ended = bool(pieces.encode("").ids)
+    except Exception as error:  # the library raises nothing more specific
+        raise ConfigError(f"{display(path)}: cannot be used ({display(str(error))[:100]}); restore the file") from error
+    if pieces.get_vocab_size() > config.vocabulary:
+        raise ModelMismatchError(
+            f"{display(path)}: has {pieces.get_vocab_size()} entries and the text encoder {config.vocabulary}; "
+            "use the files of one model"
+        )
+    if not ended:
+        raise ModelMismatchError(f"{display(path)}: marks no text's end, as umT5 needs; use the files of one model")
+    return pieces
+
+
+def _files(weights: Path) -> list[Path]:
+    """The safetensors files of a transformers folder."""
+    if weights.name != INDEX:
+        return [weights]
+    try:
+        names = sorted({str(name) for name in json.loads(weights.read_bytes())["weight_map"].values()})
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        names = []
+    files = [weights.parent / name for name in names if re.fullmatch(r"[\w.-]+\.safetensors", name)]
+    if not files or len(files) < len(names) or not all(file.is_file() for file in files):
+        raise ModelMismatchError(f"{display(weights)}: names no shards, or others than are there; restore the files")
+    return files
+
+
+def _encoder_names(files: list[Path]) -> dict[str, str]:
+    """transformers' names of the tensors -> the encoder's own. The decoder's are left out: it is not used."""
+    found: dict[str, str] = {}
+    for file in files:
+        for key in tensor_names(file):
+            if not key.startswith("decoder.") and key != "lm_head.weight":
+                found[key] = "embed_tokens.weight" if key == "shared.weight" else key.removeprefix("encoder.")
+    if "shared.weight" in found:  # the same tensor, which some files hold twice
+        found.pop("encoder.embed_tokens.weight", None)
+    return found

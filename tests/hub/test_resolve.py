@@ -1,0 +1,182 @@
+"""Model names: alias, folder, hub cache, hub, and what is said where there is none."""
+
+from pathlib import Path
+
+import pytest
+from helpers.model_folders import GENERATOR, WEIGHTS, saved
+
+from grn.errors import EnvironmentFaultError, GrnError, ModelMismatchError, ModelNotFoundError
+from grn.hub import registry
+from grn.hub.resolve import resolve
+
+EMBEDDED = ("emoji", "emoji-video", "emoji-tokenizer", "emoji-video-tokenizer", "emoji-pictures")
+pytestmark = pytest.mark.usefixtures("nowhere_else")
+
+
+def _pipeline(folder: Path) -> None:
+    saved(folder, config=GENERATOR)
+    saved(folder / "tokenizer")
+
+
+def _snapshot(tmp_path: Path, name: str = "someone/model") -> Path:
+    """A hub cache as huggingface_hub lays it out."""
+    repo = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("1" * 40)
+    return repo / "snapshots" / ("1" * 40)
+
+
+def test_names_are_found_in_order(tmp_path: Path) -> None:
+    _pipeline(tmp_path / "embedded" / "emoji")
+    saved(tmp_path / "embedded" / "emoji-tokenizer")
+    saved(tmp_path / "embedded" / "emoji-video", config=GENERATOR)
+    saved(tmp_path / "embedded" / "emoji-video-tokenizer")
+    _pipeline(tmp_path / "emoji")
+    _pipeline(tmp_path / "mine")
+    _pipeline(_snapshot(tmp_path))
+    _pipeline(tmp_path / "home" / "models" / "grn-b")
+    found = {
+        name: (r.source, r.folder)
+        for name in (*EMBEDDED, "./emoji", "mine", str(tmp_path / "mine"), "someone/model", "grn-b")
+        for r in [resolve(name)]
+    }
+    assert found == {
+        "emoji": ("embedded", tmp_path / "embedded" / "emoji"),
+        "emoji-tokenizer": ("embedded", tmp_path / "embedded" / "emoji-tokenizer"),
+        "emoji-video": ("embedded", tmp_path / "embedded" / "emoji-video"),
+        "emoji-video-tokenizer": ("embedded", tmp_path / "embedded" / "emoji-video-tokenizer"),
+        "emoji-pictures": ("embedded", tmp_path / "embedded" / "emoji" / "tokenizer"),
+        "./emoji": ("folder", Path("emoji")),
+        "mine": ("folder", Path("mine")),
+        str(tmp_path / "mine"): ("folder", tmp_path / "mine"),
+        "someone/model": ("hub cache", _snapshot_path(tmp_path)),
+        "grn-b": ("converted", tmp_path / "home" / "models" / "grn-b"),
+    }
+    _pipeline(tmp_path / "someone" / "model")  # a folder comes before the hub
+    assert resolve("someone/model").source == "folder"
+
+
+def _snapshot_path(tmp_path: Path) -> Path:
+    return tmp_path / "hub" / "models--someone--model" / "snapshots" / ("1" * 40)
+
+
+def test_the_tokenizer_of_a_generators_folder_is_found(tmp_path: Path) -> None:
+    _pipeline(tmp_path / "mine")
+    assert resolve("mine", kind="tokenizer").folder == Path("mine/tokenizer")
+    assert resolve("mine", kind="generator").folder == Path("mine")
+    assert resolve("mine/tokenizer", kind="tokenizer").folder == Path("mine/tokenizer")
+
+
+_PUBLISHED = (
+    "grn-b: weights are not here", "models/grn-b", "GRN_ind_B_ep599.pth", "run `grn models pull grn-b`", "--offline",
+)  # fmt: skip
+NOT_FOUND: dict[str, tuple[str, str | None, type[GrnError], tuple[str, ...]]] = {
+    "a misspelt name": ("emojj", None, ModelNotFoundError, ("emojj", "did you mean emoji")),
+    "a misspelt tokenizer": ("emoji-tokeniser", "tokenizer", ModelNotFoundError, ("did you mean emoji-tokenizer",)),
+    "an unlike name": ("xyzzy", "tokenizer", ModelNotFoundError, ("known names: ", "hbq-16", "emoji-tokenizer")),
+    "embedded but not there": ("emoji", None, ModelNotFoundError, ("not here", "embedded/emoji", "install")),
+    "published": ("grn-b", None, ModelNotFoundError, _PUBLISHED),
+    "never published": ("grn-g", None, ModelNotFoundError, ("grn-g: weights are not here", "published none")),
+    "a hub name": ("some/thing", None, ModelNotFoundError, ("some/thing", "hub", "--offline")),
+    "a path that is not there": ("./no/such", None, ModelNotFoundError, ("./no/such",)),
+    "a file": ("file.pth", None, ModelNotFoundError, ("file.pth: is a file", "grn models pull")),
+    "an empty folder": ("empty", None, ModelNotFoundError, ("holds no config.json",)),
+    "a run folder": ("run", None, ModelNotFoundError, ("did you mean", "run/final")),
+    "a tokenizer for a generator": ("small", "generator", ModelMismatchError, ("is a tokenizer", "grn-b")),
+    "a generator alone": ("alone", "tokenizer", ModelMismatchError, ("without a tokenizer", "hbq-16")),
+    "a terminal code": ("\x1b[31mred", None, ModelNotFoundError, ("\\x1b[31mred",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind", "error", "says"), NOT_FOUND.values(), ids=NOT_FOUND.keys())
+def test_what_is_not_found_says_where_it_was_looked_for(
+    name: str, kind: str | None, error: type[GrnError], says: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "file.pth").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    saved(tmp_path / "run" / "final")
+    saved(tmp_path / "small")
+    saved(tmp_path / "alone", config=GENERATOR)
+    with pytest.raises(error) as caught:
+        resolve(name, kind=kind)
+    for part in says:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_snapshot_that_was_cut_short_is_not_used(tmp_path: Path) -> None:
+    saved(_snapshot(tmp_path))
+    (_snapshot_path(tmp_path) / WEIGHTS).unlink()
+    with pytest.raises(ModelNotFoundError):
+        resolve("someone/model")
+
+
+@pytest.mark.parametrize(("offline", "variable"), [(True, ""), (False, "1"), (False, "true")])
+def test_offline_never_asks_the_hub(offline: bool, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setenv("HF_HUB_OFFLINE", variable)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda *_, local_files_only, **__: _ask(asked, local_files_only)
+    )
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *_, local_files_only, **__: _ask(asked, local_files_only)
+    )
+    for name in ("some/thing", "grn-b"):
+        with pytest.raises(ModelNotFoundError):
+            resolve(name, offline=offline)
+    assert asked == [True, True]
+
+
+def _ask(asked: list[bool], local: bool) -> str:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked.append(local)
+    raise LocalEntryNotFoundError("not in the cache")
+
+
+@pytest.mark.parametrize("caused", [False, True])
+def test_a_network_that_fails_is_the_machines_fault(caused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def download(*_: object, local_files_only: bool, **__: object) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not in the cache")
+        if caused:
+            raise LocalEntryNotFoundError("cannot find it") from ConnectionError("no route\nto host")
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(EnvironmentFaultError, match="no route to host"):
+        resolve("some/thing")
+
+
+def test_what_the_hub_lacks_lists_the_hub_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def download(*_: object, local_files_only: bool, **__: object) -> str:
+        return _ask([], local_files_only) if local_files_only else str(tmp_path)  # a repository without a model in it
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(ModelNotFoundError, match=r"huggingface\.co/some/thing"):
+        resolve("some/thing")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "~nobody-of-that-name/x", "a\0b", "a" * 5000, "x/" + "a" * 300, "\ud800", "a--b/c", "a/b.git", "a/..b",
+     "a/b/c", "-x", "a\nb", "\u202ex/y", "$(x)/y"],
+)  # fmt: skip
+def test_no_name_is_too_odd_to_be_told_that_it_is_unknown(name: str) -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        resolve(name)
+    assert "no model of that name" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_the_default_model_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRN_MODEL", raising=False)
+    assert registry.default_model() == "emoji"
+    assert registry.default_model(clips=True) == "emoji-video"
+    monkeypatch.setenv("GRN_MODEL", "./mine")
+    assert registry.default_model() == registry.default_model(clips=True) == "./mine"
