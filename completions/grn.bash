@@ -1,4 +1,4 @@
-# Completion of the grn command in bash, made by `python -m grn_cli.completions`. Source it, or put it into
+# Completion of the grn command in bash, made by `python -m tools.completions`. Source it, or put it into
 # ~/.local/share/bash-completion/completions/grn
 _grn() {
     local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" path="" word words="" files=0

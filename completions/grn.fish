@@ -1,4 +1,4 @@
-# Completion of the grn command in fish, made by `python -m grn_cli.completions`. Put it into ~/.config/fish/completions
+# Completion of the grn command in fish, made by `python -m tools.completions`. Put it into ~/.config/fish/completions
 
 # Whether the words typed so far begin with the given commands; with -n, whether these are all and another is due.
 function __grn_at

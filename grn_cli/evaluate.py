@@ -18,8 +18,7 @@ from grn_cli.evaluate_options import (
     ModelOptions,
     SetOptions,
 )
-from grn_cli.model_parts import PartOptions
-from grn_cli.options import Common, command
+from grn_cli.options import Common, PartOptions, command
 
 if TYPE_CHECKING:
     from grn.evaluation.generation import Drawn

@@ -9,8 +9,7 @@ import typer
 
 from grn_cli.errors import Batch
 from grn_cli.evaluate_options import EMOJI, SET, FeatureOptions, KeepOptions, ModelOptions
-from grn_cli.model_parts import PartOptions
-from grn_cli.options import Common, command
+from grn_cli.options import Common, PartOptions, command
 from grn_cli.paths import expand
 
 if TYPE_CHECKING:

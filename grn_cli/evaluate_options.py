@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grn_cli.model_parts import PartOptions
-from grn_cli.options import Common
+from grn_cli.options import Common, PartOptions
 
 if TYPE_CHECKING:
     from grn.data.sources import Sample, Source

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from grn.pipeline import Pipeline, Result
-    from grn_cli.generate import Job
+    from grn_cli.generate_job import Job
 
 _COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
 _SLUG = re.compile(r"[^a-z0-9]+")

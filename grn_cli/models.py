@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grn_cli.evaluate_options import EMOJI, SET, KeepOptions
-from grn_cli.model_parts import PartOptions
-from grn_cli.options import Common, command
+from grn_cli.options import Common, PartOptions, command
 
 if TYPE_CHECKING:
     from grn.hub.registry import Entry

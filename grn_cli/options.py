@@ -22,6 +22,8 @@ from grn_cli.console import Console
 if TYPE_CHECKING:
     import torch
 
+    from grn.pipeline import Pipeline
+
 
 class DType(str, Enum):
     """Number formats that networks run in."""
@@ -109,6 +111,64 @@ def torch_type(dtype: DType | None) -> "torch.dtype | None":
     return found
 
 
+_DEVICE, _DTYPE = "auto|cpu|cuda[:N]", "float32|bfloat16|float16"
+
+
+@dataclass(frozen=True)
+class PartOptions:
+    """The tokenizer and the text encoder of a generator; what is not given is the model's own, or as --device and --dtype say."""
+
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", metavar="NAME|FOLDER", help="Tokenizer to use; the model's own if not given."),
+    ] = None
+    tokenizer_device: Annotated[
+        str | None, device_option("--tokenizer-device", "Where the tokenizer computes; as --device if not given.")
+    ] = None
+    tokenizer_dtype: Annotated[
+        DType | None,
+        typer.Option("--tokenizer-dtype", metavar=_DTYPE, help="The tokenizer's number format; as --dtype."),
+    ] = None
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--text-encoder",
+            metavar="NAME|FOLDER",
+            help="Text encoder to use, also one that transformers wrote; the model's own if not given.",
+        ),
+    ] = None
+    text_device: Annotated[
+        str | None, device_option("--text-device", "Where prompts are encoded; as --device if not given.")
+    ] = None
+    text_dtype: Annotated[
+        DType | None,
+        typer.Option(
+            "--text-dtype", metavar=_DTYPE, help="The text encoder's number format; as --dtype, or as stored."
+        ),
+    ] = None
+
+    def load(self, name: str, common: Common) -> "Pipeline":
+        """The model and its parts; a text encoder's network leaves once the prompts are encoded.
+
+        Raises ModelNotFoundError, ConfigError, ModelMismatchError, UsageError or EnvironmentFaultError.
+        """
+        from grn.pipeline import Part, Pipeline
+
+        def part(what: str, name: str | None, device: str | None, dtype: DType | None) -> Any:
+            where = None if device is None else common.torch_device(device, f"--{what}-device")
+            return Part(name, where, torch_type(dtype))
+
+        return Pipeline.from_pretrained(
+            name,
+            common.torch_device(),
+            common.torch_dtype(),
+            common.offline,
+            tokenizer=part("tokenizer", self.tokenizer, self.tokenizer_device, self.tokenizer_dtype),
+            text=part("text", self.text_encoder, self.text_device, self.text_dtype),
+            free_text=True,
+        )
+
+
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command one flat option for each field of its dataclass parameters."""
     groups: dict[str, type] = {}
@@ -137,3 +197,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
     return run
+
+
+def parse_size(value: str | None) -> str | None:
+    """Check "256" or "320x240"."""
+    if value is not None and not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", value):
+        raise typer.BadParameter(f"{value!r} is no size; give a number of pixels, or WIDTHxHEIGHT")
+    return value

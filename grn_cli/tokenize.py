@@ -1,6 +1,5 @@
 """`grn tokenize`: images and videos -> codes files."""
 
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,20 +9,13 @@ import typer
 
 from grn_cli.console import Console
 from grn_cli.errors import Batch
-from grn_cli.options import Common, command, rounds_option
+from grn_cli.options import Common, command, parse_size, rounds_option
 from grn_cli.paths import Item, Outputs, expand
 
 if TYPE_CHECKING:
     from grn.codes import PackedCodes
     from grn.media import Media
     from grn.tokenizer import Tokenizer
-
-
-def parse_size(value: str | None) -> str | None:
-    """Check "256" or "320x240"."""
-    if value is not None and not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", value):
-        raise typer.BadParameter(f"{value!r} is no size; give a number of pixels, or WIDTHxHEIGHT")
-    return value
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The README's help of every command, made from the app: `python -m grn_cli.readme [--check] [FILE]`.
+"""The README's help of every command, made from the app: `python -m tools.reference [--check] [FILE]`.
 
 It stands between two marks in the file; nothing else of the file is touched.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-BEGIN = "<!-- help: made by `python -m grn_cli.readme` -->"
+BEGIN = "<!-- help: made by `python -m tools.reference` -->"
 END = "<!-- end of help -->"
 WIDTH = 100
 
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
     if "--check" not in arguments:
         path.write_text(new, encoding="utf-8", newline="\n")
     elif text != new:
-        print(f"{path}: its help differs from the app's; run `python -m grn_cli.readme`", file=sys.stderr)
+        print(f"{path}: its help differs from the app's; run `python -m tools.reference`", file=sys.stderr)
         return 1
     return 0
 

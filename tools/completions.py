@@ -1,4 +1,4 @@
-"""Completion scripts for bash, zsh and fish, made from the app: `python -m grn_cli.completions [--check] [FOLDER]`.
+"""Completion scripts for bash, zsh and fish, made from the app: `python -m tools.completions [--check] [FOLDER]`.
 
 The scripts are static: a TAB starts no Python. What a value can be is read off its metavar: words in small letters are
 offered as they are ("auto|cpu"), a range is counted out ("1..16"), FILES and NAMES stand for files and known models.
@@ -89,7 +89,7 @@ def parse_metavar(metavar: str | None) -> Value:
 def bash(commands: list[Command]) -> str:
     """The script for bash."""
     lines = [
-        "# Completion of the grn command in bash, made by `python -m grn_cli.completions`. Source it, or put it into",
+        "# Completion of the grn command in bash, made by `python -m tools.completions`. Source it, or put it into",
         "# ~/.local/share/bash-completion/completions/grn",
         "_grn() {",
         '    local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" path="" word words="" files=0',
@@ -141,7 +141,7 @@ def zsh(commands: list[Command]) -> str:
     """The script for zsh."""
     lines = [
         "#compdef grn",
-        "# Completion of the grn command in zsh, made by `python -m grn_cli.completions`. It belongs in $fpath.",
+        "# Completion of the grn command in zsh, made by `python -m tools.completions`. It belongs in $fpath.",
     ]
     for command in commands:
         lines += [f"{_function(command.path)}() {{"]
@@ -196,7 +196,7 @@ def _quoted(text: str) -> str:
 
 
 _FISH_HEAD = """\
-# Completion of the grn command in fish, made by `python -m grn_cli.completions`. Put it into ~/.config/fish/completions
+# Completion of the grn command in fish, made by `python -m tools.completions`. Put it into ~/.config/fish/completions
 
 # Whether the words typed so far begin with the given commands; with -n, whether these are all and another is due.
 function __grn_at
@@ -254,7 +254,7 @@ def main(arguments: list[str]) -> int:
         if "--check" not in arguments:
             path.write_text(content, encoding="utf-8", newline="\n")
         elif not path.is_file() or path.read_text(encoding="utf-8") != content:
-            print(f"{path}: differs from the app; run `python -m grn_cli.completions`", file=sys.stderr)
+            print(f"{path}: differs from the app; run `python -m tools.completions`", file=sys.stderr)
             stale = 1
     return stale
 

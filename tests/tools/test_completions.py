@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from grn_cli import completions
-from grn_cli.completions import Value, parse_metavar
+from tools import completions
+from tools.completions import Value, parse_metavar
 
 FOLDER = Path(__file__).parents[2] / "completions"
 

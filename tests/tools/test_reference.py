@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grn_cli import completions, readme
+from tools import completions, reference
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -18,19 +18,19 @@ KNOWN = {command.path: command for command in completions.walk()}
 
 
 def test_help_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
-    assert readme.main(["--check", str(ROOT / "README.md")]) == 0, capsys.readouterr().err
+    assert reference.main(["--check", str(ROOT / "README.md")]) == 0, capsys.readouterr().err
 
 
 def test_check_finds_stale_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "README.md"
-    path.write_text(f"before\n{readme.BEGIN}\nstale text\n{readme.END}\nafter\n")
-    assert readme.main(["--check", str(path)]) == 1
+    path.write_text(f"before\n{reference.BEGIN}\nstale text\n{reference.END}\nafter\n")
+    assert reference.main(["--check", str(path)]) == 1
     assert "differs from the app's" in capsys.readouterr().err
-    assert readme.main([str(path)]) == 0
-    assert readme.main(["--check", str(path)]) == 0
+    assert reference.main([str(path)]) == 0
+    assert reference.main(["--check", str(path)]) == 0
     text = path.read_text()
-    assert text.startswith(f"before\n{readme.BEGIN}\n")
-    assert text.endswith(f"{readme.END}\nafter\n")
+    assert text.startswith(f"before\n{reference.BEGIN}\n")
+    assert text.endswith(f"{reference.END}\nafter\n")
     assert "stale text" not in text
     assert "grn tokenize --help" in text
 
@@ -38,14 +38,14 @@ def test_check_finds_stale_help(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_marks_are_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "README.md"
     path.write_text("nothing\n")
-    assert readme.main([str(path)]) == 1
+    assert reference.main([str(path)]) == 1
     assert capsys.readouterr().err.startswith("readme: error: ")
     assert path.read_text() == "nothing\n"
 
 
 def shown(text: str) -> Iterator[str]:
     """Each `grn ...` call in a block of shell lines or between backquotes, options and all."""
-    text = text.partition(readme.BEGIN)[0] + text.partition(readme.END)[2]
+    text = text.partition(reference.BEGIN)[0] + text.partition(reference.END)[2]
     blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL)
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     for line in [*"".join(blocks).replace("\\\n", " ").splitlines(), *spans]:
