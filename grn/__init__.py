@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Codes", "Generator", "Pipeline", "Tokenizer", "__version__"]
 
-_PLACES = {
-    "Codes": "grn.codes",
-    "Generator": "grn.generator",
-    "Pipeline": "grn.pipeline",
-    "Tokenizer": "grn.tokenizer",
-}
+_PLACES = {"Codes": "grn.codes", "Generator": "grn.generator", "Pipeline": "grn.pipeline", "Tokenizer": "grn.tokenizer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -206,8 +206,7 @@ class NeighbourOptions(KeepOptions):
     """The options of `grn eval neighbours`."""
 
     data: Annotated[
-        Path,
-        typer.Option("--data", metavar=SET, help="Set whose captions are generated; its JSON has name and style."),
+        Path, typer.Option("--data", metavar=SET, help="Set whose captions are generated; its JSON has name and style.")
     ] = EMOJI / "train.tar"
     among: Annotated[
         list[Path] | None,

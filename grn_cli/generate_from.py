@@ -26,9 +26,7 @@ class FromOptions:
     continued: Annotated[
         Path | None,
         typer.Option(
-            "--continue",
-            metavar="FILE",
-            help="Go on from this clip's last frames, which the result starts with.",
+            "--continue", metavar="FILE", help="Go on from this clip's last frames, which the result starts with."
         ),
     ] = None
     init: Annotated[
@@ -37,9 +35,7 @@ class FromOptions:
     strength: Annotated[
         float | None,
         typer.Option(
-            "--strength",
-            metavar="0..1",
-            help="How much of --init to draw anew; 0.6 if not given, with --mask 1.",
+            "--strength", metavar="0..1", help="How much of --init to draw anew; 0.6 if not given, with --mask 1."
         ),
     ] = None
     mask: Annotated[

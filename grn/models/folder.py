@@ -177,10 +177,7 @@ def save_model(
 
 def _write_texts(folder: Path, config: Mapping[str, Any], card: str) -> None:
     whole = {"format_version": FORMAT_VERSION, **config}
-    for name, text in {
-        CARD: card,
-        CONFIG: _as_json(whole),
-    }.items():
+    for name, text in {CARD: card, CONFIG: _as_json(whole)}.items():
         with atomic_path(folder / name) as path:
             path.write_text(text, encoding="utf-8", newline="\n")
 

@@ -212,12 +212,7 @@ class Sampler:
             )
 
     def _advance(
-        self,
-        rows: list[int],
-        active: list[_Run],
-        states: list[Tensor],
-        logits: list[Tensor],
-        callback: Callback | None,
+        self, rows: list[int], active: list[_Run], states: list[Tensor], logits: list[Tensor], callback: Callback | None
     ) -> None:
         """Draw the elements of samples of one shape, all at once, and move each of them on."""
         uniforms = torch.stack([active[i].uniforms() for i in rows]).to(states[rows[0]].device)

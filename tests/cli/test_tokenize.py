@@ -282,12 +282,7 @@ def test_reference_that_does_not_fit(tok: Any, here: Path, codes: str, reference
     tok("tokenize", "clip.mp4", "--duration", 0.3, "-o", "short.npz")
     tok("reconstruct", "short.npz", "-o", "short.mp4")
     outcome = tok(
-        "reconstruct",
-        codes,
-        "-o",
-        "out.png" if codes == "photo.npz" else "out.mp4",
-        "--reference",
-        reference,
+        "reconstruct", codes, "-o", "out.png" if codes == "photo.npz" else "out.mp4", "--reference", reference
     )
     assert outcome.code == 3
     assert err in outcome.err

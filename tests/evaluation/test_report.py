@@ -5,11 +5,7 @@ import pytest
 from grn.evaluation import report
 from grn.evaluation.reconstruction import Quality
 
-ROWS = [
-    Quality(1, 0.0625, 15.0, 0.5, 40.0),
-    Quality(4, 0.25, 25.0, 0.9, 10.0),
-    Quality(None, None, 26.0, 0.95, 9.0),
-]
+ROWS = [Quality(1, 0.0625, 15.0, 0.5, 40.0), Quality(4, 0.25, 25.0, 0.9, 10.0), Quality(None, None, 26.0, 0.95, 9.0)]
 
 
 def test_table_aligns_and_shows_missing_values():

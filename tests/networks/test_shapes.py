@@ -26,10 +26,7 @@ def test_every_template_has_its_size_and_its_positions_in_every_area(
 ) -> None:
     height, width = shapes.size_of(shapes.side_of(area), shapes.aspect_of(aspect), 16)
     tokens = side / 16
-    assert (height // 16, width // 16) == (
-        round(tokens * math.sqrt(template)),
-        round(tokens / math.sqrt(template)),
-    )
+    assert (height // 16, width // 16) == (round(tokens * math.sqrt(template)), round(tokens / math.sqrt(template)))
     assert nearest_aspect(height / width) == pytest.approx(template)  # the network takes it for the same template
 
 
