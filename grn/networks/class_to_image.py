@@ -16,14 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.networks.condition import ClassCondition
+from grn.errors import UsageError
+from grn.networks.condition import ClassCondition, Condition
+from grn.networks.contract import Prepared
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
 from grn.networks.rope import cos_sin, frequencies, grid_angles, rotate
 
 
 @dataclass(frozen=True)
-class PreparedClass:
+class PreparedClass(Prepared):
     """The class embedding, [B, D]."""
 
     embedding: Tensor
@@ -89,19 +91,22 @@ class ClassToImage(nn.Module):
         self.head = nn.Linear(config.width, per_token)
         self._initialise()
 
-    def prepare(self, condition: ClassCondition) -> PreparedClass:
+    def prepare(self, condition: Condition) -> PreparedClass:
+        """Look up the classes. Raises UsageError for conditions that are no classes."""
+        if not isinstance(condition, ClassCondition):
+            raise UsageError(f"a class-to-image network draws from a ClassCondition (found {type(condition).__name__})")
         return PreparedClass(self.classes(condition.labels.to(self.classes.weight.device)))
 
     def null_condition(self, count: int) -> ClassCondition:
         """No class, `count` times."""
         return ClassCondition(torch.full((count,), self.config.num_classes))
 
-    def forward(self, token_map: Tensor, ratio: Tensor, prepared: PreparedClass) -> Tensor:
-        """Logits of every element."""
+    def forward(self, token_map: Tensor, ratio: Tensor, prepared: Prepared) -> Tensor:
+        """Logits of every element. Raises UsageError for a map of another shape than the network's."""
         config = self.config
+        assert isinstance(prepared, PreparedClass), f"{type(prepared).__name__} was prepared by another network"
         # Other maps of as many tokens, or of a single one, would get through the additions below.
-        expected, found = (1, config.size, config.size, config.elements), tuple(token_map.shape[1:])
-        assert found == expected, f"token map {found} for a network of {expected}"
+        self._check_shapes([token_map[0]])
         hot = one_hot(token_map.flatten(1, 3), config.classes, self.embed.weight.dtype)  # [B, N, E, K]
         x = self.embed(self.squeeze(hot.transpose(2, 3).flatten(2)))
         x = x + sincos_positions(config.size, config.width).to(x.device, self.embed.weight.dtype)
@@ -119,6 +124,19 @@ class ClassToImage(nn.Module):
         logits = logits_of(self.head, self.head_norm(x) * (1 + scale) + shift)
         logits = logits.unflatten(-1, (config.classes, config.elements)).transpose(2, 3)
         return logits.unflatten(1, tuple(token_map.shape[1:4]))
+
+    def packed(self, token_maps: Sequence[Tensor], ratio: Tensor, prepared: Prepared) -> list[Tensor]:
+        """What `forward` gives for each map. Raises UsageError for maps of other shapes than the network's one."""
+        self._check_shapes(token_maps)
+        return list(self(torch.stack(list(token_maps)), ratio, prepared))
+
+    def _check_shapes(self, token_maps: Sequence[Tensor]) -> None:
+        expected = (1, self.config.size, self.config.size, self.config.elements)
+        for one in token_maps:
+            if tuple(one.shape) != expected:
+                raise UsageError(
+                    f"token map {tuple(one.shape)}: this class-to-image network draws maps of {expected} only"
+                )
 
     def _initialise(self) -> None:
         for module in self.modules():

@@ -3,6 +3,7 @@
 Axes: B samples, L text tokens, D their width.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+class Condition(ABC):
+    """What to draw, one entry a sample."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many samples it is of."""
+
+    @abstractmethod
+    def rows(self, index: Tensor) -> "Condition":
+        """The samples that `index`, int64, names, in its order."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> "Condition":
+        """The same on `device`."""
+
+
 @dataclass(frozen=True)
-class ClassCondition:
+class ClassCondition(Condition):
     """labels: int64 [B]; `num_classes` stands for no class."""
 
     labels: Tensor
@@ -21,7 +38,7 @@ class ClassCondition:
         return self.labels.shape[0]
 
     def rows(self, index: Tensor) -> "ClassCondition":
-        """The samples that `index` (int64 or slice-like) names."""
+        """The samples that `index` names."""
         return ClassCondition(self.labels[index])
 
     def to(self, device: torch.device | str) -> "ClassCondition":
@@ -33,7 +50,7 @@ class ClassCondition:
 
 
 @dataclass(frozen=True)
-class TextCondition:
+class TextCondition(Condition):
     """tokens: float [B, L, D]; mask: bool [B, L], True where there is a token."""
 
     tokens: Tensor
@@ -60,7 +77,7 @@ class TextCondition:
 
 
 @dataclass(frozen=True)
-class Texts:
+class Texts(Condition):
     """Texts of many lengths, padded only when they are drawn from: tokens[i] float [L_i, D]. Equal texts may share one."""
 
     tokens: tuple[Tensor, ...]

@@ -9,7 +9,7 @@ from grn.hbq import MAX_ROUNDS
 Target = Literal["ind", "bit", "flip"]
 
 
-class _TokenMapConfig(BaseModel):
+class TokenMapConfig(BaseModel):
     """What every generator needs to know of the token maps that it predicts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +43,7 @@ class _TokenMapConfig(BaseModel):
             )
 
 
-class ClassToImageConfig(_TokenMapConfig):
+class ClassToImageConfig(TokenMapConfig):
     """The class-to-image network."""
 
     kind: Literal["class-to-image"] = "class-to-image"
@@ -69,7 +69,7 @@ class ClassToImageConfig(_TokenMapConfig):
         )  # fmt: skip
 
 
-class TextToVisualConfig(_TokenMapConfig):
+class TextToVisualConfig(TokenMapConfig):
     """The text-to-image and text-to-video network."""
 
     kind: Literal["text-to-visual"] = "text-to-visual"

@@ -17,18 +17,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.networks.condition import TextCondition, pad_length
+from grn.errors import UsageError
+from grn.networks.condition import Condition, TextCondition, pad_length
+from grn.networks.contract import Prepared, Shape
 from grn.networks.generator_config import TextToVisualConfig
 from grn.networks.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
 from grn.networks.packed import BlockwiseAttention
 from grn.networks.rope import cos_sin, ratio_angles, rotate, text_angles, visual_angles
 
-Shape = tuple[int, int, int]
 Attend = Callable[[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]], Tensor]  # query, key, value, text's keys and values
 
 
 @dataclass(frozen=True)
-class PreparedText:
+class PreparedText(Prepared):
     """The text's keys and values in every layer, [layers, B, heads, L, d], and its mask [B, L]."""
 
     keys: Tensor
@@ -98,8 +99,10 @@ class TextToVisual(nn.Module):
         self.head = nn.Linear(config.width, per_token)
         self._initialise()
 
-    def prepare(self, condition: TextCondition) -> PreparedText:
-        """Run the text tokens through every layer."""
+    def prepare(self, condition: Condition) -> PreparedText:
+        """Run the text tokens through every layer. Raises UsageError for conditions that are no texts."""
+        if not isinstance(condition, TextCondition):
+            raise UsageError(f"a text-to-visual network draws from a TextCondition (found {type(condition).__name__})")
         x = self.text(condition.tokens.to(self.text.weight.dtype))
         angles = self._angles(text_angles(x.shape[1], self._head_width))
         # A padded row attends to something too, or its softmax would be of nothing; nobody sees what comes of it.
@@ -113,8 +116,12 @@ class TextToVisual(nn.Module):
             values.append(value)
         return PreparedText(torch.stack(keys), torch.stack(values), condition.mask)
 
-    def forward(self, token_map: Tensor, ratio: Tensor, prepared: PreparedText, aspect: float | None = None) -> Tensor:
+    def null_condition(self, count: int) -> None:
+        """None: the text encoder's empty prompt is it."""
+
+    def forward(self, token_map: Tensor, ratio: Tensor, prepared: Prepared, aspect: float | None = None) -> Tensor:
         """Logits of every element. aspect: height / width of the picture, by default of the map."""
+        assert isinstance(prepared, PreparedText), f"{type(prepared).__name__} was prepared by another network"
         shape = (token_map.shape[1], token_map.shape[2], token_map.shape[3])
         x = torch.cat([self.embed(self._hot(token_map)), self.ratio(ratio)[:, None]], 1)
         mask: Tensor | None = None
@@ -128,11 +135,12 @@ class TextToVisual(nn.Module):
         x = self._run(x, self._sequence_angles(shape, aspect), (prepared.keys, prepared.values), attend)
         return self._unpatch(logits_of(self.head, self.head_norm(x[:, :-1])), shape)
 
-    def packed(self, token_maps: Sequence[Tensor], ratio: Tensor, prepared: PreparedText) -> list[Tensor]:
+    def packed(self, token_maps: Sequence[Tensor], ratio: Tensor, prepared: Prepared) -> list[Tensor]:
         """What `forward` gives for each map [t, h, w, E] alone, of any sizes and lengths: logits [t, h, w, E, K].
 
         ratio [B] and prepared are in the order of the maps. All share one sequence.
         """
+        assert isinstance(prepared, PreparedText), f"{type(prepared).__name__} was prepared by another network"
         shapes: list[Shape] = [(one.shape[0], one.shape[1], one.shape[2]) for one in token_maps]
         assert len(shapes) == len(ratio) == len(prepared), (
             f"{len(shapes)} maps, {len(ratio)} ratios, {len(prepared)} texts"

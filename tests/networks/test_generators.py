@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from grn.errors import UsageError
 from grn.hub import convert, renames
 from grn.networks.class_to_image import ClassToImage, PreparedClass
 from grn.networks.condition import ClassCondition, TextCondition
@@ -308,7 +309,7 @@ def test_the_last_layer_is_never_in_half_precision(family: int) -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 8), (2, 2, 4), (1, 3, 3), (1, 8, 8)])
 def test_a_class_network_takes_maps_of_its_own_size_only(shape: tuple[int, int, int]) -> None:
     network, condition, _ = _families()[0]
-    with pytest.raises(AssertionError, match=r"for a network of \(1, 4, 4,"):
+    with pytest.raises(UsageError, match=r"this class-to-image network draws maps of \(1, 4, 4,"):
         network(token_map(network.config, 3, *shape), torch.rand(3), network.prepare(condition))
 
 
