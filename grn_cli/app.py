@@ -30,10 +30,6 @@ COMMANDS: Table = {
                 "What a tokenizer loses at each number of rounds: PSNR, SSIM, Frechet distance, bits per pixel.",
                 "evaluate:recon",
             ),
-            "neighbours": (
-                "How often the nearest real picture of the same style has the name that was asked for.",
-                "evaluate:neighbours",
-            ),
             "adaptive": (
                 "Complexity-aware against fixed sampling: steps taken, Frechet distances and time on the same prompts.",
                 "evaluate:adaptive",

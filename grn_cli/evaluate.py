@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grn_cli.evaluate_options import (
-    EMOJI,
-    SET,
-    ChoiceOptions,
-    FeatureOptions,
-    Features,
-    KeepOptions,
-    ModelOptions,
-    SetOptions,
-)
+from grn_cli.evaluate_options import SET, ChoiceOptions, FeatureOptions, Features, ModelOptions, SetOptions
 from grn_cli.options import Common, PartOptions, command
 
 if TYPE_CHECKING:
@@ -199,66 +190,6 @@ def fid(
         record |= {"inception_score": score, "inception_score_deviation": deviation}
         lines.append(f"Inception score {score:.3f} +- {deviation:.3f}")
     common.console.result(record, *lines)
-
-
-@dataclass(frozen=True)
-class NeighbourOptions(KeepOptions):
-    """The options of `grn eval neighbours`."""
-
-    data: Annotated[
-        Path, typer.Option("--data", metavar=SET, help="Set whose captions are generated; its JSON has name and style.")
-    ] = EMOJI / "train.tar"
-    among: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--among", metavar=SET, help="Where to look for neighbours; may be repeated. --data if not given."
-        ),
-    ] = None
-    num: Annotated[int, typer.Option("--num", "-n", min=1, metavar="N", help="Captions to generate.")] = 200
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0
-
-
-@command
-def neighbours(
-    options: NeighbourOptions,
-    model: ModelOptions,
-    parts: PartOptions,
-    features: FeatureOptions,
-    common: Common,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Refinement steps.")] = None,
-) -> None:
-    """How often the nearest real picture of the same style has the name that was asked for."""
-    from grn.data.transforms import batches, pick
-    from grn.evaluation.generation import captions
-    from grn.evaluation.neighbours import features_of, label_of, match, share_within
-
-    work = _Generation(model, parts, features, common)
-    samples = pick(options.open(options.data), options.num, options.seed)
-    wanted = [label_of(sample) for sample in samples]
-    groups = {label.group for label in wanted}
-    among = [s for path in options.among or [options.data] for s in options.open(path) if label_of(s).group in groups]
-    drawn = work.draw(captions(samples), options.seed, "generate", steps=steps)
-    shown = common.console.progress(among, "compare with")
-    gallery = features_of(batches(shown, drawn.size, features.batch_size, work.device), work.network)
-    matches = match(drawn.features, wanted, gallery, [label_of(sample) for sample in among])
-    top1, top5 = share_within(matches, 1), share_within(matches, 5)
-    record = {
-        "model": work.pipeline.name,
-        "features": drawn.network,
-        "generated": len(matches),
-        "among": len(among),
-        "top1": top1,
-        "top5": top5,
-        "matches": [
-            {"name": m.wanted.name, "style": m.wanted.group, "nearest": m.nearest, "rank": m.rank} for m in matches
-        ],
-    }
-    sets = (
-        f"{len(matches)} pictures by {work.pipeline.name} among {len(among)} of {len(groups)} styles, {drawn.network}"
-    )
-    common.console.result(record, f"top 1 {top1:.1%}, top 5 {top5:.1%} ({sets})")
-    for m in matches:
-        common.console.detail(f"{m.wanted.name} ({m.wanted.group}): rank {m.rank}, nearest {m.nearest}")
 
 
 @dataclass(frozen=True)

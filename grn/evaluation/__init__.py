@@ -1,1 +1,1 @@
-"""How good pictures are: reconstruction quality, Frechet distances, nearest neighbours."""
+"""How good pictures are: reconstruction quality, Frechet distances."""

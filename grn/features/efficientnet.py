@@ -1,4 +1,4 @@
-"""Feature networks: pixels -> one vector a picture, for Frechet distances, neighbours and the perceptual loss.
+"""Feature networks: pixels -> one vector a picture, for Frechet distances and the perceptual loss.
 
 Axes
     pixels    float [B, 3, H, W] in [-1, 1], RGB, any size

@@ -3,7 +3,7 @@
 For each word of the text encoder's vocabulary that no caption holds (nor its plural or singular), the known one-word name that lies nearest, if
 it is near enough: that name's picture in the default style, captioned with the new word. Writes data/emoji/new-words.tar, which shows, by
 
-    grn eval neighbours --data data/emoji/new-words.tar --among data/emoji/train.tar --keep style=3d
+    python recipes/emoji/neighbours.py --data data/emoji/new-words.tar --among data/emoji/train.tar --keep 3d
 
 how often a new word draws what it lies near. Near is by the model's own vectors, so a word may lie near a wrong name
 ("wren" near "wrench"): following it is right by this measure all the same.

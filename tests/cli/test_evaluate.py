@@ -85,9 +85,6 @@ def test_keep_takes_the_pictures_with_the_facts(grn, here, pictures, pipeline, t
     text = grn("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "4", "--keep", "style=noto", *FAST).text
     assert "6 reference pictures" in text
     assert all("noto" in prompt for prompt in pipeline.calls[0][0])
-    near = ("eval", "neighbours", "-m", "fake", "--data", pictures, "--json", "--keep", "style=3d", *FAST)
-    record = json.loads(grn(*near).text)
-    assert (record["generated"], record["among"]) == (6, 6)
 
 
 def test_inception_from_a_file_is_used_and_named(grn, here, pictures):
@@ -240,25 +237,6 @@ def test_fid_with_inception_adds_the_inception_score(grn, here, pictures, pipeli
     assert lines[1] == "Inception score 1.000 +- 0.000"
 
 
-def test_neighbours_of_a_good_model_are_right_and_of_a_bad_one_are_not(grn, here, pictures, pipeline):
-    base = ("eval", "neighbours", "-m", "fake", "--data", pictures, "--json", "--resolution", "64")
-    good = json.loads(grn(*base, "--steps", "200").text)
-    assert (good["top1"], good["top5"], good["generated"], good["among"]) == (1.0, 1.0, 12, 12)
-    pipeline.known = {}
-    bad = json.loads(grn(*base, "--steps", "200").text)
-    assert bad["top1"] < 0.6
-    assert {m["rank"] for m in bad["matches"]} <= set(range(1, 7))
-    text = grn(*base[:6], "-n", "5", "-v", "--resolution", "64")
-    assert "among" in text.text
-    assert text.err.count("rank") == 5
-
-
-def test_neighbours_looks_among_all_the_sets_named(grn, here, pictures, pipeline):
-    base = ("eval", "neighbours", "-m", "fake", "--data", pictures, "--json", *FAST)
-    assert json.loads(grn(*base, "--among", pictures, "--among", pictures).text)["among"] == 24
-    assert json.loads(grn(*base, "-n", "3", "--seed", "1").text)["generated"] == 3
-
-
 def test_adaptive_shows_steps_distances_and_ratios(grn, here, pictures, pipeline):
     base = ("eval", "adaptive", "-m", "fake", "--reference", pictures, "-n", "8", *FAST)
     text = grn(*base, "--tmin", "12", "--tmax", "15", "--plot", "steps.png").text
@@ -282,7 +260,6 @@ GENERATING = [
     (["fid", "-m", "fake"], 3, "data/emoji/train.tar: not there; make it with `python recipes/emoji/prepare.py`"),
     (["fid", "-m", "fake", "--reference", "ref.npz"], 2, "ref.npz: holds statistics and no captions"),
     (["fid", "-m", "fake", "--reference", "bare"], 3, "photo.png: has no caption"),
-    (["neighbours", "-m", "fake", "--data", "bare"], 3, "photo.png: its JSON has no name and style"),
     (["adaptive", "-m", "fake", "--tmin", "60", "--tmax", "50"], 2, "--tmin 60 is above --tmax 50"),
 ]
 
