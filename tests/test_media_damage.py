@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 
 from grn.errors import BadInputError, EnvironmentFaultError, UsageError
 from grn.media import VideoWriter, ffmpeg, open_media, read_image
+from grn.media.decode import Cut, DecodeError, decode
+from grn.media.probe import VideoInfo
 
 # --- damage --------------------------------------------------------------------------------------------------------
 
@@ -143,9 +146,9 @@ def test_a_decoder_that_hangs_is_ended(clip: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(ffmpeg, "SILENCE_SECONDS", 0.2)
     monkeypatch.setattr(ffmpeg, "executable", lambda: _program(tmp_path, "exec sleep 30"))
     refused(clip, "silent")
-    info = ffmpeg.VideoInfo(4, 4, ffmpeg.Fraction(25), "yuv420p", None)
-    with pytest.raises(ffmpeg.DecodeError, match="silent"):
-        list(ffmpeg.decode(clip, "mov", info, ffmpeg.Cut()))
+    info = VideoInfo(4, 4, Fraction(25), "yuv420p", None)
+    with pytest.raises(DecodeError, match="silent"):
+        list(decode(clip, "mov", info, Cut()))
 
 
 # --- writing: what goes wrong --------------------------------------------------------------------------------------
@@ -186,7 +189,7 @@ def test_an_encoder_that_fails_is_quoted(old: Path, tmp_path: Path, monkeypatch:
 
 
 def test_an_encoder_that_loses_frames_is_caught(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ffmpeg, "count_frames", lambda *_: 4)
+    monkeypatch.setattr("grn.media.video_writer.count_packets", lambda *_: 4)
     with pytest.raises(EnvironmentFaultError, match=r"expected 5 frames .*, found 4"):
         write(old, 5)
 

@@ -14,12 +14,12 @@ from helpers.clips import COUNT, FPS, frame, number, numbers, run_ffmpeg, write,
 from PIL import Image
 
 from grn.errors import BadInputError, UsageError
-from grn.media import VIDEO_SUFFIXES, VideoWriter, from_pixels, open_media, to_pixels
+from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, from_pixels, open_media, to_pixels
 
 # --- there and back ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITE_CLIP_SUFFIXES)
 @pytest.mark.parametrize(("size", "fps"), [((64, 48), 16), ((33, 21), 30000 / 1001), ((1, 1), 25), ((2, 301), 8)])
 def test_size_count_and_rate_come_back(tmp_path: Path, suffix: str, size: tuple[int, int], fps: float) -> None:
     path = write(tmp_path / f"a{suffix}", 9, *size, fps)
@@ -35,7 +35,7 @@ def test_size_count_and_rate_come_back(tmp_path: Path, suffix: str, size: tuple[
         assert np.abs(picture.astype(int) - frame(index, *size)).mean() < limit
 
 
-@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITE_CLIP_SUFFIXES)
 def test_one_frame_and_still_frames(tmp_path: Path, suffix: str) -> None:
     one = write(tmp_path / f"one{suffix}", 1)
     with open_media(one) as media:
@@ -45,7 +45,7 @@ def test_one_frame_and_still_frames(tmp_path: Path, suffix: str) -> None:
     assert numbers(write_all(tmp_path / f"still{suffix}", (frame(3) for _ in range(7)))) == [3] * 7
 
 
-@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITE_CLIP_SUFFIXES)
 def test_the_same_frames_give_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     first, second = write(tmp_path / f"a{suffix}", 5), write(tmp_path / f"b{suffix}", 5)
     assert first.read_bytes() == second.read_bytes()

@@ -5,28 +5,53 @@ Axes
     frames  uint8 [T, H, W, 3]
     pixels  float32 [1, 3, T, H, W] in [-1, 1]: what networks take
 
-Reading: PNG, JPEG, WebP, BMP, TIFF, GIF, animated GIF and WebP, MP4, MOV, WebM, MKV, AVI and MPEG-TS, told apart by
-their first bytes and never by their names. Rotation (EXIF or video) is applied, transparency laid over a background,
-colour profiles converted to sRGB. Writing: PNG, JPEG, WebP, BMP, TIFF, GIF; MP4, MOV, WebM, animated GIF and WebP.
-Files appear whole or not at all.
+Reading: PNG, JPEG, WebP, BMP, TIFF, GIF, animated GIF, WebP and PNG, MP4, MOV, WebM, MKV, AVI, MPEG-TS and MPEG-PS,
+told apart by their first bytes and never by their names. Rotation (EXIF or video) is applied, transparency laid over a
+background, colours are converted to sRGB, pixels made square. Writing: PNG, JPEG, WebP, BMP, TIFF, GIF; MP4, MOV, WebM,
+animated GIF and WebP. Files appear whole or not at all.
 """
 
-from grn.media.picture import fit, read_image, read_image_text, write_image
-from grn.media.pixels import from_pixels, to_pixels
+from grn.media.image_writer import format_of, write_image
+from grn.media.picture import read_image, read_image_text
+from grn.media.pixels import from_batch, from_pixels, to_batch, to_levels, to_pixels, to_unit
 from grn.media.reader import Media, open_media
-from grn.media.sniff import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from grn.media.writer import VideoWriter
+from grn.media.resize import centre_crop, fit, resize_short_side, square
+from grn.media.suffixes import (
+    READ_CLIP_SUFFIXES,
+    READ_IMAGE_SUFFIXES,
+    READ_SUFFIXES,
+    WRITE_CLIP_SUFFIXES,
+    WRITE_IMAGE_SUFFIXES,
+    suffix_of,
+)
+from grn.media.video_writer import VideoWriter
+
+READER_VERSION = 2
+"""Counts up whenever files are read to other pixels than before: what is kept of read files has it in its key."""
 
 __all__ = [
-    "IMAGE_SUFFIXES",
-    "VIDEO_SUFFIXES",
+    "READER_VERSION",
+    "READ_CLIP_SUFFIXES",
+    "READ_IMAGE_SUFFIXES",
+    "READ_SUFFIXES",
+    "WRITE_CLIP_SUFFIXES",
+    "WRITE_IMAGE_SUFFIXES",
     "Media",
     "VideoWriter",
+    "centre_crop",
     "fit",
+    "format_of",
+    "from_batch",
     "from_pixels",
     "open_media",
     "read_image",
     "read_image_text",
+    "resize_short_side",
+    "square",
+    "suffix_of",
+    "to_batch",
+    "to_levels",
     "to_pixels",
+    "to_unit",
     "write_image",
 ]

@@ -1,31 +1,39 @@
-"""Still images: any mode that Pillow decodes -> upright opaque RGB, and back to a file.
+"""Image files -> upright opaque RGB.
 
-Rules: transparency is laid over `background`; EXIF orientation is applied; an embedded colour profile is converted to
-sRGB (a broken one is ignored); 16-bit grey is divided by 257; of a multi-page TIFF or an animation the first picture
-counts; more pixels than Pillow's decompression bomb limit are refused before anything is allocated. A file that ends
-early is refused, never filled up with grey.
+Rules: transparency is laid over `background`; EXIF orientation is applied; colours become sRGB (`colour`); 16-bit grey
+is divided by 257; of a multi-page TIFF or an animation the first picture counts; more pixels than Pillow's
+decompression bomb limit are refused before anything is allocated. A file that ends early is refused, never filled up
+with grey.
 """
 
 import contextlib
+import functools
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageColor, PngImagePlugin
+from PIL import Image, ImageColor, PngImagePlugin, UnidentifiedImageError
 
 from grn.errors import BadInputError, EnvironmentFaultError, UsageError
-from grn.files import atomic_path, display
-from grn.media.animation import Timeline, walk
-from grn.media.sniff import IMAGE_SUFFIXES, Source, open_source
-from grn.media.structure import check_png
+from grn.media.animation import Animation
+from grn.media.canvas import compose
+from grn.media.colour import HDR_TRANSFERS, Space, png_space, to_srgb
+from grn.media.gif import read_gif
+from grn.media.png import Png, read_png
+from grn.media.samples import Colour, Depth, lay_over, separate
+from grn.media.source import FileInput, Source, open_source
+from grn.media.tiff import read_tiff
+from grn.media.webp import read_webp
 
 Frame = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]
+ImageInput = FileInput | Frame | Image.Image
+Separated = tuple[Image.Image, Image.Image | None]  # colours in sRGB and opacity
+logger = logging.getLogger("grn.media")
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -37,85 +45,44 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "PNG": {},
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
-    "BMP": {},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-    "GIF": {},
-}
 
 
-def read_image(source: Path | BinaryIO, background: str = "white") -> Frame:
-    """Read an image file as uint8 [H, W, 3]: upright, RGB, transparency laid over `background` (any colour name or
-    #rrggbb).
+def read_image(source: ImageInput, background: str = "white") -> Frame:
+    """Read an image as uint8 [H, W, 3]: upright, RGB, transparency laid over `background` (a colour name or #rrggbb).
 
-    Raises BadInputError where the file is no complete image, UsageError on an unknown colour.
+    source: a path, a binary stream, a PIL image, or an array uint8 [H, W], [H, W, 3] or [H, W, 4]. Raises BadInputError
+    where a file is no complete image, UsageError on an unknown colour or another array.
     """
     colour = parse_colour(background)
-    with open_source(source) as opened, open_image(opened) as found, decoding(found.name):
-        return np.array(to_rgb(found.image, colour))
+    if isinstance(source, np.ndarray | Image.Image):
+        return as_frame(source, colour)
+    with open_source(source) as opened, open_image(opened) as found:
+        return found.still(colour)
 
 
-def read_image_text(path: Path) -> dict[str, str]:
+def read_image_text(source: FileInput) -> dict[str, str]:
     """The text entries of a PNG (tEXt, zTXt, iTXt) by key; empty for other images. Raises BadInputError as `read_image`
     does.
     """
-    with open_source(path) as opened, open_image(opened) as found, decoding(found.name):
+    with open_source(source) as opened, open_image(opened) as found, decoding(found.name):
+        if not isinstance(found.image, PngImagePlugin.PngImageFile):
+            found.still((0, 0, 0))
+            return {}
         found.image.load()  # text may stand after the pixels
-        entries = found.image.text if isinstance(found.image, PngImagePlugin.PngImageFile) else {}
-        return {str(key): str(value) for key, value in entries.items()}
+        return {str(key): str(value) for key, value in found.image.text.items()}
 
 
-def write_image(path: Path | BinaryIO, frame: Frame, text: dict[str, str] | None = None) -> None:
-    """Write uint8 [H, W, 3] in the format that the suffix names (a stream gets PNG). WebP is lossless, JPEG has quality
-    95 without subsampling.
-
-    text: entries for a PNG, UTF-8 iTXt except `parameters`, which is a plain tEXt where Latin-1 can hold it, since that
-    is where other tools look. The other formats have no place for them and drop them. Raises UsageError on an unknown
-    suffix, EnvironmentFaultError where writing fails.
-    """
-    assert frame.dtype == np.uint8, f"a frame is uint8, not {frame.dtype}"
-    assert frame.ndim == 3, f"a frame is [H, W, 3], not {frame.shape}"
-    image = Image.fromarray(frame, "RGB")
-    options = {"pnginfo": _png_text(text or {})}
-    if not isinstance(path, Path):
-        image.save(path, "PNG", **options)
-        return
-    form = format_of(path)
-    if form != "PNG":
-        options = _SAVE_OPTIONS[form]
-    with atomic_path(path) as temporary:
-        try:
-            image.save(temporary, form, **options)
-        except ValueError as error:
-            raise EnvironmentFaultError(
-                f"{display(path)}: cannot be written ({error}); choose PNG, which holds any size"
-            ) from error
-
-
-def format_of(path: Path) -> str:
-    """Pillow's name of the image format that the suffix asks for; UsageError where it is none that grn writes."""
-    suffix = path.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise UsageError(f"{display(path)}: cannot write images as '{suffix}'; use one of {', '.join(IMAGE_SUFFIXES)}")
-    return {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
-
-
-def fit(frame: Frame, size: tuple[int, int] | None) -> Frame:
-    """Scale so that the frame just covers size = (width, height), then crop the centre; proportions stay. None leaves
-    the frame as it is.
-    """
-    if size is None or (frame.shape[1], frame.shape[0]) == size:
-        return frame
-    height, width = frame.shape[:2]
-    scale = max(size[0] / width, size[1] / height)
-    # Cropping before scaling is the same picture for less work, and keeps the borders' fractions of a pixel.
-    crop_w, crop_h = min(size[0] / scale, width), min(size[1] / scale, height)
-    left, top = (width - crop_w) / 2, (height - crop_h) / 2
-    box = (left, top, left + crop_w, top + crop_h)
-    return np.array(Image.fromarray(frame, "RGB").resize(size, Image.Resampling.LANCZOS, box=box))
+def as_frame(picture: Frame | Image.Image, background: Colour) -> Frame:
+    """A PIL image or an array uint8 [H, W], [H, W, 3] or [H, W, 4] as uint8 [H, W, 3], a copy. UsageError on others."""
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))):
+            raise UsageError(
+                f"picture: is {picture.dtype} {list(picture.shape)} (expected uint8 [H, W], [H, W, 3] or [H, W, 4])"
+            )
+        picture = Image.fromarray(picture)
+    with decoding("picture"):
+        turn = _UPRIGHT.get(_orientation(picture))
+        return np.array(_upright(lay_over(*_flat(picture, Depth(), Space(), None), background), turn))
 
 
 def parse_colour(colour: str) -> Colour:
@@ -130,30 +97,100 @@ def parse_colour(colour: str) -> Colour:
 
 @dataclass(frozen=True)
 class OpenImage:
-    """An image not decoded yet; `timeline` says when the pictures of an animated GIF or WebP appear."""
+    """An image file not decoded yet. image: None for a GIF, whose pictures are decoded one by one. animation: the
+    pictures of a GIF, and of an animated WebP or PNG.
+    """
 
-    image: Image.Image
     name: str
-    timeline: Timeline | None
+    file: BinaryIO
+    image: Image.Image | None
+    depth: Depth
+    space: Space
+    animation: Animation | None
+
+    def still(self, background: Colour) -> Frame:
+        """The picture that stands for the file, uint8 [H, W, 3]. Raises BadInputError."""
+        with decoding(self.name):
+            if self.image is None:
+                return self._frame(next(self._composed(range(1))), background)
+            return self._frame(self._decoded(self.image), background)
+
+    def frames(self, background: Colour, chosen: range) -> Iterator[Frame]:
+        """Yield the pictures of an animation with these numbers, uint8 [H, W, 3], a new array each. Raises
+        BadInputError.
+        """
+        assert self.animation is not None, "only animations have frames"
+        pictures = self._composed(chosen) if self.animation.layers else self._sought(chosen)
+        while True:
+            with decoding(self.name):
+                found = next(pictures, None)
+                frame = None if found is None else self._frame(found, background)
+            if frame is None:
+                return
+            yield frame
+
+    def _frame(self, picture: Separated, background: Colour) -> Frame:
+        turn = _UPRIGHT.get(_orientation(self.image)) if self.image is not None else None
+        return np.array(_upright(lay_over(*picture, background), turn))
+
+    def _composed(self, chosen: range) -> Iterator[Separated]:
+        assert self.animation is not None, "only animations have layers"
+        layers = self.animation.layers[: chosen[-1] + 1]
+        for index, canvas in enumerate(compose(self.file, self.animation.size, layers, self._layer)):
+            if index in chosen:
+                yield canvas.convert("RGB"), canvas.getchannel("A")
+
+    def _sought(self, chosen: range) -> Iterator[Separated]:
+        assert self.image is not None, "what Pillow composes it has opened"
+        for index in chosen:
+            self.image.seek(index)
+            yield self._decoded(self.image)
+
+    def _decoded(self, image: Image.Image) -> Separated:
+        return _flat(image, self.depth, self.space, image.info.get("icc_profile"))
+
+    def _layer(self, data: bytes) -> Image.Image:
+        still = io.BytesIO(data)
+        with Image.open(still, formats=["GIF" if self.image is None else "PNG"]) as image:
+            low_bytes = functools.partial(_low_bytes, still) if self.depth.low_bytes else None
+            colours, alpha = _flat(
+                image, Depth(self.depth.bits, low_bytes=low_bytes), self.space, image.info.get("icc_profile")
+            )
+        layer = colours.convert("RGBA")
+        if alpha is not None:
+            layer.putalpha(alpha)
+        return layer
 
 
 @contextlib.contextmanager
 def open_image(source: Source) -> Iterator[OpenImage]:
     """Check the structure and the size that the header claims, before anything is decoded."""
-    name, form = source.name, source.container.decoder
+    name, form, file = source.name, source.container.decoder, source.file
     if source.container.is_video:
         raise BadInputError(f"{name}: is a video (expected an image); take a frame from it first")
-    with decoding(name):
-        if form == "PNG":
-            check_png(source.file)
-        source.file.seek(0)
-        timeline = walk(source.file, form)
-        source.file.seek(0)
-        image = Image.open(source.file, formats=[form])
-    with image:
-        if 0 in image.size:
-            raise BadInputError(f"{name}: is {image.width}x{image.height}, a picture without pixels; give another file")
-        yield OpenImage(image, name, timeline)
+    with contextlib.ExitStack() as stack:
+        depth, space, animation, image = Depth(), Space(), None, None
+        with decoding(name):
+            file.seek(0)
+            if form == "GIF":
+                animation = read_gif(file)
+            elif form == "TIFF":
+                tiff = read_tiff(file)
+                depth, file = Depth(tiff.bits, tiff.inverted), tiff.file
+            elif form == "WEBP":
+                animation = read_webp(file)
+            png = read_png(file) if form == "PNG" else None
+            file.seek(0)
+            if form != "GIF":
+                image = stack.enter_context(Image.open(file, formats=[form]))
+            if png is not None and image is not None:
+                depth, space, animation = _png_facts(png, image, file, name)
+        size = animation.size if image is None and animation is not None else image.size if image is not None else (0, 0)
+        if 0 in size:
+            raise BadInputError(f"{name}: is {size[0]}x{size[1]}, a picture without pixels; give another file")
+        if Image.MAX_IMAGE_PIXELS and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+            raise _too_large(name)
+        yield OpenImage(name, file, image, depth, space, animation)
 
 
 @contextlib.contextmanager
@@ -167,9 +204,10 @@ def decoding(name: str) -> Iterator[None]:
         except NotImplementedError as error:
             raise BadInputError(f"{name}: {error}") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            limit = Image.MAX_IMAGE_PIXELS or 0
+            raise _too_large(name) from error
+        except UnidentifiedImageError as error:
             raise BadInputError(
-                f"{name}: is too large (at most {limit:,} pixels are read); make it smaller first"
+                f"{name}: is damaged or cut off, or of a kind of its format that is not read; save it anew"
             ) from error
         except MemoryError as error:
             raise EnvironmentFaultError(f"{name}: does not fit into memory; make the picture smaller first") from error
@@ -178,31 +216,37 @@ def decoding(name: str) -> Iterator[None]:
             raise BadInputError(f"{name}: is damaged or cut off ({reason}); get a complete copy") from error
 
 
-def to_rgb(image: Image.Image, background: Colour) -> Image.Image:
-    """Decode, flatten and turn upright: mode RGB, the size as it is meant to be seen."""
+def _too_large(name: str) -> BadInputError:
+    limit = Image.MAX_IMAGE_PIXELS or 0
+    return BadInputError(f"{name}: is too large (at most {limit:,} pixels are read); make it smaller first")
+
+
+def _png_facts(png: Png, image: Image.Image, file: BinaryIO, name: str) -> tuple[Depth, Space, Animation | None]:
+    if png.cicp and png.cicp[1] in HDR_TRANSFERS:
+        kind = HDR_TRANSFERS[png.cicp[1]]
+        logger.warning(f"{name}: is an HDR picture ({kind}) and is read without tone mapping; its colours will be dull")
+    low_bytes = functools.partial(_low_bytes, file) if png.bits == 16 and png.colour == 2 else None
+    return Depth(png.bits, low_bytes=low_bytes), png_space(image, png.cicp), png.animation
+
+
+def _low_bytes(file: BinaryIO) -> Image.Image:
+    """The lower halves of the samples of a 16-bit PNG, decoded as if they stood first."""
+    file.seek(0)
+    image = Image.open(file, formats=["PNG"])
+    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
     image.load()
-    profile = image.info.get("icc_profile")
-    alpha: Image.Image | None = None
-    turn = _UPRIGHT.get(_orientation(image))
-    if image.mode.startswith(("I", "F")):
-        image, alpha = _from_deep_grey(image)
-    elif image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image, alpha = Image.merge("RGB", rgba.split()[:3]), rgba.getchannel("A")
-    rgb = _to_srgb(image, profile)
-    if alpha is not None:
-        canvas = Image.new("RGB", rgb.size, background)
-        canvas.paste(rgb, mask=alpha)
-        rgb = canvas
-    return rgb if turn is None else rgb.transpose(turn)
+    return image
 
 
-def lay_over(frame: Frame, background: Colour) -> Frame:
-    """RGBA [H, W, 4] over a plain background: RGB [H, W, 3]."""
-    image = Image.fromarray(frame, "RGBA")
-    canvas = Image.new("RGB", image.size, background)
-    canvas.paste(image, mask=image)
-    return np.array(canvas)
+def _flat(image: Image.Image, depth: Depth, space: Space, profile: bytes | None) -> Separated:
+    """Decode: colours in sRGB, and opacity."""
+    image.load()
+    colours, alpha = separate(image, depth)
+    return to_srgb(colours, profile, space), alpha
+
+
+def _upright(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -210,42 +254,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a broken EXIF block says nothing about the pixels, so the picture stays as it is stored
         return 1
-
-
-def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """16-bit grey -> 8 bits, with its transparent level as a mask. 32-bit and float samples have no agreed white and
-    are refused.
-    """
-    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")):
-        raise NotImplementedError(
-            f"{image.format} with {image.mode} samples has no defined white; save it with 8 or 16 bits"
-        )
-    levels = np.asarray(image).astype(np.uint32)
-    grey = Image.fromarray(((levels + 128) // 257).astype(np.uint8), "L")
-    hidden = image.info.get("transparency")
-    alpha = None if hidden is None else Image.fromarray(np.where(levels == hidden, 0, 255).astype(np.uint8), "L")
-    return grey, alpha
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode not in ("L", "RGB", "CMYK"):
-        image = image.convert("RGB")
-    if profile:
-        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            source = ImageCms.getOpenProfile(io.BytesIO(profile))
-            if "srgb" not in ImageCms.getProfileDescription(source).lower():
-                converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-                assert converted is not None
-                return converted
-    return image.convert("RGB")
-
-
-def _png_text(text: dict[str, str]) -> PngImagePlugin.PngInfo:
-    entries = PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        assert 1 <= len(key.encode("latin-1")) <= 79, f"PNG text keys have 1 to 79 Latin-1 characters, not {key!r}"
-        if key == "parameters":
-            entries.add_text(key, value)
-        else:
-            entries.add_itxt(key, value)
-    return entries

@@ -1,4 +1,4 @@
-"""Any image or video file as a stream of upright, opaque RGB frames of one size.
+"""Any image or video as a stream of upright, opaque RGB frames of one size.
 
 Timing: without `fps`, frames come as they are stored, and `Media.fps` is the stored rate (the average where it varies).
 With `fps`, frame k is the one on screen at k / fps: pictures are repeated or left out by their timestamps.
@@ -6,28 +6,33 @@ A still image is one frame; fps, start and duration mean nothing to it.
 """
 
 import contextlib
+import itertools
 import logging
 import math
-from collections.abc import Generator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from grn.errors import BadInputError, UsageError
-from grn.media import ffmpeg
-from grn.media.ffmpeg import Cut, DecodeError
-from grn.media.picture import Colour, OpenImage, decoding, fit, lay_over, open_image, parse_colour, to_rgb
-from grn.media.sniff import Source, open_source
+from grn.media.decode import Cut, DecodeError, count_decoded, decode
+from grn.media.picture import ImageInput, OpenImage, as_frame, open_image, parse_colour
+from grn.media.probe import VideoInfo, probe
+from grn.media.resize import fit
+from grn.media.samples import Colour, lay_over
+from grn.media.source import Source, open_source
 from grn.media.structure import missing_end
 
 Frame = npt.NDArray[np.uint8]
 Frames = Generator[Frame, None, None]
 logger = logging.getLogger("grn.media")
+
+_RATES = (0.001, 1000.0)  # frames a second
+_SHORTEST, _LONGEST = 1e-6, 1e9  # seconds
 
 
 @dataclass(frozen=True)
@@ -39,33 +44,47 @@ class _Options:
 
 
 class Media:
-    """An opened image or video; iterate it once for its frames, uint8 [height, width, 3]. Use it in a `with`, or close
-    it.
+    """An opened image or video; iterate it for its frames, uint8 [height, width, 3]. Use it in a `with`, or close it.
 
     kind: "image" or "video"; width, height: of the frames that come; fps: None for an image; expected_frames: how many
     frames the file promises, None where it does not (for progress bars only: the true count is what comes); damage:
     after the last frame, what partial input lacked.
     """
 
-    def __init__(self, source: Source, options: _Options, stack: contextlib.ExitStack) -> None:
-        self.name = source.name
+    def __init__(self, name: str, options: _Options) -> None:
+        self.name = name
         self.kind: Literal["image", "video"] = "image"
         self.fps: float | None = None
         self.expected_frames: int | None = 1
         self.damage: str | None = None
         self.width, self.height = 0, 0
         self._options = options
-        self._stack = stack
-        if source.container.is_video:
-            self._frames = self._video(source)
-        else:
-            self._frames = self._pictures(stack.enter_context(open_image(source)))
-        if options.size:
-            self.width, self.height = options.size
+        self._stack = contextlib.ExitStack()
+        self._running: list[Frames] = []
 
     def __iter__(self) -> Frames:
-        for frame in self._frames:
+        return self.part(0, None)
+
+    def part(self, first: int, count: int | None) -> Frames:
+        """The frames with these numbers among all that iterating gives, fewer where it has fewer; count None: all from
+        the first on. Only one frame is in memory at a time. A video is decoded from its beginning each time.
+
+        Raises BadInputError where a file is damaged before the end of the part, or has no frame there.
+        """
+        frames = self._frames(first, count)
+        self._running.append(frames)
+        for frame in frames:
             yield fit(frame, self._options.size)
+
+    def count_frames(self) -> int:
+        """How many frames iterating gives. A video is decoded for it to its end, without a frame being kept.
+
+        Raises BadInputError where the file is damaged, unless partial input is allowed.
+        """
+        raise NotImplementedError
+
+    def _frames(self, first: int, count: int | None) -> Frames:
+        raise NotImplementedError
 
     def __enter__(self) -> "Media":
         return self
@@ -77,76 +96,132 @@ class Media:
 
     def close(self) -> None:
         """End the decoder and close the file."""
-        self._frames.close()
+        for frames in self._running:
+            frames.close()
         self._stack.close()
 
-    def _pictures(self, found: OpenImage) -> Frames:
-        chosen, repeats = range(1), [1]
-        cut = self._options.cut
-        if found.timeline is not None and found.timeline.frames > 1:
+
+class _Pictures(Media):
+    """Frames that are there already: arrays and PIL images."""
+
+    def __init__(self, pictures: Sequence[Frame | Image.Image], options: _Options, clip: bool) -> None:
+        super().__init__("picture", options)
+        if not pictures:
+            raise UsageError("picture: is a clip of no frames (expected at least one)")
+        self._pictures = pictures
+        self.kind = "video" if clip else "image"
+        shown = as_frame(pictures[0], options.background)
+        self.width, self.height = options.size or (shown.shape[1], shown.shape[0])
+        self.expected_frames = len(pictures)
+
+    def count_frames(self) -> int:
+        return len(self._pictures)
+
+    def _frames(self, first: int, count: int | None) -> Frames:
+        for picture in itertools.islice(self._pictures, first, None if count is None else first + count):
+            yield as_frame(picture, self._options.background)
+
+
+class _Image(Media):
+    """An image file, or an animation that Pillow decodes."""
+
+    def __init__(self, source: Source, options: _Options, stack: contextlib.ExitStack) -> None:
+        super().__init__(source.name, options)
+        self._found: OpenImage = stack.enter_context(open_image(source))
+        self._chosen, self._repeats = range(1), [1]
+        animation, cut = self._found.animation, options.cut
+        self._moves = animation is not None and animation.timeline.frames > 1
+        if animation is not None and self._moves:
             self.kind = "video"
-            self.fps = cut.fps or float(found.timeline.fps)
-            chosen, timeline = found.timeline.cut(cut.start, cut.duration)
-            if not chosen:
-                raise _nothing_there(found.name, cut)
-            repeats = timeline.repeats(cut.fps)
-            self.expected_frames = sum(repeats)
+            self.fps = cut.fps or float(animation.timeline.fps)
+            self._chosen, timeline = animation.timeline.cut(cut.start, cut.duration)
+            if not self._chosen:
+                raise _nothing_there(source.name, cut)
+            self._repeats = timeline.repeats(cut.fps)
+            self.expected_frames = sum(self._repeats)
         # The first picture tells the upright size, and whether the file can be decoded at all.
-        first = self._picture(found, chosen[0])
-        self.height, self.width = first.shape[:2]
-        return self._repeat(found, first, chosen, repeats)
+        self._first = next(iter(self._pictures(self._chosen[:1])))
+        self.width, self.height = options.size or (self._first.shape[1], self._first.shape[0])
+        self._stack = stack.pop_all()
 
-    def _repeat(self, found: OpenImage, first: Frame, chosen: range, repeats: list[int]) -> Frames:
-        for index, times in zip(chosen, repeats, strict=True):
-            frame = first if index == chosen[0] else self._picture(found, index)
+    def count_frames(self) -> int:
+        return sum(self._repeats)
+
+    def _pictures(self, chosen: range) -> Iterable[Frame]:
+        if not self._moves:
+            return [self._found.still(self._options.background)]
+        return self._found.frames(self._options.background, chosen)
+
+    def _frames(self, first: int, count: int | None) -> Frames:
+        end = math.inf if count is None else first + count
+        number = 0
+        pictures = iter([self._first] if len(self._chosen) == 1 else self._pictures(self._chosen))
+        for times in self._repeats:
+            if number >= end:
+                return
+            picture = next(pictures)
             for _ in range(times):
-                yield frame.copy()
+                if first <= number < end:
+                    yield picture.copy()
+                number += 1
 
-    def _picture(self, found: OpenImage, index: int) -> Frame:
-        with decoding(found.name):
-            if found.timeline is not None:
-                found.image.seek(index)
-            return np.array(to_rgb(found.image, self._options.background))
 
-    def _video(self, source: Source) -> Frames:
-        path, demuxer, cut = source.path, source.container.decoder, self._options.cut
-        assert path is not None, "videos have a path"
-        lacking = missing_end(source.file, demuxer)
-        if lacking and not self._options.allow_partial:
-            raise _partial(source.name, lacking)
-        info = ffmpeg.probe(path, demuxer, source.name)
+class _Video(Media):
+    """A video file that ffmpeg decodes."""
+
+    def __init__(self, source: Source, options: _Options, stack: contextlib.ExitStack) -> None:
+        super().__init__(source.name, options)
+        assert source.path is not None, "videos have a path"
+        self._path, self._demuxer = source.path, source.container.decoder
+        self._lacking = missing_end(source.file, self._demuxer)
+        if self._lacking and not options.allow_partial:
+            raise _partial(source.name, self._lacking)
+        self._info: VideoInfo = probe(self._path, self._demuxer, source.name)
         self.kind = "video"
-        self.fps = cut.fps or float(info.fps)
-        self.width, self.height = info.width, info.height
-        self.expected_frames = None
-        if info.duration is not None:
-            seconds = max(0.0, min(info.duration - cut.start, math.inf if cut.duration is None else cut.duration))
-            self.expected_frames = max(1, round(seconds * self.fps))
-        return self._decode(source, ffmpeg.decode(path, demuxer, info, cut), lacking)
+        self.fps = options.cut.fps or float(self._info.fps)
+        self.width, self.height = options.size or (self._info.width, self._info.height)
+        self.expected_frames = self._promised(options.cut, self.fps)
+        self._stack = stack.pop_all()
 
-    def _decode(self, source: Source, frames: Frames, lacking: str | None) -> Frames:
-        count, damage = 0, lacking
+    def _promised(self, cut: Cut, fps: float) -> int | None:
+        if self._info.duration is None:
+            return None
+        seconds = max(0.0, min(self._info.duration - cut.start, math.inf if cut.duration is None else cut.duration))
+        return max(1, round(seconds * fps))
+
+    def count_frames(self) -> int:
+        try:
+            return count_decoded(self._path, self._demuxer, self._info, self._options.cut)
+        except DecodeError as error:
+            if not self._options.allow_partial:
+                raise _partial(self.name, str(error)) from error
+        return sum(1 for _ in self)
+
+    def _frames(self, first: int, count: int | None) -> Frames:
+        cut = replace(self._options.cut, first=first, count=count)
+        frames = decode(self._path, self._demuxer, self._info, cut)
+        found, damage = 0, self._lacking
         try:
             for frame in frames:
-                count += 1
-                yield lay_over(frame, self._options.background) if frame.shape[2] == 4 else frame
+                found += 1
+                yield _over(frame, self._options.background) if frame.shape[2] == 4 else frame
         except DecodeError as error:
             damage = damage or str(error)
             if not self._options.allow_partial:
-                raise _partial(source.name, f"{damage}; {count} frames were read") from error
+                raise _partial(self.name, f"{damage}; {found} frames were read") from error
         finally:
             frames.close()
-        if not count:
-            raise _nothing_there(source.name, self._options.cut)
+        if not found:
+            raise _nothing_there(self.name, self._options.cut)
         if damage:
-            self.damage = f"{source.name}: {damage}; used the {count} frames that could be read"
+            self.damage = f"{self.name}: {damage}; used the {found} frames that could be read"
             if self.expected_frames is not None:
                 self.damage += f" of about {self.expected_frames}"
             logger.warning(self.damage)
 
 
 def open_media(
-    source: Path | BinaryIO,
+    source: ImageInput | Sequence[Image.Image],
     *,
     background: str = "white",
     size: int | tuple[int, int] | None = None,
@@ -155,19 +230,28 @@ def open_media(
     duration: float | None = None,
     allow_partial: bool = False,
 ) -> Media:
-    """Open an image or a video, from a file or a binary stream, to stream its frames.
+    """Open an image or a video, to stream its frames.
 
-    background: the colour behind transparent pixels. size: (width, height), or one number for a square; scaled to cover
-    it and cropped to the centre. fps: resample by timestamp. start, duration: seconds; frames with start <= time <
-    start + duration come. allow_partial: decode a cut or damaged video as far as it goes, with a logged warning,
-    instead of refusing it. Raises UsageError on options out of range; BadInputError on a file that is no image or video
-    or not a complete one, while iterating too.
+    source: a path, a binary stream, a PIL image or a list of them (a clip), or an array uint8 [H, W], [H, W, 3],
+    [H, W, 4] or, of a clip, [T, H, W, 3]. background: the colour behind transparent pixels. size: (width, height), or
+    one number for a square; scaled to cover it and cropped to the centre. fps: resample by timestamp. start, duration:
+    seconds from the first frame; frames with start <= time < start + duration come. allow_partial: decode a cut or
+    damaged video as far as it goes, with a logged warning, instead of refusing it. Pictures in memory have no times, so
+    that fps, start and duration mean nothing to them.
+
+    Raises UsageError on options out of range; BadInputError on a file that is no image or video or not a complete one,
+    while iterating too.
     """
     options = _check(background, size, Cut(start, duration, fps), allow_partial)
+    if isinstance(source, np.ndarray):
+        return _Pictures(list(source) if source.ndim == 4 else [source], options, clip=source.ndim == 4)
+    if isinstance(source, Image.Image):
+        return _Pictures([source], options, clip=False)
+    if isinstance(source, list | tuple):
+        return _Pictures(source, options, clip=True)
     with contextlib.ExitStack() as stack:
-        media = Media(stack.enter_context(open_source(source)), options, stack)
-        media._stack = stack.pop_all()
-        return media
+        opened = stack.enter_context(open_source(source))
+        return (_Video if opened.container.is_video else _Image)(opened, options, stack)
 
 
 def _check(background: str, size: int | tuple[int, int] | None, cut: Cut, allow_partial: bool) -> _Options:
@@ -176,13 +260,19 @@ def _check(background: str, size: int | tuple[int, int] | None, cut: Cut, allow_
     limit = Image.MAX_IMAGE_PIXELS or math.inf
     if size is not None and (min(size) < 1 or size[0] * size[1] > limit):
         raise UsageError(f"size: {size[0]}x{size[1]} is out of range (expected 1x1 to {limit:,} pixels)")
-    if cut.fps is not None and not 0 < cut.fps <= 1000:
-        raise UsageError(f"fps: {cut.fps} is out of range (expected more than 0, at most 1000)")
-    if not 0 <= cut.start < math.inf:
-        raise UsageError(f"start: {cut.start} is out of range (expected seconds, 0 or more)")
-    if cut.duration is not None and not 0 < cut.duration < math.inf:
-        raise UsageError(f"duration: {cut.duration} is out of range (expected more than 0 seconds)")
+    if cut.fps is not None and not _RATES[0] <= cut.fps <= _RATES[1]:
+        raise UsageError(f"fps: {cut.fps} is out of range (expected {_RATES[0]:g} to {_RATES[1]:g})")
+    if not 0 <= cut.start <= _LONGEST:
+        raise UsageError(f"start: {cut.start} is out of range (expected 0 to {_LONGEST:g} seconds)")
+    if cut.duration is not None and not _SHORTEST <= cut.duration <= _LONGEST:
+        raise UsageError(f"duration: {cut.duration} is out of range (expected {_SHORTEST:g} to {_LONGEST:g} seconds)")
     return _Options(parse_colour(background), size, cut, allow_partial)
+
+
+def _over(frame: Frame, background: Colour) -> Frame:
+    """RGBA [H, W, 4] over a plain background: RGB [H, W, 3]."""
+    image = Image.fromarray(frame, "RGBA")
+    return np.array(lay_over(image.convert("RGB"), image.getchannel("A"), background))
 
 
 def _partial(name: str, damage: str) -> BadInputError:

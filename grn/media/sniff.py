@@ -4,26 +4,18 @@ Each kind names the one decoder that may read it, so a playlist called clip.mp4 
 to other files.
 """
 
-import contextlib
-import io
-import shutil
-import stat
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
-from grn.errors import BadInputError, EnvironmentFaultError
-from grn.files import display
+from grn.errors import BadInputError
 
 HEAD_BYTES = 1024
-TS_PACKET = 188
+# MPEG-TS: length of a packet -> bytes before its sync byte. Camcorders and Blu-ray put a time of 4 bytes before each
+# packet, broadcasters 16 check bytes behind it.
+TS_PACKETS = {188: 0, 192: 4, 204: 0}
+_TS_SYNC = 0x47
+_TS_PACKETS_SEEN = 3  # so many sync bytes in their places are no accident
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".gif", ".webp")
-
-_READABLE = "PNG, JPEG, WebP, BMP, TIFF, GIF, MP4, MOV, WebM, MKV, AVI or MPEG-TS"
+_READABLE = "PNG, JPEG, WebP, BMP, TIFF, GIF, MP4, MOV, WebM, MKV, AVI, MPEG-TS or MPEG-PS"
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
 
 
@@ -48,72 +40,12 @@ def sniff(head: bytes, name: str) -> Container:
     raise BadInputError(f"{name}: {_describe(head)} (expected {_READABLE}); convert it first or give another file")
 
 
-@dataclass(frozen=True)
-class Source:
-    """An input opened for reading. `name` is for messages; `path` is where a decoder that needs a path finds it (videos
-    always have one).
-    """
-
-    name: str
-    container: Container
-    file: BinaryIO
-    path: Path | None
-
-
-@contextlib.contextmanager
-def open_source(source: Path | BinaryIO) -> Iterator[Source]:
-    """Open a file or a stream, told apart by its first bytes. A stream is read to its end: an image into memory, a
-    video into a temporary file.
-
-    Raises BadInputError where there is nothing to open or where it holds no known kind of image or video.
-    """
-    with contextlib.ExitStack() as stack:
-        if isinstance(source, Path):
-            name = display(source)
-            file = stack.enter_context(_open(source, name))
-            yield Source(name, sniff(_head(file), name), file, source)
-            return
-        head = _head(source)
-        container = sniff(head, "-")
-        if not container.is_video:
-            yield Source("-", container, io.BytesIO(head + source.read()), None)
-            return
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grn-")))
-        spooled = folder / "input"
-        try:
-            with spooled.open("wb") as copy:
-                copy.write(head)
-                shutil.copyfileobj(source, copy)
-        except OSError as error:
-            raise EnvironmentFaultError(
-                f"-: does not fit into {folder} ({error.strerror}); free some space, or set TMPDIR"
-            ) from error
-        yield Source("-", container, stack.enter_context(spooled.open("rb")), spooled)
-
-
-def _open(path: Path, name: str) -> BinaryIO:
-    try:
-        # Opening a pipe would wait for a writer, and a device never ends.
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise BadInputError(
-                f"{name}: is a pipe or a device (expected a file); send it through standard input as '-'"
-            )
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise BadInputError(f"{name}: no such file; check the name") from error
-    except IsADirectoryError as error:
-        raise BadInputError(f"{name}: is a folder (expected an image or a video); name a file in it") from error
-    except PermissionError as error:
-        raise BadInputError(f"{name}: may not be read; check its permissions") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise BadInputError(f"{name}: cannot be opened ({error}); check the name and the disk") from error
-
-
-def _head(file: BinaryIO) -> bytes:
-    head = b""
-    while len(head) < HEAD_BYTES and (more := file.read(HEAD_BYTES - len(head))):
-        head += more
-    return head
+def ts_packet(head: bytes) -> int | None:
+    """Length of the packets of the MPEG-TS that `head` begins; None where it begins none."""
+    for length, before in TS_PACKETS.items():
+        if all(head[before + n * length : before + n * length + 1] == bytes([_TS_SYNC]) for n in range(_TS_PACKETS_SEEN)):
+            return length
+    return None
 
 
 def _image(head: bytes) -> str | None:
@@ -141,9 +73,9 @@ def _video(head: bytes) -> str | None:
         return "matroska"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
-    if head[:1] == b"G" and head[TS_PACKET : TS_PACKET + 1] == b"G" and head[2 * TS_PACKET : 2 * TS_PACKET + 1] == b"G":
-        return "mpegts"
-    return None
+    if head.startswith(b"\0\0\1\xba"):
+        return "mpeg"
+    return "mpegts" if ts_packet(head) else None
 
 
 def _describe(head: bytes) -> str:

@@ -1,51 +1,33 @@
-"""Whether a file is as long as its own structure says.
+"""Whether a video file is as long as its own structure says.
 
 ffmpeg decodes a file cut in half without an error status, and says nothing where the cut falls between two frames.
 Containers state the length of their parts, so the end of the last part must be the end of the file.
 """
 
 import struct
-import zlib
 from typing import BinaryIO
 
-from grn.media.sniff import TS_PACKET
+from grn.media.sniff import HEAD_BYTES, ts_packet
 
 _EBML_SEGMENT = b"\x18\x53\x80\x67"
+# MPEG program streams: start codes of what has a length of its own.
+_PACK, _PROGRAM_END = 0xBA, 0xB9
 
 
 def missing_end(file: BinaryIO, demuxer: str) -> str | None:
     """What is missing, for a message; None where the file is as long as it claims, or makes no claim (streamed WebM,
-    MPEG-TS cut between packets).
+    MPEG-TS and MPEG-PS cut between packets).
     """
     length = file.seek(0, 2)
     file.seek(0)
+    walks = {"mov": _mov, "matroska": _matroska, "avi": _avi, "mpegts": _mpegts, "mpeg": _mpeg}
     try:
-        claimed = {"mov": _mov, "matroska": _matroska, "avi": _avi, "mpegts": _mpegts}[demuxer](file, length)
+        claimed = walks[demuxer](file, length)
     except (struct.error, IndexError):
         return "its structure breaks off"
     if claimed is None or claimed <= length:
         return None
     return f"{claimed - length:,} of {claimed:,} bytes are missing"
-
-
-def check_png(file: BinaryIO) -> None:
-    """Walk the chunks of a PNG to its end. Raises ValueError where it is cut, or where a chunk that matters is not what
-    was written.
-    """
-    end = file.seek(0, 2)
-    file.seek(8)
-    while True:
-        header = file.read(8)
-        length, name = struct.unpack(">I4s", header) if len(header) == 8 else (0, b"")
-        # Asked first, since a claim of 4 GiB would be allocated before it is found wanting.
-        if not name or file.tell() + length + 4 > end:
-            raise ValueError("the file ends early")
-        body, checksum = file.read(length), file.read(4)
-        # Lower case marks chunks that a picture can do without; some tools get their checksums wrong.
-        if name[:1].isupper() and zlib.crc32(body, zlib.crc32(name)) != int.from_bytes(checksum, "big"):
-            raise ValueError(f"chunk {name.decode('ascii', 'replace')} does not match its checksum")
-        if name == b"IEND":
-            return
 
 
 def _mov(file: BinaryIO, length: int) -> int:
@@ -88,10 +70,35 @@ def _ebml_size(header: bytes, at: int) -> tuple[int | None, int]:
 
 
 def _avi(file: BinaryIO, length: int) -> int:
-    (size,) = struct.unpack("<4xI", file.read(8))
-    # 0 stands in files of a recorder that never finished; larger ones go on in further RIFF chunks.
-    return 8 + size if size else length
+    position = 0
+    # What is too long for one RIFF chunk goes on in the next.
+    while position < length:
+        file.seek(position)
+        name, size = struct.unpack("<4sI", file.read(8))
+        # 0 stands in files of a recorder that never finished; what follows the last chunk belongs to nothing.
+        if name != b"RIFF" or not size:
+            return length
+        position += 8 + size + size % 2 * (position + 8 + size < length)
+    return position
 
 
 def _mpegts(file: BinaryIO, length: int) -> int:
-    return -(-length // TS_PACKET) * TS_PACKET
+    packet = ts_packet(file.read(HEAD_BYTES)) or 1
+    return -(-length // packet) * packet
+
+
+def _mpeg(file: BinaryIO, length: int) -> int:
+    position = 0
+    while position < length:
+        file.seek(position)
+        header = file.read(14)
+        if not header.startswith(b"\0\0\1") or header[3] < _PROGRAM_END:
+            return length  # something else follows, which makes no claim
+        if header[3] == _PROGRAM_END:
+            position += 4
+        elif header[3] == _PACK:
+            # MPEG-2 packs end in stuffing bytes, MPEG-1 packs are of one length.
+            position += 14 + (header[13] & 7) if header[4] >> 6 == 1 else 12
+        else:
+            position += 6 + struct.unpack(">4xH", header[:6])[0]
+    return position
