@@ -97,15 +97,15 @@ def motion(
 
 
 def _cropped(sample: "Sample", frames: int, fps: float | None, size: int) -> "NDArray[np.uint8]":
-    from grn.data.transforms import centre_crop, resize_short_side
+    from grn.media import square
 
-    return centre_crop(resize_short_side(sample.clip(frames, fps), size), size)
+    return square(sample.clip(frames, fps), size)
 
 
 def _clips(path: Path) -> list[Path]:
-    from grn.media import VIDEO_SUFFIXES
+    from grn.media import READ_CLIP_SUFFIXES
 
-    return [item.path for item in expand([str(path)], VIDEO_SUFFIXES, Batch(alone=True)) if item.path is not None]
+    return [item.path for item in expand([str(path)], READ_CLIP_SUFFIXES, Batch(alone=True)) if item.path is not None]
 
 
 def _frames(path: Path) -> Iterable[Any]:

@@ -86,8 +86,7 @@ def generate(
 def _check(job: Job, what: WhatOptions, outputs: Outputs) -> Path | None:
     """Refuse what cannot come out well; the file that the result is to be, if one is named."""
     from grn.errors import UsageError
-    from grn.media import VIDEO_SUFFIXES
-    from grn.media.picture import format_of
+    from grn.media import WRITE_CLIP_SUFFIXES, format_of
     from grn.networks import shapes
 
     try:
@@ -101,7 +100,7 @@ def _check(job: Job, what: WhatOptions, outputs: Outputs) -> Path | None:
         refuse("--history: follows one picture; give one prompt and -n 1")
     if not what.out or outputs.suffix(".png") != Path(what.out).suffix:
         return None
-    if Path(what.out).suffix.lower() not in VIDEO_SUFFIXES:
+    if Path(what.out).suffix.lower() not in WRITE_CLIP_SUFFIXES:
         format_of(Path(what.out))
     return Path(what.out)
 
@@ -127,14 +126,14 @@ def _check_steps(pipeline: "Pipeline", job: Job, sampling: SamplingOptions, comm
 
 def _draws_clips(pipeline: "Pipeline", job: Job, named: Path | None) -> bool:
     """Whether the results are clips: what the model draws, unless they start from a picture or are named like one."""
-    from grn.media import VIDEO_SUFFIXES
+    from grn.media import WRITE_CLIP_SUFFIXES
 
-    return pipeline.frames > 1 and not job.start.init and (named is None or named.suffix.lower() in VIDEO_SUFFIXES)
+    return pipeline.frames > 1 and not job.start.init and (named is None or named.suffix.lower() in WRITE_CLIP_SUFFIXES)
 
 
 def _length(pipeline: "Pipeline", job: Job, seconds: float | None, named: Path | None) -> int:
     """How many frames to draw. Raises UsageError where options ask for a clip and there can be none."""
-    from grn.media.picture import format_of
+    from grn.media import format_of
 
     if not _draws_clips(pipeline, job, named):
         why = f"{job.model} draws still pictures" if pipeline.frames == 1 else "the result is one picture"
@@ -162,10 +161,10 @@ def _keep_readable(job: Job, pipeline: "Pipeline", batch: Batch) -> None:
 
 def _asks_for_a_clip(what: WhatOptions, start: FromOptions, named: Path | None) -> bool:
     """Whether no still picture can be meant. A WebP may be either."""
-    from grn.media import VIDEO_SUFFIXES
+    from grn.media import WRITE_CLIP_SUFFIXES
 
     suffix = named.suffix.lower() if named else ""
-    moves = start.init is None and suffix in VIDEO_SUFFIXES and suffix != ".webp"
+    moves = start.init is None and suffix in WRITE_CLIP_SUFFIXES and suffix != ".webp"
     return what.seconds is not None or start.clip or moves
 
 

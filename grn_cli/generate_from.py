@@ -83,7 +83,8 @@ class FromOptions:
                 picture, original = _read(self.init, shown)
                 mask = None
                 if self.mask is not None:
-                    marked, found = _read(self.mask, shown)
+                    # What is clear in it, as around strokes on a layer of their own, is not marked.
+                    marked, found = _read(self.mask, shown, background="black")
                     if found != original:
                         raise BadInputError(
                             f"{self.mask}: is {found[0]}x{found[1]} (expected {original[0]}x{original[1]}, as "
@@ -133,11 +134,11 @@ def repeated(start: FromOptions, record: Any, like: Path) -> FromOptions:
     return FromOptions(**{**vars(start), "strength": made.get("strength")})
 
 
-def _read(path: Path, size: tuple[int, int]) -> "tuple[NDArray[np.uint8], tuple[int, int]]":
+def _read(path: Path, size: tuple[int, int], background: str = "white") -> "tuple[NDArray[np.uint8], tuple[int, int]]":
     """A picture at `size`, and its own (width, height)."""
     from grn.media import fit, read_image
 
-    frame = read_image(path)
+    frame = read_image(path, background)
     return fit(frame, size), (frame.shape[1], frame.shape[0])
 
 

@@ -133,12 +133,12 @@ class History:
     def __init__(self, path: Path, pictures: Outputs, common: Common) -> None:
         """Raises UsageError where the animation cannot go to `path`."""
         from grn.errors import UsageError
-        from grn.media import VIDEO_SUFFIXES
+        from grn.media import WRITE_CLIP_SUFFIXES
 
         self.path, self.piped = path, pictures.stdout
         self.outputs = Outputs(str(path), many=False, force=common.force)
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise UsageError(f"--history {path}: is no animation; use one of {', '.join(VIDEO_SUFFIXES)}")
+        if path.suffix.lower() not in WRITE_CLIP_SUFFIXES:
+            raise UsageError(f"--history {path}: is no animation; use one of {', '.join(WRITE_CLIP_SUFFIXES)}")
         self.views: list[Any] = []
 
     def note(self, view: Any) -> None:

@@ -83,12 +83,12 @@ def tokenize(
 
     Prints the path of each file written.
     """
-    from grn.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+    from grn.media import READ_SUFFIXES
     from grn.tokenizer import Tokenizer
 
     console = common.console
     batch = Batch(alone=len(inputs) == 1)
-    items = expand(inputs, {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES}, batch)
+    items = expand(inputs, READ_SUFFIXES, batch)
     outputs = Outputs(options.out, many=len(items) > 1 or not batch.alone, force=common.force)
     if items:
         name = options.tokenizer or default_tokenizer()

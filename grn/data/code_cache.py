@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from grn.data.sources import Sample, Source
-from grn.data.transforms import centre_crop, cover_crop, nearest_shape, resize_short_side
+from grn.data.transforms import nearest_shape
 from grn.errors import EnvironmentFaultError
 from grn.files import atomic_path, display
+from grn.media import READER_VERSION, fit, square, to_batch
 from grn.tokenizer import Tokenizer
 
 Maps = np.ndarray | list[np.ndarray]  # of each sample [F, t, h, w, C]
@@ -45,9 +45,7 @@ class View:
     def read(self, sample: Sample) -> np.ndarray:
         """Its frames uint8 [T, H, W, 3], cropped in the middle; of a clip, those at its beginning."""
         frames = sample.image()[None] if self.frames is None else sample.clip(self.frames, self.fps)
-        if isinstance(self.size, tuple):
-            return cover_crop(frames, self.size)
-        return centre_crop(resize_short_side(frames, self.size), self.size)
+        return fit(frames, self.size) if isinstance(self.size, tuple) else square(frames, self.size)
 
     def __str__(self) -> str:
         """For the key of a cache."""
@@ -86,9 +84,9 @@ def cached_maps(
 ) -> np.ndarray:
     """The token map of every sample as `view` says, from the cache or made now.
 
-    The cache (GRN_CACHE, else ~/.cache/grn) is keyed by the tokenizer's weights, the samples' bytes and the view. A damaged file is made
-    anew. wait: another process of this machine makes the file; come back when it has. Raises BadInputError for a sample that cannot be
-    read and EnvironmentFaultError where the cache cannot be written.
+    The cache (GRN_CACHE, else ~/.cache/grn) is keyed by the tokenizer's weights, the samples' bytes, how they are read and the view. A
+    damaged file is made anew. wait: another process of this machine makes the file; come back when it has. Raises BadInputError for a
+    sample that cannot be read and EnvironmentFaultError where the cache cannot be written.
     """
     path = _folder() / f"{_key(source, tokenizer, view)}.npy"
     maps = _load(path)
@@ -115,7 +113,8 @@ def _folder() -> Path:
 
 
 def _key(source: Source, tokenizer: Tokenizer, view: View) -> str:
-    key = hashlib.sha256(f"{tokenizer.fingerprint} {view.rounds or tokenizer.config.rounds} {view}".encode())
+    rounds = view.rounds or tokenizer.config.rounds
+    key = hashlib.sha256(f"{tokenizer.fingerprint} {rounds} {view} {READER_VERSION}".encode())
     for sample in source:
         key.update(hashlib.sha256(sample.data()).digest())
     return key.hexdigest()[:32]
@@ -166,7 +165,6 @@ def _encode(samples: Source, tokenizer: Tokenizer, view: View) -> np.ndarray:
     frames = np.stack([view.read(sample) for sample in samples])  # [B, T, H, W, 3]
     maps = []
     for side in [frames, frames[..., ::-1, :]] if view.flip else [frames]:
-        pixels = torch.from_numpy(np.ascontiguousarray(side)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        indices = tokenizer.encode(pixels, view.rounds).cpu().numpy().astype(np.uint16)
+        indices = tokenizer.encode(to_batch(side), view.rounds).cpu().numpy().astype(np.uint16)
         maps.append(indices if view.frames is not None else indices[:, 0])
     return np.stack(maps, 1)

@@ -5,7 +5,6 @@ resume at an exact place. Tars are indexed once by their headers and read in pla
 """
 
 import io
-import itertools
 import json
 import re
 import tarfile
@@ -19,9 +18,8 @@ import numpy as np
 from grn.data.archives import COMPRESSED, plain_tar
 from grn.errors import BadInputError
 from grn.files import display
+from grn.media import READ_CLIP_SUFFIXES, READ_IMAGE_SUFFIXES, open_media, read_image
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-CLIP_SUFFIXES = frozenset({".webp", ".gif", ".mp4", ".mov", ".webm", ".mkv", ".avi"})
 _SIDE_SUFFIXES = frozenset({".txt", ".cls", ".json"})
 _MAX_SIDE_BYTES = 1 << 20  # captions and facts are short; a longer member is not one
 _TAR_BLOCK = 512
@@ -58,8 +56,6 @@ class Sample:
 
     def image(self) -> np.ndarray:
         """The picture as uint8 RGB [H, W, 3], upright, alpha over white. BadInputError if it cannot be read."""
-        from grn.media import read_image
-
         data = self.data()
         try:
             return read_image(io.BytesIO(data))
@@ -72,22 +68,18 @@ class Sample:
         fps: resampled to this rate by their times first. rng: from anywhere in the clip; None: from its beginning. A clip that is too
         short holds its last frame.
         """
-        from grn.media import open_media
-
         data = self.data()
         try:
             with open_media(io.BytesIO(data), fps=fps) as media:
-                found = list(media) if rng is not None else list(itertools.islice(media, frames))
+                # Counted first, so that no more than is wanted of a long clip is ever in memory.
+                start = 0 if rng is None else int(rng.integers(max(0, media.count_frames() - frames) + 1))
+                found = list(media.part(start, frames))
         except BadInputError as error:
             raise self._bad(error) from error
-        start = int(rng.integers(max(0, len(found) - frames) + 1)) if rng is not None else 0
-        found = found[start : start + frames]
         return np.stack(found + found[-1:] * (frames - len(found)))
 
     def size(self) -> tuple[int, int]:
         """(width, height), upright. BadInputError if it cannot be read."""
-        from grn.media import open_media
-
         data = self.data()
         try:
             with open_media(io.BytesIO(data)) as media:
@@ -132,7 +124,7 @@ def open_source(path: Path | str, clips: bool = False) -> Source:
     Raises BadInputError where there is nothing, no picture, a damaged archive, or a caption or fact that cannot be read.
     """
     path = Path(path)
-    suffixes, what = (CLIP_SUFFIXES, "clips") if clips else (IMAGE_SUFFIXES, "pictures")
+    suffixes, what = (READ_CLIP_SUFFIXES, "clips") if clips else (READ_IMAGE_SUFFIXES, "pictures")
     samples: list[Sample] = []
     if path.is_dir():
         shards = sorted(p for p in path.iterdir() if p.name.endswith((".tar", *COMPRESSED)) and _is_wanted(p.name))

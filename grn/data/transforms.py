@@ -9,36 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from grn.data.sources import Sample
-from grn.media import fit
-
-
-def resize_short_side(frame: np.ndarray, size: int) -> np.ndarray:
-    """Scale so that the shorter side is `size` (Lanczos, antialiased), keeping the proportions."""
-    height, width = frame.shape[-3:-1]
-    if min(height, width) == size:
-        return frame
-    if frame.ndim == 4:
-        return np.stack([resize_short_side(one, size) for one in frame])
-    scale = size / min(height, width)
-    target = (max(size, round(width * scale)), max(size, round(height * scale)))
-    return np.asarray(Image.fromarray(frame).resize(target, Image.Resampling.LANCZOS))
-
-
-def centre_crop(frame: np.ndarray, size: int) -> np.ndarray:
-    """The middle size x size pixels of a frame at least that large."""
-    top, left = (frame.shape[-3] - size) // 2, (frame.shape[-2] - size) // 2
-    return frame[..., top : top + size, left : left + size, :]
-
-
-def cover_crop(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of a frame that is scaled to just cover size = (width, height)."""
-    if frame.ndim == 4:
-        return np.stack([cover_crop(one, size) for one in frame])
-    return fit(frame, size)
+from grn.media import square, to_batch
 
 
 def nearest_shape(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> int:
@@ -68,13 +42,13 @@ def batches(samples: Iterable[Sample], size: int | None, batch_size: int = 32, d
     for sample in samples:
         frame = sample.image()
         if size is not None:
-            frame = centre_crop(resize_short_side(frame, size), size)
+            frame = square(frame, size)
         if frames and (len(frames) == batch_size or frame.shape != frames[0].shape):
-            yield stack(frames).to(device)
+            yield to_batch(np.stack(frames)).to(device)
             frames = []
         frames.append(frame)
     if frames:
-        yield stack(frames).to(device)
+        yield to_batch(np.stack(frames)).to(device)
 
 
 def clip_batches(
@@ -86,18 +60,13 @@ def clip_batches(
     """
     group: list[Tensor] = []
     for sample in samples:
-        clip = centre_crop(resize_short_side(sample.clip(*length), size), size)
-        group.append(stack(list(clip)).transpose(0, 1))
+        clip = square(sample.clip(*length), size)
+        group.append(to_batch(clip[None])[0])
         if (len(group) + 1) * length[0] > batch_size:
             yield torch.stack(group).to(device)
             group = []
     if group:
         yield torch.stack(group).to(device)
-
-
-def stack(frames: list[np.ndarray]) -> Tensor:
-    """uint8 frames [H, W, 3] of one size -> pixels."""
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def pick(samples: Iterable[Sample], count: int | None, seed: int) -> list[Sample]:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from grn.data.sources import Sample
-from grn.data.transforms import stack
 from grn.errors import BadInputError
 from grn.evaluation.frechet import Moments, Statistics, frechet_distance
 from grn.features.efficientnet import FeatureNetwork
+from grn.media import to_batch
 
 
 class Result(Protocol):
@@ -72,7 +72,7 @@ def measure(
     drawn = Drawn(network.name, torch.empty(0), torch.empty(0))
     features, probabilities = [], []
     for frames in _batches(results, drawn, batch_size):
-        pixels = stack(frames).to(device)
+        pixels = to_batch(np.stack(frames)).to(device)
         features.append(network(pixels).float().cpu())
         if classes:
             probabilities.append(network.probabilities(pixels).float().cpu())  # type: ignore[attr-defined]

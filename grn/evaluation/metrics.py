@@ -7,12 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from grn.media import to_levels, to_unit
+
 _WINDOW = 11
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
     """Pixels rounded to what an 8-bit file can hold, still in [-1, 1]: what is measured is what a file would show."""
-    return (pixels.clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1
+    return to_unit(to_levels(pixels))
 
 
 def psnr(pixels: Tensor, reference: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grn.data.transforms import stack
 from grn.errors import BadInputError
 from grn.evaluation.frechet import Moments, Statistics
 from grn.features.efficientnet import FeatureNetwork
+from grn.media import to_batch
 
 _AT_ONCE = 32
 
@@ -40,7 +40,7 @@ def pair_features(frames: Iterable[np.ndarray], network: FeatureNetwork, device:
     """One clip's uint8 frames [H, W, 3], streamed -> batches of features [pairs, 2 * D]."""
     last: Tensor | None = None
     for group in _groups(frames):
-        found = network(stack(group).to(device)).float().cpu()
+        found = network(to_batch(np.stack(group)).to(device)).float().cpu()
         found = found if last is None else torch.cat([last, found])
         if len(found) > 1:
             yield pairs_of(found)

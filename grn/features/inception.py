@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from grn.errors import ModelMismatchError, ModelNotFoundError
 from grn.files import display
+from grn.media import to_levels
 
 _ACCEPTED = 'TorchScript ("inception-2015-12-05.pt") or a state dict ("pt_inception-2015-12-05-6726825d.pth")'
 
@@ -58,7 +59,7 @@ class InceptionFeatures(nn.Module):
         return F.linear(self(pixels), self.network.fc.weight).softmax(1)
 
     def _bytes(self, pixels: Tensor) -> Tensor:
-        return (pixels.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+        return to_levels(pixels).to(torch.uint8)
 
 
 def load_script(path: Path) -> torch.jit.ScriptModule:

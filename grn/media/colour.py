@@ -60,19 +60,25 @@ def png_space(image: Image.Image, cicp: tuple[int, ...] | None) -> Space:
 def to_srgb(image: Image.Image, profile: bytes | None, space: Space) -> Image.Image:
     """Mode RGB in sRGB, from L, RGB or CMYK. A profile that is broken or made for other channels says nothing."""
     if profile:
-        transform = _transform(profile, "L" if image.mode == "L" else image.mode)
-        if transform is None and image.mode == "L":
+        if image.mode == "L" and _transform(profile, "L") is None:
             image = image.convert("RGB")
-            transform = _transform(profile, "RGB")
-        if transform is not None:
-            return image.convert("RGB") if transform == "same" else transform.apply(image)
+        transform = _transform(profile, image.mode)
+        return image.convert("RGB") if transform is None or transform.same else transform.icc.apply(image)
     rgb = image.convert("RGB")
-    return rgb if profile or space.is_srgb else _from_space(rgb, space)
+    return rgb if space.is_srgb else _from_space(rgb, space)
+
+
+@dataclass(frozen=True)
+class _Transform:
+    """same: it changes nothing."""
+
+    icc: ImageCms.ImageCmsTransform
+    same: bool
 
 
 @functools.lru_cache(maxsize=16)
-def _transform(profile: bytes, mode: str) -> "ImageCms.ImageCmsTransform | str | None":
-    """What turns pictures of a mode to sRGB; "same" where nothing would change; None where the profile is of no use."""
+def _transform(profile: bytes, mode: str) -> _Transform | None:
+    """What turns pictures of a mode to sRGB; None where the profile is of no use."""
     try:
         source = ImageCms.getOpenProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
@@ -80,7 +86,7 @@ def _transform(profile: bytes, mode: str) -> "ImageCms.ImageCmsTransform | str |
         moved = np.asarray(transform.apply(probe)).astype(int) - np.asarray(probe.convert("RGB"))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-    return "same" if mode != "CMYK" and np.abs(moved).max() <= _SAME_LEVELS else transform
+    return _Transform(transform, mode != "CMYK" and int(np.abs(moved).max()) <= _SAME_LEVELS)
 
 
 def _probe(mode: str) -> Image.Image:

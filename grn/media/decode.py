@@ -151,7 +151,9 @@ def _colour_filters(info: VideoInfo) -> list[str]:
         return [f"{size}{matrix},format={rgb}"]
     if not ffmpeg.has("filter", "zscale"):
         kind = "HDR" if colours.is_hdr else "wide-gamut"
-        logger.warning(f"{kind} video: this ffmpeg has no zscale filter, so its colours are not converted and look dull")
+        logger.warning(
+            f"{kind} video: this ffmpeg has no zscale filter, so its colours are not converted and look dull"
+        )
         return [f"{size},format={rgb}"]
     primaries = "bt2020" if colours.primaries == "unknown" else colours.primaries
     known = f"pin={primaries}:min={colours.matrix}"

@@ -185,7 +185,9 @@ def open_image(source: Source) -> Iterator[OpenImage]:
                 image = stack.enter_context(Image.open(file, formats=[form]))
             if png is not None and image is not None:
                 depth, space, animation = _png_facts(png, image, file, name)
-        size = animation.size if image is None and animation is not None else image.size if image is not None else (0, 0)
+        size = (
+            animation.size if image is None and animation is not None else image.size if image is not None else (0, 0)
+        )
         if 0 in size:
             raise BadInputError(f"{name}: is {size[0]}x{size[1]}, a picture without pixels; give another file")
         if Image.MAX_IMAGE_PIXELS and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:

@@ -33,7 +33,7 @@ def from_pixels(pixels: Tensor) -> Levels:
 
 def to_batch(images: Levels) -> Tensor:
     """uint8 [N, ..., H, W, 3] -> float32 [N, 3, ..., H, W], as `to_pixels` for many images or clips of one size."""
-    return to_unit(torch.tensor(images).movedim(-1, 1))
+    return to_unit(torch.tensor(np.ascontiguousarray(images)).movedim(-1, 1))
 
 
 def from_batch(batch: Tensor) -> Levels:

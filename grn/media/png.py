@@ -22,7 +22,9 @@ _DISPOSALS: dict[int, Disposal] = {0: "keep", 1: "clear", 2: "restore"}
 _MEANING = (b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP")
 # Lower case marks chunks that a picture can do without, whose checksums some tools get wrong; these hold pictures.
 _CHECKED = (b"acTL", b"fcTL", b"fdAT")
-_CONTROL = struct.Struct(">4xIIIIHHBB")  # after its number: width, height, left, top, delay, its unit, disposal, blending
+_CONTROL = struct.Struct(
+    ">4xIIIIHHBB"
+)  # after its number: width, height, left, top, delay, its unit, disposal, blending
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class _Frames:
     def __init__(self) -> None:
         self.promised = 0
         self.controls: list[tuple[int, ...]] = []
-        self.data: list[list[tuple[int, int]]] = []  # of each picture: where its chunks begin, and bytes to skip in each
+        self.data: list[
+            list[tuple[int, int]]
+        ] = []  # of each picture: where its chunks begin, and bytes to skip in each
         self.order = 0
 
     def note(self, name: bytes, body: bytes, start: int) -> None:
@@ -102,9 +106,7 @@ class _Frames:
         if len(self.controls) != self.promised or not all(self.data):
             raise ValueError(f"{sum(map(bool, self.data))} of {self.promised} pictures are there")
         layers, delays = [], []
-        for (width, height, left, top, shown, unit, disposal, over), data in zip(
-            self.controls, self.data, strict=True
-        ):
+        for (width, height, left, top, shown, unit, disposal, over), data in zip(self.controls, self.data, strict=True):
             size = struct.pack(">II", width, height)
             head = _SIGNATURE + _chunk(b"IHDR", size + header[8:]) + meaning
             still = functools.partial(_still, head=head, data=tuple(data))

@@ -65,7 +65,11 @@ def probe(path: Path, demuxer: str, name: str) -> VideoInfo:
     log = _first_frame(path, demuxer, None, name)
     codec = re.search(r"^(?:\[info\])?   ?Stream #.* Video: (\w+)", log, re.M)
     decoder = _ALPHA_DECODERS.get(codec[1]) if codec else None
-    if decoder and re.search(r"^(?:\[info\])?\s+alpha_mode\s*: 1\s*$", log, re.M | re.I) and ffmpeg.has("decoder", decoder):
+    if (
+        decoder
+        and re.search(r"^(?:\[info\])?\s+alpha_mode\s*: 1\s*$", log, re.M | re.I)
+        and ffmpeg.has("decoder", decoder)
+    ):
         log = _first_frame(path, demuxer, decoder, name)
     else:
         decoder = None

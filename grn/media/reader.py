@@ -247,7 +247,7 @@ def open_media(
         return _Pictures(list(source) if source.ndim == 4 else [source], options, clip=source.ndim == 4)
     if isinstance(source, Image.Image):
         return _Pictures([source], options, clip=False)
-    if isinstance(source, list | tuple):
+    if isinstance(source, Sequence) and not isinstance(source, str):
         return _Pictures(source, options, clip=True)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_source(source))

@@ -43,7 +43,9 @@ def sniff(head: bytes, name: str) -> Container:
 def ts_packet(head: bytes) -> int | None:
     """Length of the packets of the MPEG-TS that `head` begins; None where it begins none."""
     for length, before in TS_PACKETS.items():
-        if all(head[before + n * length : before + n * length + 1] == bytes([_TS_SYNC]) for n in range(_TS_PACKETS_SEEN)):
+        if all(
+            head[before + n * length : before + n * length + 1] == bytes([_TS_SYNC]) for n in range(_TS_PACKETS_SEEN)
+        ):
             return length
     return None
 

@@ -4,6 +4,7 @@ Read here because Pillow counts only the pictures that it manages to read. Writt
 which uses it) holds all frames until the last one has come and joins those that are alike.
 """
 
+import contextlib
 import io
 import struct
 from fractions import Fraction
@@ -76,10 +77,8 @@ class WebpEncoder:
 
     def stop(self) -> None:
         """Let go of the file, complete or not; safe to call twice. Raises nothing."""
-        try:
+        with contextlib.suppress(OSError):
             self._file.close()
-        except OSError:
-            pass
 
 
 def _changed(before: Frame | None, frame: Frame) -> tuple[int, int, Frame]:

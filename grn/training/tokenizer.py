@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from grn import hbq
-from grn.data.transforms import centre_crop, random_crop, random_flip, resize_short_side
+from grn.data.transforms import random_crop, random_flip
+from grn.media import resize_short_side, square, to_unit
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.training.config import TokenizerRecipe
 from grn.training.loop import Slot
@@ -30,7 +31,7 @@ def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:
     frames = source.read(number, rng)
     config, resize = source.config, source.resize(number)
     if resize is None:
-        frames = centre_crop(resize_short_side(frames, config.size), config.size)
+        frames = square(frames, config.size)
     else:
         low, high = resize
         frames = random_crop(resize_short_side(frames, int(rng.integers(low, high + 1))), config.size, rng)
@@ -88,7 +89,7 @@ class TokenizerTask:
 
     def step(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
         losses = self.recipe.losses
-        pixels = batch["crop"].float() / 127.5 - 1
+        pixels = to_unit(batch["crop"])
         device = pixels.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.recipe.run.lowered(device)):
             drawn = self.decode(self._quantize(self.encode(pixels), batch["pick"]))
@@ -135,7 +136,7 @@ class TokenizerTask:
             clips = self.source.frames(kind[0]) > 1
             places = [0] if clips else np.linspace(0, len(kind) - 1, _COLUMNS).astype(int)
             crops = torch.stack([read_crop(self.source, (0, i, kind[n]), 0) for i, n in enumerate(places)])
-            pixels = crops.to(device).float() / 127.5 - 1
+            pixels = to_unit(crops.to(device))
             drawn = network.decode(hbq.quantize(network.encode(pixels), rounds))
             shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if clips else np.zeros(1, int)
             rows += [_frames(side[:, :, shown]) for side in (pixels, drawn)]

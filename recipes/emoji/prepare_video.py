@@ -22,7 +22,7 @@ from PIL import Image
 from prepare import HELDOUT, shuffled, uniform
 
 from grn.errors import BadInputError, GrnError
-from grn.media.animation import walk
+from grn.media.webp import read_webp
 
 PACKAGES = tuple(f"@lobehub/fluent-emoji-anim-{number}@1.0.0" for number in (1, 2, 3, 4))
 CREDIT = {"licence": "MIT", "author": "Microsoft (packed by LobeHub)", "source": "github.com/microsoft/fluentui-emoji"}
@@ -51,7 +51,7 @@ def animations(packages: Path) -> Iterator[tuple[str, bytes]]:
                 for member in archive:
                     file = archive.extractfile(member) if member.name.endswith(".webp") else None
                     data = file.read() if file is not None else b""
-                    if data and walk(io.BytesIO(data), "WEBP") is not None:
+                    if data and read_webp(io.BytesIO(data)) is not None:
                         yield plain_hexcode(Path(member.name).stem), data
         except (tarfile.TarError, EOFError, OSError) as error:
             raise BadInputError(
@@ -61,8 +61,9 @@ def animations(packages: Path) -> Iterator[tuple[str, bytes]]:
 
 def resample(data: bytes, frames: int, size: int, fps: float) -> bytes:
     """So many moments of an animation as a lossless animated WebP of size x size on white."""
-    timeline = walk(io.BytesIO(data), "WEBP")
-    assert timeline is not None, "an animation has a timeline"
+    animation = read_webp(io.BytesIO(data))
+    assert animation is not None, "an animation has a timeline"
+    timeline = animation.timeline
     shown = []
     with Image.open(io.BytesIO(data)) as image:
         for moment in (timeline.times[-1] * i / frames for i in range(frames)):

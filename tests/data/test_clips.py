@@ -8,8 +8,9 @@ import pytest
 from helpers.tars import clip, pack, png, unpack
 
 from grn.data.sources import Source, open_source
-from grn.data.transforms import centre_crop, random_crop, random_flip, resize_short_side
+from grn.data.transforms import random_crop, random_flip
 from grn.errors import BadInputError, EnvironmentFaultError
+from grn.media import centre_crop, resize_short_side
 
 FILES = {
     "a.webp": clip(range(10, 70, 10)), "a.txt": b"a walk", "a.json": b'{"captions": ["a walk", "walking"]}',

@@ -15,9 +15,8 @@ from helpers.tars import clip, pack, png
 from grn.data import code_cache
 from grn.data.code_cache import View, cached_maps, nearest_maps
 from grn.data.sources import Source, open_source
-from grn.data.transforms import centre_crop, cover_crop, resize_short_side
 from grn.errors import BadInputError, EnvironmentFaultError
-from grn.media import to_pixels
+from grn.media import fit, square, to_pixels
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.tokenizer import Tokenizer
@@ -66,7 +65,7 @@ def test_cached_codes_are_those_of_encoding_directly(tmp_path: Path, folder: Pat
         assert maps.dtype == np.uint16
         assert maps.shape == (5, 1 + flip, 2, 2, 4)
         for sample, views in zip(source, maps, strict=True):
-            frame = centre_crop(resize_short_side(sample.image(), 8), 8)
+            frame = square(sample.image(), 8)
             for view, picture in zip(views, [frame, frame[:, ::-1]], strict=False):
                 direct = coder.encode(to_pixels(np.ascontiguousarray(picture)[None]))
                 assert np.array_equal(view, direct[0, 0].numpy())
@@ -198,7 +197,7 @@ def test_clips_have_maps_of_several_frames(tmp_path: Path, folder: Path, flip: b
     maps = nearest_maps(source, coder, view, ())
     for sample, views in zip(source, maps, strict=True):
         assert views.shape == (1 + flip, 5, 2, 2, 4)
-        frames = centre_crop(resize_short_side(sample.clip(5), 8), 8)
+        frames = square(sample.clip(5), 8)
         for found, side in zip(views, [frames, frames[:, :, ::-1]], strict=False):
             assert np.array_equal(found, coder.encode(to_pixels(np.ascontiguousarray(side)))[0].numpy())
     for other in (View(8, flip, frames=3), View(8, flip, frames=5, fps=5), View(8, flip, frames=1)):
@@ -217,6 +216,6 @@ def test_each_sample_takes_the_size_nearest_in_shape(tmp_path: Path, folder: Pat
         (1, 1, h // 4, w // 4, 4) for w, h in ((8, 8), (12, 8), (4, 12), (8, 8), (12, 8))
     ]
     for sample, one, size in zip(source, maps, ((8, 8), (12, 8), (4, 12), (8, 8), (12, 8)), strict=True):
-        assert np.array_equal(one[0], coder.encode(to_pixels(cover_crop(sample.image(), size)[None]))[0].numpy())
+        assert np.array_equal(one[0], coder.encode(to_pixels(fit(sample.image(), size)[None]))[0].numpy())
     again = nearest_maps(source, coder, View(8), sizes)
     assert all(np.array_equal(a, b) for a, b in zip(maps, again, strict=True))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from grn.data.transforms import centre_crop, random_crop, random_flip, resize_short_side
+from grn.data.transforms import random_crop, random_flip
+from grn.media import centre_crop, resize_short_side
 
 
 def ramp(height: int, width: int) -> np.ndarray:
