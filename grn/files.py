@@ -75,7 +75,7 @@ def _refuse_special(path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise UsageError(f"{display(path)}: is a folder; give the name of a file")
     if not stat.S_ISREG(mode):
-        raise UsageError(f"{display(path)}: is not a regular file; write to a file, or to standard output with '-'")
+        raise UsageError(f"{display(path)}: is not a regular file; write to a file or to a stream")
 
 
 def _sweep(folder: Path) -> None:

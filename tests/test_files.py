@@ -58,7 +58,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from grn.errors import EnvironmentFaultError
-from grn.media.picture import write_image
+from grn.media import write_image
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:

@@ -142,7 +142,9 @@ class _Image(Media):
             self.expected_frames = sum(self._repeats)
             if source.container.decoder == "PNG" and source.path and suffix_of(source.path) == ".png":
                 # Nobody expects a clip of that name; what else a file is called does not matter.
-                logger.warning(f"{source.name}: is an animated PNG; its {animation.timeline.frames} pictures are a clip")
+                logger.warning(
+                    f"{source.name}: is an animated PNG; its {animation.timeline.frames} pictures are a clip"
+                )
         # The first picture tells the upright size, and whether the file can be decoded at all.
         self._first = next(iter(self._pictures(self._chosen[:1])))
         self.width, self.height = options.size or (self._first.shape[1], self._first.shape[0])
