@@ -58,10 +58,10 @@ def continued_clip(pipeline: "Pipeline", clip: Iterable[Picture], frames: int) -
 
     clip: at the model's frame rate; only what is used of it is held. Raises UsageError where there would be nothing to draw.
     """
-    step = pipeline.tokenizer.config.time_stride
+    config = pipeline.tokenizer.config
     most = max(1, pipeline.map_shape(frames, (pipeline.size, pipeline.size))[0] // 2)
-    last = deque(clip, maxlen=1 + (most - 1) * step)
-    whole = 1 + (len(last) - 1) // step * step  # what is less than a token would have to be made up
+    last = deque(clip, maxlen=config.pixel_frames(most))
+    whole = config.whole_frames(len(last))  # what is less than a token would have to be made up
     return _begun(pipeline, list(last)[-whole:], frames)
 
 

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grn import hbq
 from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import display
 from grn.generator import Generator
@@ -211,12 +210,13 @@ class Pipeline:
 
     def indices(self, elements: Tensor) -> Tensor:
         """What the generator draws, [..., E], as indices [..., C]; masked elements count as 0."""
-        elements = elements.clamp_min(0)
-        return elements if self.generator.config.target == "ind" else hbq.bits_to_indices(elements, self.rounds, dim=-1)
+        found: Tensor = self.generator.config.elements_to_indices(elements)
+        return found
 
     def elements(self, indices: Tensor) -> Tensor:
         """Indices [..., C] as what the generator draws, [..., E]."""
-        return indices if self.generator.config.target == "ind" else hbq.indices_to_bits(indices, self.rounds, dim=-1)
+        found: Tensor = self.generator.config.indices_to_elements(indices)
+        return found
 
     @property
     def rounds(self) -> int:
@@ -290,8 +290,7 @@ class Pipeline:
             raise UsageError(
                 f"{frames} frames: {self.name} draws at most {self.clips.most}, {seconds:.2f} s at {self.clips.fps:g} a second; draw a shorter clip"
             )
-        stride = self.tokenizer.config.stride
-        return 1 + -(-(frames - 1) // self.tokenizer.config.time_stride), height // stride, width // stride
+        return self.tokenizer.config.map_shape(frames, height, width)
 
     @property
     def step(self) -> int:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grn import hbq
-from grn.codes import Codes, PackedCodes, Packer
+from grn.codes import Codes, PackedCodes
 from grn.errors import BadInputError, ModelMismatchError
 from grn.hub.resolve import resolve
 from grn.models.folder import load_config, load_network, network_config, save_model
@@ -81,7 +81,7 @@ class Tokenizer:
         """There and back, cropped to the input's size; rounds None leaves the features unquantized."""
         features = self.features(pixels)
         if rounds is not None:
-            features = hbq.decode(hbq.encode(features, rounds), rounds)
+            features = hbq.quantize(features, rounds)
         decoded = self.network.decode(features.to(self.dtype)).float().clamp(-1, 1)
         return decoded[:, :, : pixels.shape[2], : pixels.shape[3], : pixels.shape[4]]
 
@@ -98,15 +98,15 @@ class Tokenizer:
 
         rounds = rounds or self.config.rounds
         cache = TimeCache() if media.kind == "video" else None
-        packer = Packer(rounds)
+        packer = hbq.PlanePacker(rounds)
         frames, shape = 0, (0, 0, 0, 0)
         for group in self._groups(media):
             frames += len(group)
             pixels = to_pixels(np.stack(self._whole(group, shape[0] > 0))).to(self.device)
             with torch.inference_mode():
                 features = self.network.encode_group(self._pad_space(pixels).to(self.dtype), cache).float()
-            indices = hbq.encode(features, rounds)[0].movedim(0, -1).cpu().numpy().astype(np.uint16)  # [1, h, w, C]
-            packer.add(indices)
+            indices = hbq.encode(features, rounds, torch.empty_like(features, dtype=torch.uint16))[0].movedim(0, -1)
+            packer.add(indices.cpu().numpy())  # [1, h, w, C]
             shape = (shape[0] + 1, *indices.shape[1:])
             height, width = group[0].shape[:2]
         if not frames:
@@ -129,7 +129,7 @@ class Tokenizer:
         cache = TimeCache() if codes.kind == "video" else None
         left = codes.frames
         for i, plane in enumerate(codes.maps()):
-            indices = torch.from_numpy(plane.astype(np.int64)).movedim(-1, 0)[None, :, None]
+            indices = torch.from_numpy(plane).movedim(-1, 0)[None, :, None]
             with torch.inference_mode():
                 features = hbq.decode(indices, codes.rounds).to(self.device, self.dtype)
                 pixels = self.network.decode_group(features, cache, first=i == 0).float().cpu()
@@ -143,13 +143,7 @@ class Tokenizer:
                 f"{self.name} ({self.fingerprint[:12]}); name the right one with --tokenizer, or --force to decode "
                 "all the same"
             )
-        stride, step = self.config.stride, self.config.time_stride
-        expected = (
-            1 + -(-(codes.frames - 1) // step),
-            -(-codes.height // stride),
-            -(-codes.width // stride),
-            self.config.channels,
-        )
+        expected = (*self.config.map_shape(codes.frames, codes.height, codes.width), self.config.channels)
         if tuple(codes.shape) != expected:
             raise ModelMismatchError(
                 f"the codes are a map of {list(codes.shape)} and {self.name} makes {list(expected)} of "
@@ -174,7 +168,8 @@ class Tokenizer:
         return group + [group[-1]] * missing
 
     def _pad(self, pixels: Tensor) -> Tensor:
-        missing = -(pixels.shape[2] - 1) % self.config.time_stride
+        frames = pixels.shape[2]
+        missing = self.config.pixel_frames(self.config.token_frames(frames)) - frames
         pixels = torch.cat([pixels, pixels[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)
         return self._pad_space(pixels).to(self.device, self.dtype)
 

@@ -1,7 +1,9 @@
 """HBQ: the closed form against the paper's loop, the authors' vectors, and the properties that the rest relies on."""
 
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from grn import hbq
 
 REFERENCE = load_file(Path(__file__).parent / "assets" / "reference" / "hbq.safetensors")
 ROUNDS = st.integers(1, hbq.MAX_ROUNDS)
+BLOCK = 2**16  # more values than this are worked on in parts
 
 
 def encode_by_rounds(features: Tensor, rounds: int) -> Tensor:
@@ -125,14 +130,112 @@ def test_bits_are_round_major() -> None:
     assert hbq.indices_to_bits(indices, 3, dim=1).tolist() == [[1, 0, 0, 1, 0, 1]]
 
 
-def test_quantize_is_exact_and_straight_through() -> None:
-    x = (torch.rand(3, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1).requires_grad_()
-    weight = torch.arange(15.0).reshape(3, 5)
-    y = hbq.quantize(x, 4)
-    (y * weight).sum().backward()
-    assert torch.equal(y, hbq.decode(hbq.encode(x, 4), 4))
-    assert x.grad is not None
-    assert torch.equal(x.grad, weight)
+def quantize_by_integers(features: Tensor, rounds: int) -> Tensor:
+    """The plain straight-through estimator: to integers and back, and a difference that is zero but has a gradient."""
+    centres = hbq.decode(hbq.encode(features.detach(), rounds), rounds, features.dtype)
+    return centres + (features - features.detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("rounds", [1, 4, 16])
+def test_quantize_is_exact_and_straight_through(rounds: int, dtype: torch.dtype) -> None:
+    features = (torch.rand(3, 5, generator=torch.Generator().manual_seed(0)) * 3 - 1.5).to(dtype)
+    weight = torch.arange(15.0, dtype=dtype).reshape(3, 5)
+    found = []
+    for quantize in (hbq.quantize, quantize_by_integers):
+        x = features.clone().requires_grad_()
+        y = quantize(x, rounds)
+        (y * weight).sum().backward()
+        assert x.grad is not None
+        found.append((y.detach(), x.grad))
+    for mine, plain in zip(*found, strict=True):
+        assert mine.dtype == dtype
+        assert torch.equal(mine, plain)
+
+
+class Types(TorchDispatchMode):
+    """Notes the types of all tensors that operations give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        self.found |= {one.dtype for one in tree_leaves(result) if isinstance(one, Tensor)}
+        return result
+
+
+def test_the_quantization_of_training_makes_no_integers() -> None:
+    x = torch.rand(2 * BLOCK, requires_grad=True)
+    with Types() as types:
+        hbq.quantize(x, 4).sum().backward()
+    assert types.found == {torch.float32}
+    with Types() as types:  # the canary
+        quantize_by_integers(x, 4)
+    assert torch.int64 in types.found
+
+
+def layouts() -> Iterator[tuple[str, Tensor]]:
+    """Tensors of more than a block that lie in memory in many ways, with values on and off the edges."""
+    random = torch.Generator().manual_seed(0)
+    side = BLOCK // 8 * torch.get_num_threads() + 3
+    x = (
+        torch.randint(-40, 41, (2, side, 3, 5), generator=random) / 32
+        + torch.rand((), generator=random).sub(0.5) * 1e-7
+    )
+    yield "contiguous", x
+    yield "channels last", x.contiguous(memory_format=torch.channels_last)
+    yield "moved axis", x.movedim(1, -1)
+    yield "every other", x[:, ::2]
+    yield "a part", x[:, 5:, :, 1:]
+    yield "one for all", x[:, :, :, :1].expand(-1, -1, -1, 7)
+    yield "empty", x[:0]
+
+
+@pytest.mark.parametrize(("name", "x"), list(layouts()))
+def test_large_tensors_of_any_layout(name: str, x: Tensor) -> None:
+    indices = hbq.encode(x, 4)
+    assert torch.equal(indices, encode_by_rounds(x, 4))
+    assert torch.equal(hbq.decode(indices, 4), (2 * indices + 1).float() / 16 - 1)
+    assert torch.equal(hbq.quantize(x, 4), quantize_by_integers(x, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32, torch.int64])
+@pytest.mark.parametrize("shape", [(4, 6), (2, BLOCK)])
+def test_results_go_where_they_are_asked_to(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    rounds = 8 if dtype == torch.uint8 else 15
+    out = torch.empty(shape[::-1], dtype=dtype).T  # lies otherwise than what is read
+    assert hbq.encode(x, rounds, out) is out
+    assert torch.equal(out.long(), encode_by_rounds(x, rounds))
+    centres = torch.empty(shape)
+    assert hbq.decode(out, rounds, out=centres) is centres
+    assert torch.equal(centres, hbq.decode(hbq.encode(x, rounds), rounds))
+
+
+@pytest.mark.parametrize("work", [hbq.encode, hbq.quantize, lambda x, m: hbq.decode(hbq.encode(x, m), m)])
+def test_compiled_whole_and_the_same(work: Callable[[Tensor, int], Tensor]) -> None:
+    x = torch.rand(3, BLOCK) * 2 - 1
+    compiled = torch.compile(work, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(x, 4), work(x, 4))
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=4), ROUNDS, st.data())
+def test_planes_hold_the_bits_of_all_indices_in_turn(counts: list[int], rounds: int, data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    parts = [rng.integers(0, 2**rounds, count, dtype=np.uint16) for count in counts]
+    packer = hbq.PlanePacker(rounds)
+    for part in parts:
+        packer.add(part)
+    planes, whole = packer.planes(), np.concatenate(parts)
+    for j, plane in enumerate(planes):
+        bits = "".join(str(int(index) >> (rounds - 1 - j) & 1) for index in whole)
+        padded = bits.ljust(-(-len(bits) // 8) * 8, "0")
+        assert bytes(plane) == bytes(int(padded[i : i + 8], 2) for i in range(0, len(padded), 8))
+    start = data.draw(st.integers(0, len(whole)))
+    count = data.draw(st.integers(0, len(whole) - start))
+    assert np.array_equal(hbq.unpack_planes(planes, start, count), whole[start : start + count])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

@@ -1,5 +1,5 @@
 """Codes: what an image or clip is once it is tokenized, and the file that holds it."""
 
-from grn.codes.codes import Codes, PackedCodes, Packer
+from grn.codes.codes import Codes, PackedCodes
 
-__all__ = ["Codes", "PackedCodes", "Packer"]
+__all__ = ["Codes", "PackedCodes"]

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from grn.codes.container import AGAIN, Buffer, pieces, read_container
 from grn.errors import CodesError
+from grn.hbq import MAX_ROUNDS, PlanePacker, unpack_planes
 
 VERSION = 1
-MAX_ROUNDS = 16
 _FORMAT = "grn-codes"
 _MAX_PAYLOAD = 2**32 - 2**20  # what a zip of the plain kind can hold
 _MAX_SIDE = 2**31 - 1
@@ -87,7 +87,7 @@ class Codes:
 
     def pack(self) -> "PackedCodes":
         """The same as bits."""
-        packer = Packer(self.rounds)
+        packer = PlanePacker(self.rounds)
         packer.add(self.indices)
         return PackedCodes(packer.planes(), self.shape, **_fields(self))
 
@@ -146,7 +146,7 @@ class PackedCodes:
         """The token map of each token frame, [h, w, C], unpacked one at a time."""
         size = math.prod(self.shape[1:])
         for start in range(0, size * self.shape[0], size):
-            yield _unpack(self.planes, start, size).reshape(self.shape[1:])
+            yield unpack_planes(self.planes, start, size).reshape(self.shape[1:])
 
     def truncate(self, rounds: int) -> "PackedCodes":
         """The same codes at fewer rounds."""
@@ -155,7 +155,7 @@ class PackedCodes:
 
     def unpack(self) -> Codes:
         """The same as a token map."""
-        indices = _unpack(self.planes, 0, math.prod(self.shape)).reshape(self.shape)
+        indices = unpack_planes(self.planes, 0, math.prod(self.shape)).reshape(self.shape)
         return Codes(indices, self.rounds, **_fields(self))
 
     def content(self) -> Iterator[Buffer]:
@@ -207,31 +207,6 @@ class PackedCodes:
 
     def _meta(self) -> dict[str, Any]:
         return _description(self.shape, self.rounds, _fields(self))
-
-
-class Packer:
-    """Packs token maps as they come: each round's bits go behind those of the maps before."""
-
-    def __init__(self, rounds: int) -> None:
-        self._planes = [bytearray() for _ in range(rounds)]
-        self._left = [np.zeros(0, bool) for _ in range(rounds)]  # bits that do not fill a byte yet
-
-    def add(self, indices: NDArray[np.uint16]) -> None:
-        """The next token map or maps, of any shape."""
-        rounds = len(self._planes)
-        for j, plane in enumerate(self._planes):
-            bits = ((indices >> np.uint16(rounds - 1 - j)) & 1).astype(bool).ravel()
-            bits = np.concatenate([self._left[j], bits]) if len(self._left[j]) else bits
-            whole = len(bits) // 8 * 8
-            plane += np.packbits(bits[:whole]).tobytes()
-            self._left[j] = bits[whole:].copy()
-
-    def planes(self) -> list[bytearray]:
-        """One of packed bits for each round, when all maps are in."""
-        for plane, left in zip(self._planes, self._left, strict=True):
-            plane += np.packbits(left).tobytes()
-        self._left = [np.zeros(0, bool) for _ in self._planes]
-        return self._planes
 
 
 _FIELDS = ("kind", "height", "width", "frames", "fps", "tokenizer", "fingerprint")
@@ -293,17 +268,6 @@ def _planes(payload: bytes, rounds: int, size: int) -> list[memoryview]:
     if any(plane[-1] & ((1 << (-size % 8)) - 1) for plane in planes):
         raise CodesError(f"has bits after the last code; {AGAIN}")
     return planes
-
-
-def _unpack(planes: Sequence[Buffer], start: int, size: int) -> NDArray[np.uint16]:
-    """Indices number `start` to `start + size` of all that the planes hold."""
-    indices = np.zeros(size, dtype=np.uint16)
-    skipped = start % 8
-    for plane in planes:
-        packed = np.frombuffer(plane, np.uint8)[start // 8 : -(-(start + size) // 8)]
-        np.left_shift(indices, 1, out=indices)
-        np.bitwise_or(indices, np.unpackbits(packed)[skipped : skipped + size], out=indices)
-    return indices
 
 
 def _parse(raw: bytes) -> tuple[dict[str, Any], int]:

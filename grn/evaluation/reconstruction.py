@@ -4,6 +4,7 @@ Pixels are float [B, 3, H, W] in [-1, 1], or [B, 3, T, H, W] of clips, which are
 pairs of frames; reconstructions are rounded to bytes before anything is measured.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -113,9 +114,8 @@ def _features(pixels: Tensor, network: FeatureNetwork, pairs: bool) -> Tensor:
 
 def _tokens(tokenizer: "Tokenizer", pixels: Tensor) -> int:
     """How many tokens a batch [B, 3, T, H, W] is."""
-    (count, _, frames, height, width), config = pixels.shape, tokenizer.config
-    length = 1 if frames == 1 else 1 + -(-(frames - 1) // config.time_stride)
-    return count * length * -(-height // config.stride) * -(-width // config.stride)
+    count, _, frames, height, width = pixels.shape
+    return count * math.prod(tokenizer.config.map_shape(frames, height, width))
 
 
 def _mean(values: list[Tensor]) -> float:

@@ -205,7 +205,7 @@ class CausalAutoencoder(nn.Module):
         return torch.cat([self.decode_group(frame, cache, i == 0) for i, frame in enumerate(frames)], 2)
 
     def _groups(self, pixels: Tensor) -> Iterator[Tensor]:
-        step = self.config.time_stride
-        assert (pixels.shape[2] - 1) % step == 0, f"{pixels.shape[2]} frames are not 1 + n * {step}"
+        step, frames = self.config.time_stride, pixels.shape[2]
+        assert self.config.whole_frames(frames) == frames, f"{frames} frames are not 1 + n * {step}"
         yield pixels[:, :, :1]
         yield from pixels[:, :, 1:].split(step, 2)

@@ -71,6 +71,22 @@ class TokenizerConfig(BaseModel):
         """Frames that one token covers, after the first frame, which has a token of its own."""
         return 2 ** sum(self.halves_time)
 
+    def token_frames(self, frames: int) -> int:
+        """Frames t of the token map of a clip of T `frames`, the last one maybe for fewer frames than it could cover."""
+        return 1 + -(-(frames - 1) // self.time_stride)
+
+    def pixel_frames(self, token_frames: int) -> int:
+        """Frames T that a token map of t frames decodes to."""
+        return 1 + (token_frames - 1) * self.time_stride
+
+    def whole_frames(self, frames: int) -> int:
+        """How many of a clip's first `frames` fill whole tokens; all of them where 1 + n * time stride."""
+        return frames - (frames - 1) % self.time_stride
+
+    def map_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """(t, h, w) of the token map of a clip of so many frames and pixels, which is padded to whole tokens."""
+        return self.token_frames(frames), -(-height // self.stride), -(-width // self.stride)
+
     @property
     def time_kernels(self) -> tuple[int, int]:
         """Taps in time of the convolutions over space, and of the pointwise one that follows them in a residual block; 1: none."""

@@ -3,8 +3,9 @@
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
-from grn.hbq import MAX_ROUNDS
+from grn.hbq import MAX_ROUNDS, bits_to_indices, indices_to_bits
 
 Target = Literal["ind", "bit", "flip"]
 
@@ -30,6 +31,15 @@ class TokenMapConfig(BaseModel):
     def classes(self) -> int:
         """Classes K of one element: 2^M for indices, 2 for bits."""
         return 2 if self.target != "ind" else 2**self.rounds
+
+    def indices_to_elements(self, indices: Tensor) -> Tensor:
+        """Indices int64 [..., C] as elements [..., E]."""
+        return indices if self.target == "ind" else indices_to_bits(indices, self.rounds, dim=-1)
+
+    def elements_to_indices(self, elements: Tensor) -> Tensor:
+        """Elements int64 [..., E] as indices [..., C]; masked elements (-1) count as 0."""
+        elements = elements.clamp_min(0)
+        return elements if self.target == "ind" else bits_to_indices(elements, self.rounds, dim=-1)
 
     def _check_heads(self, divisor: int) -> None:
         if self.width % self.heads or self.width // self.heads % divisor:

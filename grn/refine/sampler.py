@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from grn import hbq
 from grn.errors import UsageError
 from grn.refine.config import SamplerConfig
 from grn.refine.guidance import guide, is_guided
@@ -229,7 +228,5 @@ class Sampler:
         return list(self.model(torch.stack(states), ratios, prepared))
 
     def _finish(self, run: _Run) -> Sample:
-        config = self.model.config
-        bits = config.target != "ind"
-        indices = hbq.bits_to_indices(run.drawing, config.rounds, dim=-1) if bits else run.drawing
+        indices = self.model.config.elements_to_indices(run.drawing)
         return Sample(run.number, indices, run.step - run.first, run.entropy)

@@ -155,7 +155,7 @@ class TokenizerRecipe(_Section):
             raise ValueError(
                 f"data.size {self.data.size} is not a multiple of the network's stride {self.network.stride}"
             )
-        if (self.data.frames - 1) % self.network.time_stride:
+        if self.network.whole_frames(self.data.frames) != self.data.frames:
             raise ValueError(
                 f"data.frames {self.data.frames} is not 1 + a multiple of the network's time stride {self.network.time_stride}"
             )

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn import hbq
 from grn.data.code_cache import Maps, Progress, View, nearest_maps
 from grn.data.sources import Source
 from grn.errors import BadInputError, ConfigError, ModelMismatchError
@@ -81,7 +80,7 @@ class GeneratorTask:
         dropped = bool(rng.random() < self.recipe.drop_condition)
         caption = "" if dropped else sample.captions[rng.integers(len(sample.captions))]
         shown = views[rng.integers(len(views))][: self._length(step)]
-        targets = self._elements(torch.from_numpy(shown.astype(np.int64)))
+        targets = self.config.indices_to_elements(torch.from_numpy(shown.astype(np.int64)))
         state, ratio = corrupt(targets, self.config.classes, self.recipe.ratio, rng)
         if self.config.target == "flip":
             targets = targets ^ state
@@ -93,13 +92,9 @@ class GeneratorTask:
 
     def _length(self, step: int) -> int | None:
         """To how many frames of tokens the clips of a step are cut, all alike, so that they stay one tensor; None: they are not."""
-        whole = 1 + (self.recipe.data.frames - 1) // self.tokenizer.config.time_stride
+        whole = self.tokenizer.config.token_frames(self.recipe.data.frames)
         rng = np.random.default_rng([self.recipe.run.seed, step, 0, 1])
         return int(rng.integers(1, whole)) if rng.random() < self.recipe.cut and whole > 1 else None
-
-    def _elements(self, indices: Tensor) -> Tensor:
-        """Indices [t, h, w, C] -> what the generator predicts, [t, h, w, E]."""
-        return indices if self.config.target == "ind" else hbq.indices_to_bits(indices, self.config.rounds, dim=-1)
 
     def _map(self, number: int) -> np.ndarray:
         which = self.source.which(number)
@@ -162,7 +157,7 @@ class GeneratorTask:
             condition = ClassCondition(torch.arange(count))
             null = network.null_condition(1)
         data, tokenizer = self.recipe.data, self.tokenizer.config
-        side, length = data.size // tokenizer.stride, 1 + (data.frames - 1) // tokenizer.time_stride
+        side, length = data.size // tokenizer.stride, tokenizer.token_frames(data.frames)
         device = next(network.parameters()).device
         samples = sampler.run(condition.to(device), null.to(device), (length, side, side), seed=0)
         indices = torch.stack([s.indices for s in sorted(samples, key=lambda s: s.number)])
@@ -228,7 +223,7 @@ def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: StaticWordVe
             raise ModelMismatchError(
                 f"data.{name} {side} is not a multiple of {stride * network.patch} (tokenizer's stride {stride}, network.patch {network.patch})"
             )
-    if (recipe.data.frames - 1) % tokenizer.config.time_stride:
+    if tokenizer.config.whole_frames(recipe.data.frames) != recipe.data.frames:
         raise ModelMismatchError(
             f"data.frames {recipe.data.frames} is not 1 + a multiple of the tokenizer's time stride {tokenizer.config.time_stride}"
         )

@@ -19,10 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grn.codes import Codes, PackedCodes, Packer
+from grn.codes import Codes, PackedCodes
 from grn.codes import codes as codes_module
 from grn.codes import container as layout
 from grn.errors import CodesError
+from grn.hbq import PlanePacker
 
 FINGERPRINT = "0123456789abcdef" * 4
 GOLDEN = Path(__file__).parents[1] / "assets" / "codes-v1.npz"
@@ -94,7 +95,7 @@ def test_numpy_alone_reads_it_and_the_zip_is_sound() -> None:
 @given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 16), st.integers(0, 99))
 def test_packing_map_by_map_is_packing_the_whole(shape: tuple[int, int, int, int], rounds: int, seed: int) -> None:
     whole = make(shape, rounds, seed)
-    packer = Packer(rounds)
+    packer = PlanePacker(rounds)
     for one in whole.maps():
         packer.add(one)
     packed = PackedCodes(packer.planes(), shape, **{name: getattr(whole, name) for name in codes_module._FIELDS})

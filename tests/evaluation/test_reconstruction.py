@@ -10,10 +10,11 @@ from grn.errors import UsageError
 from grn.evaluation.frechet import Moments, frechet_distance
 from grn.evaluation.metrics import psnr, ssim, to_bytes
 from grn.evaluation.reconstruction import evaluate_rounds, parse_rounds
+from grn.networks.autoencoder_config import TokenizerConfig
 
 
 class PixelTokenizer:
-    config = SimpleNamespace(channels=3, stride=1, time_stride=4)
+    config = SimpleNamespace(channels=3, map_shape=lambda frames, height, width: (1 + (frames - 1) // 4, height, width))
 
     def reconstruct_pixels(self, pixels: torch.Tensor, rounds: int | None) -> torch.Tensor:
         assert pixels.ndim == 5
@@ -52,7 +53,7 @@ def test_numbers_are_means_over_pictures_whatever_the_batches():
 
 def test_bits_count_whole_tokens():
     tokenizer = PixelTokenizer()
-    tokenizer.config = SimpleNamespace(channels=8, stride=16)
+    tokenizer.config = TokenizerConfig(channels=8)
     (found,) = evaluate_rounds(tokenizer, [torch.zeros(2, 3, 16, 24)], [4], Corners())
     assert found.bits_per_pixel == pytest.approx(2 * 8 * 4 / (16 * 24))  # 24 columns take two tokens
 
