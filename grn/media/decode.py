@@ -112,22 +112,24 @@ def count_packets(path: Path, demuxer: str) -> int:
 
 
 def _command(path: Path, demuxer: str, info: VideoInfo, cut: Cut, colours: list[str]) -> list[str]:
-    # Frames are timed from the first one: an AVI with B-frames, or one with sound that starts earlier, begins later.
-    chain = ["setpts=PTS-STARTPTS"]
+    # Frames are timed from the first one: an AVI with B-frames, or a file whose sound starts earlier, begins later. In
+    # microseconds, since a clock that only counts frames would round a start or a duration to whole ones.
+    chain = ["settb=AVTB,setpts=PTS-STARTPTS"]
     part: list[str] = []
     limit: list[str] = []
     if cut.duration is not None:
-        part = ["-t", f"{max(0.0, info.start) + cut.start + cut.duration:.6f}"]
+        # Read no further than that; a frame more, since this is rounded by the file's own clock.
+        part = ["-t", f"{max(0.0, info.start) + cut.start + cut.duration + 1 / info.fps:.6f}"]
     if cut.start or cut.duration is not None:
         end = "" if cut.duration is None else f":end={cut.start + cut.duration:.6f}"
-        chain += [f"trim=start={cut.start:.6f}{end}", f"setpts=round(PTS-{cut.start:.6f}/TB)"]
+        chain += [f"trim=start={cut.start:.6f}{end}", f"setpts=PTS-{round(cut.start * 1e6)}"]
     if cut.fps is not None:
         # The filter rounds to the nearest slot, which would show frames half an interval early. Moved by that half,
         # less a tolerance for files that round their timestamps, each frame is shown from its own time on.
         late = max(0, round(500_000 / cut.fps) - TOLERANCE_US)
         rate = Fraction(cut.fps).limit_denominator(100_000)
         # After a jump the next frame stands for the time jumped to.
-        chain.append(f"settb=AVTB,setpts=PTS+{late},fps={rate}:start_time=0")
+        chain.append(f"setpts=PTS+{late},fps={rate}:start_time=0")
         if cut.duration is not None:
             # The last frame may last longer than the part asked for.
             limit = ["-frames:v", str(max(1, math.ceil((cut.duration - TOLERANCE_US / 1e6) * cut.fps)))]
@@ -142,7 +144,8 @@ def _command(path: Path, demuxer: str, info: VideoInfo, cut: Cut, colours: list[
 
 def _colour_filters(info: VideoInfo) -> list[str]:
     """To square pixels in RGB, as sRGB has it."""
-    colours, rgb = info.colours, "rgba" if info.has_alpha else "rgb24"
+    colours = info.colours
+    rgb, planes = ("rgba", "gbrap") if info.has_alpha else ("rgb24", "gbrp")
     # Naming the size keeps every frame as long as the first where the resolution changes midway.
     size = f"scale={info.width}:{info.height}:flags={ffmpeg.SCALING}"
     if not (colours.is_hdr or colours.is_wide):
@@ -159,13 +162,12 @@ def _colour_filters(info: VideoInfo) -> list[str]:
     known = f"pin={primaries}:min={colours.matrix}"
     if not colours.is_hdr:
         transfer = "bt709" if colours.transfer == "unknown" else colours.transfer
-        return [size, f"zscale={known}:tin={transfer}:p=bt709:t={transfer}:m=gbr:r=full,format={rgb}"]
-    light = "gbrapf32le" if info.has_alpha else "gbrpf32le"
+        return [size, f"zscale={known}:tin={transfer}:p=bt709:t={transfer}:m=gbr:r=full,format={planes},format={rgb}"]
     return [
         size,
-        f"zscale={known}:tin={colours.transfer}:t=linear:npl={_PAPER_WHITE},format={light},zscale=p=bt709",
+        f"zscale={known}:tin={colours.transfer}:t=linear:npl={_PAPER_WHITE},format={planes}f32le,zscale=p=bt709",
         f"tonemap=mobius:param={_BENT_FROM}:peak={_PEAK / _PAPER_WHITE:.3f}:desat=0",
-        f"zscale=t=iec61966-2-1:m=gbr:r=full,format={light.replace('f32le', '')},format={rgb}",
+        f"zscale=t=iec61966-2-1:m=gbr:r=full,format={planes},format={rgb}",
     ]
 
 

@@ -218,7 +218,7 @@ class _Video(Media):
         finally:
             frames.close()
         if not found:
-            raise _nothing_there(self.name, self._options.cut)
+            raise _nothing_there(self.name, self._options.cut, damage)
         if damage:
             self.damage = f"{self.name}: {damage}; used the {found} frames that could be read"
             if self.expected_frames is not None:
@@ -287,7 +287,9 @@ def _partial(name: str, damage: str) -> BadInputError:
     )
 
 
-def _nothing_there(name: str, cut: Cut) -> BadInputError:
+def _nothing_there(name: str, cut: Cut, damage: str | None = None) -> BadInputError:
+    if damage:
+        return BadInputError(f"{name}: is damaged or cut off ({damage}) and has no frame there; get a complete copy")
     if cut.start or cut.duration:
         end = "its end" if cut.duration is None else f"{cut.start + cut.duration:g} s"
         return BadInputError(

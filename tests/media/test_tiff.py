@@ -1,0 +1,54 @@
+"""TIFF: depths, white as zero, and what libtiff prints."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.images import noise, put, refused, saved, tiff
+from PIL import Image
+
+from grn.media import read_image
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_grey_of_any_depth(tmp_path: Path, bits: int, inverted: bool, deflate: bool, big_endian: bool) -> None:
+    top = (1 << bits) - 1
+    levels = np.tile(np.array([0, top // 3, top, 0]), (2, 1))
+    path = put(
+        tmp_path / "a.tif", tiff(top - levels if inverted else levels, bits, int(not inverted), big_endian, deflate)
+    )
+    if bits == 12 and big_endian:
+        refused(path, "of a kind of its format that is not read")
+        return
+    expected = (levels * 255 + top // 2) // top
+    assert (read_image(path)[..., 0] == expected).all()
+
+
+def test_one_level_in_sixteen_bits_where_white_is_zero(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.tif", tiff(np.full((4, 4), 55 * 257), 16, 0))
+    assert (read_image(path) == 200).all()
+
+
+def test_grey_and_float_tiffs(tmp_path: Path) -> None:
+    assert (read_image(saved(tmp_path / "a.tiff", Image.new("L", (2, 2), 9))) == 9).all()
+    refused(saved(tmp_path / "f.tiff", Image.new("F", (2, 2), 0.5)), "no defined white")
+    refused(saved(tmp_path / "i.tiff", Image.new("I", (2, 2), 70000)), "no defined white")
+
+
+@pytest.mark.parametrize("bits", [10, 14])
+def test_other_depths_are_refused_as_what_they_are(tmp_path: Path, bits: int) -> None:
+    refused(put(tmp_path / "a.tif", tiff(np.zeros((4, 4), int), bits, 1)), "not read")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="libtiff is a part of Pillow there")
+def test_nothing_is_printed_of_damage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = tiff(noise()[..., 0], 8, 1, deflate=True)
+    for length in (len(data) - 300, len(data) // 2):
+        refused(put(tmp_path / "a.tif", data[:length]))
+    middle = len(data) // 2
+    refused(put(tmp_path / "b.tif", data[:middle] + bytes(20) + data[middle + 20 :]))
+    assert capfd.readouterr().err == ""
