@@ -38,8 +38,8 @@ def uniform(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def render(drawing: Drawing, size: int) -> bytes:
-    """The drawing as PNG bytes, size x size RGB: fitted into the square, centred, on white."""
+def draw(drawing: Drawing, size: int) -> Image.Image:
+    """The drawing as RGBA, size x size: fitted into the square, centred, transparent around."""
     scale = size / max(drawing.width, drawing.height)
     if drawing.vector:
         import resvg_py  # only rendering needs it, reading tars does not
@@ -55,8 +55,15 @@ def render(drawing: Drawing, size: int) -> bytes:
         picture = picture.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS).convert("RGBA")
     if drawing.mirrored:
         picture = ImageOps.mirror(picture)
-    canvas = Image.new("RGBA", (size, size), "white")
+    canvas = Image.new("RGBA", (size, size))
     canvas.alpha_composite(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return canvas
+
+
+def render(drawing: Drawing, size: int) -> bytes:
+    """The drawing as PNG bytes, size x size RGB, on white."""
+    canvas = Image.new("RGBA", (size, size), "white")
+    canvas.alpha_composite(draw(drawing, size))
     out = io.BytesIO()
     canvas.convert("RGB").save(out, "PNG", optimize=True)
     return out.getvalue()

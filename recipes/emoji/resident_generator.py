@@ -1,0 +1,349 @@
+"""Train a generator of pictures and clips on endless scenes, for example
+
+    python recipes/emoji/resident_generator.py recipes/emoji/scenes.toml -o runs/emoji --sprites data/emoji/sprites.tar --minutes 7
+
+Takes a text-to-visual recipe as `grn train` does; of its data section, only `frames` (1: no clips) and `size` are read. Sprites lie in the
+device's memory, where scenes are composed of them, encoded and learnt; clips (`--clips TAR`) are encoded once, as they are and mirrored, and
+take `--clip-share` of the steps. Scenes whose combinations are held out (scenes.py) are never trained on; with `--names train`, nor are
+held-out names and pairs: that is the twin whose figures are measured, and `--names all` is what is shipped.
+
+`--minutes` sets the length in place of `run.steps`. The run's folder holds checkpoints, log.jsonl and in the end final/, a model folder with
+its tokenizer. The same command goes on where a run was stopped.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from banks import Dice, decode, read_bank
+from compose import Renderer, Scenes, compose
+from resident_loop import Length, Run, learning_rate
+from scenes import Composer
+from sprites import Sprite
+from sprites import read as read_sprites
+from torch import Tensor, nn
+from words_on_device import DeviceWords, words_of
+
+from grn import hbq
+from grn.errors import BadInputError, ConfigError, GrnError, UsageError
+from grn.generator.config import TextToVisualConfig
+from grn.generator.text_to_visual import TextToVisual
+from grn.models import store
+from grn.refine.sampler import Sampler
+from grn.text import StaticWordVectors
+from grn.tokenizer.tokenizer import Tokenizer, save_tokenizer
+from grn.training.config import GeneratorRecipe, RatioConfig, load_recipe
+from grn.training.sheets import save_sheet
+
+_PART = 256  # pictures encoded at once
+_MOST_PARTS = 64  # into which the making of scenes is divided
+
+
+@dataclass(frozen=True)
+class SceneSource:
+    """Composed scenes and their captions (rows of `words`)."""
+
+    scenes: Scenes
+    words: DeviceWords
+    renderer: Renderer
+    tokenizer: Tokenizer
+
+    def __call__(self, count: int, rounds: int, dice: Dice) -> tuple[Tensor, Tensor]:
+        """(token maps int64 [count, 1, h, w, C], rows of the captions)."""
+        device = self.scenes.objects.device
+        rows = torch.randint(len(self.scenes), (count,), generator=dice.device, device=device)
+        pixels = self.renderer(self.scenes[rows], dice.device)
+        return encode(self.tokenizer, pixels[:, :, None], rounds), rows
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """Token maps of clips [N, t, h, w, C], uint8; the captions of each are rows [first, first + count) of `words`."""
+
+    maps: Tensor
+    first: Tensor
+    count: Tensor
+    words: DeviceWords
+
+    def __call__(self, count: int, cut: float, dice: Dice) -> tuple[Tensor, Tensor]:
+        """(token maps int64 [count, t, h, w, C], rows of the captions); a share `cut` of the batches is cut to a shorter length."""
+        device, length = self.maps.device, self.maps.shape[1]
+        which = torch.randint(len(self.maps), (count,), generator=dice.device, device=device)
+        shown = 1 + dice.below(length - 1) if length > 1 and dice.chance() < cut else length
+        place = (torch.rand(count, generator=dice.device, device=device) * self.count[which]).long()
+        return self.maps[which, :shown].long(), self.first[which] + place
+
+
+@torch.no_grad()
+def encode(tokenizer: Tokenizer, pixels: Tensor, rounds: int) -> Tensor:
+    """Pixels [B, 3, T, H, W] in [-1, 1] -> token maps int64 [B, t, h, w, C], computed in bfloat16 on a GPU."""
+    device = pixels.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        features = torch.cat([tokenizer.network.encode(part) for part in pixels.split(_PART)])
+    return hbq.encode(features.float(), rounds).movedim(1, -1)
+
+
+def corrupt(targets: Tensor, classes: int, config: RatioConfig, dice: Dice) -> tuple[Tensor, Tensor]:
+    """The state that the network sees and its selection ratio [B] (algorithm 2), as `grn.training.generator.corrupt` for a whole batch."""
+    device, generator = targets.device, dice.device
+    normal = torch.randn(len(targets), generator=generator, device=device)
+    ratio = torch.sigmoid(config.mean + config.deviation * normal)
+    kept = torch.rand(targets.shape, generator=generator, device=device) < ratio.view(-1, *[1] * (targets.dim() - 1))
+    noise = torch.randint(classes, targets.shape, generator=generator, device=device)
+    return torch.where(kept, targets, noise), ratio
+
+
+class GeneratorStep:
+    """One update of the network, on scenes or on clips."""
+
+    def __init__(
+        self,
+        recipe: GeneratorRecipe,
+        scenes: SceneSource,
+        clips: ClipSource | None,
+        clip_share: float,
+        clip_batch: int,
+        device: torch.device,
+    ) -> None:
+        assert isinstance(recipe.network, TextToVisualConfig), "scenes have captions"
+        self.recipe, self.config, self.device = recipe, recipe.network, device
+        self.scenes, self.clips = scenes, clips
+        self.clip_share, self.clip_batch = clip_share, clip_batch
+        self.network = TextToVisual(recipe.network)
+        if recipe.run.init is not None:
+            store.load_weights(self.network, Path(recipe.run.init))
+        self.modules = nn.ModuleDict({"model": self.network}).to(device)
+        self.forward = torch.compile(self.network) if recipe.run.compile else self.network
+        self.run: Run | None = None
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """One, of the network."""
+        config = self.recipe.optimizer
+        adamw = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda",
+        )
+        return {"model": adamw}
+
+    def __call__(self, done: float) -> dict[str, Tensor]:
+        """Compute and apply one update; returns the loss, on the device."""
+        assert self.run is not None, "the step belongs to a run"
+        dice, recipe = self.run.dice(self.device), self.recipe
+        moving = self.clips is not None and dice.chance() < self.clip_share
+        if moving:
+            assert self.clips is not None, "clips were drawn"
+            targets, rows = self.clips(self.clip_batch, recipe.cut, dice)
+            words = self.clips.words
+        else:
+            targets, rows = self.scenes(recipe.run.batch_size, self.config.rounds, dice)
+            words = self.scenes.words
+        condition = words(rows, dice.device, recipe.words, recipe.drop_condition)
+        state, ratio = corrupt(targets, self.config.classes, recipe.ratio, dice)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.run.lowered(self.device.type)):
+            logits = self.forward(state, ratio, self.network.prepare(condition))
+        loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+        optimizer = self.run.optimizers["model"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimizer.clip)
+        optimizer.step()
+        return {"loss_clips" if moving else "loss_pictures": loss.detach()}
+
+
+def make_scenes(sprites: Sequence[Sprite], count: int, seed: int, processes: int) -> tuple[list[list[str]], Scenes]:
+    """So many training scenes and the words of their captions, made by several processes; the same whatever their number."""
+    parts = min(_MOST_PARTS, count)
+    sizes = [count // parts + (i < count % parts) for i in range(parts)]
+    make = partial(_make_part, tuple(sprites), seed)
+    if processes == 1:
+        made = [make(task) for task in enumerate(sizes)]
+    else:
+        with multiprocessing.Pool(processes) as pool:
+            made = pool.map(make, list(enumerate(sizes)), chunksize=1)
+    captions = [caption for part, _ in made for caption in part]
+    joined = Scenes(
+        torch.cat([scenes.objects for _, scenes in made]),
+        torch.cat([scenes.grounds for _, scenes in made]),
+        torch.cat([scenes.photos for _, scenes in made]),
+    )
+    return captions, joined
+
+
+def _make_part(sprites: Sequence[Sprite], seed: int, task: tuple[int, int]) -> tuple[list[list[str]], Scenes]:
+    number, count = task
+    captions, scenes = compose(Composer(sprites).scene, count, seed * _MOST_PARTS + number)
+    return [words_of(caption) for caption in captions], scenes
+
+
+def read_clips(path: Path, side: int, frames: int, limit: int | None = None) -> tuple[np.ndarray, list[list[str]]]:
+    """Clips of a tar as prepare_video.py writes it, uint8 [N, frames, side, side, 3], and the captions of each."""
+    pixels, captions = [], []
+    try:
+        with tarfile.open(path) as archive:
+            files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+            data = {name: file.read() for name, file in files.items() if file is not None}
+        for name in [name for name in data if name.endswith(".webp")][:limit]:
+            pixels.append(decode(data[name], side, frames))
+            captions.append(list(json.loads(data[f"{name[:-5]}.json"])["captions"]))
+    except (tarfile.TarError, OSError, KeyError, ValueError) as error:
+        raise BadInputError(f"{path}: not a tar of captioned clips ({error})") from error
+    if not pixels:
+        raise BadInputError(f"{path}: expected animations (.webp), found none")
+    return np.stack(pixels), captions
+
+
+def clip_source(
+    pixels: np.ndarray, captions: list[list[str]], text: StaticWordVectors, tokenizer: Tokenizer, rounds: int
+) -> ClipSource:
+    """Every clip as it is and mirrored, encoded."""
+    device = tokenizer.device
+    maps = []
+    for clip in pixels:
+        both = torch.from_numpy(np.stack([clip, clip[:, :, ::-1]])).to(device)
+        pictures = both.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        maps.append(encode(tokenizer, pictures, rounds).to(torch.uint8))
+    counts = torch.tensor([len(said) for said in captions])
+    first = counts.cumsum(0) - counts
+    words = DeviceWords(text, [words_of(caption) for said in captions for caption in said], device)
+    twice = torch.arange(len(captions)).repeat_interleave(2)
+    return ClipSource(torch.cat(maps), first[twice].to(device), counts[twice].to(device), words)
+
+
+def export(recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a model folder with its tokenizer, in half precision; the text encoder stays where it is."""
+    config = {
+        "kind": recipe.network.kind,
+        "name": recipe.name,
+        "network": recipe.network.model_dump(mode="json", exclude={"kind"}),
+        "sampling": recipe.sampling.model_dump(mode="json"),
+        "size": recipe.data.size,
+    }
+    if recipe.data.frames > 1:
+        config |= {"frames": recipe.data.frames, "fps": recipe.data.fps}
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    store.save_model(folder, config, weights, dtype=torch.float16)
+    save_tokenizer(folder / "tokenizer", tokenizer.network, tokenizer.name)
+
+
+@torch.no_grad()
+def sheet(
+    recipe: GeneratorRecipe, network: TextToVisual, tokenizer: Tokenizer, text: StaticWordVectors, path: Path
+) -> None:
+    """The recipe's sheet_prompts as pictures at seed 0, eight in a row."""
+    device = tokenizer.device
+    condition, null = text.encode(recipe.sheet_prompts).to(device), text.encode([""]).to(device)
+    side = recipe.data.size // tokenizer.config.stride
+    found = Sampler(network.eval(), recipe.sampling).run(condition, null, (1, side, side), seed=0)
+    indices = torch.stack([sample.indices for sample in sorted(found, key=lambda sample: sample.number)])
+    network.train()
+    save_sheet(tokenizer.decode(indices, recipe.network.rounds)[:, :, 0], path, columns=8)
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change the recipe")
+    parser.add_argument("--minutes", type=float, help="length of the whole run, resumed or not; else run.steps")
+    parser.add_argument("--sprites", type=Path, required=True, help="tar written by sprites.py")
+    parser.add_argument("--styles", nargs="+", default=["3d", "flat", "noto"])
+    parser.add_argument("--names", choices=["train", "all"], default="all", help="leave held-out names and pairs out")
+    parser.add_argument("--scenes", type=int, default=400_000, help="made before the start, then drawn from")
+    parser.add_argument("--photos", type=Path, help="tar of photographs for soft grounds")
+    parser.add_argument("--clips", type=Path, help="tar written by prepare_video.py")
+    parser.add_argument("--clip-share", type=float, default=0.25, help="share of the steps that take clips")
+    parser.add_argument("--clip-batch", type=int, default=64, help="clips in a batch of clips")
+    parser.add_argument("--limit", type=int, help="at most so many sprites and clips: to try the command")
+    parser.add_argument("--sheet-minutes", type=float, default=0.0, help="time between sheets; 0: at the end alone")
+    parser.add_argument("--save-minutes", type=float, default=5.0)
+    parser.add_argument("--processes", type=int, default=2, help="that decode the data and make the scenes")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args(argv)
+
+
+def read_recipe(path: Path, overrides: list[str]) -> tuple[GeneratorRecipe, StaticWordVectors]:
+    """The recipe and the word vectors that it names."""
+    recipe = load_recipe(path, overrides)
+    if not isinstance(recipe, GeneratorRecipe) or not isinstance(recipe.network, TextToVisualConfig):
+        raise UsageError(f"{path}: expected a recipe of a text-to-visual generator")
+    if recipe.text_encoder is None or recipe.network.target != "ind":
+        raise ConfigError(f"{path}: expected text_encoder and network.target = 'ind', which is what is trained here")
+    return recipe, StaticWordVectors.load(recipe.text_encoder)
+
+
+def train(options: argparse.Namespace) -> bool:
+    """Run to the end of the length (True) or to a signal (False)."""
+    device = torch.device(options.device)
+    recipe, text = read_recipe(options.recipe, options.set)
+    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(device))
+    sprites, pixels = read_sprites(options.sprites)
+    kept = [
+        number
+        for number, sprite in enumerate(sprites)
+        if sprite.style in options.styles and (options.names == "all" or sprite.split == "train")
+    ]
+    if options.limit is not None:
+        kept = kept[:: max(1, len(kept) // options.limit)]  # of every style and group
+    sprites, pixels = [sprites[number] for number in kept], pixels[kept]
+    photos = read_bank(options.photos, 64, 1, options.processes)[:, 0].to(device) if options.photos else None
+    captions, scenes = make_scenes(sprites, options.scenes, recipe.run.seed, options.processes)
+    renderer = Renderer(torch.from_numpy(pixels).to(device), photos)
+    source = SceneSource(scenes.to(device), DeviceWords(text, captions, device), renderer, tokenizer)
+    clips = None
+    if options.clips is not None:
+        found = read_clips(options.clips, recipe.data.size, recipe.data.frames, options.limit)
+        clips = clip_source(*found, text, tokenizer, recipe.network.rounds)
+    torch.manual_seed(recipe.run.seed)
+    step = GeneratorStep(recipe, source, clips, options.clip_share, options.clip_batch, device)
+    run = step.run = Run(options.out, step.modules, step.optimizers(), recipe.run)
+    drawn = 0.0
+
+    def draw(network: nn.Module) -> None:
+        assert isinstance(network, TextToVisual)
+        if recipe.sheet_prompts:
+            sheet(recipe, network, tokenizer, text, options.out / "samples" / f"{run.step:08d}.png")
+
+    def update(done: float) -> dict[str, Tensor]:
+        nonlocal drawn
+        if options.sheet_minutes and run.seconds > drawn + 60 * options.sheet_minutes:
+            drawn = run.seconds
+            run.with_average(draw)
+        return step(done)
+
+    print(f"resumed at step {run.step}" if run.resume() else "from the start", flush=True)
+    drawn = run.seconds
+    finished = run.train(
+        Length(recipe.run.steps, options.minutes),
+        lambda number, done: learning_rate(recipe.optimizer, recipe.run.steps, number, done),
+        update,
+        options.save_minutes,
+    )
+    run.with_average(lambda network: export(recipe, network, tokenizer, options.out / "final"))
+    run.with_average(draw)
+    return finished
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run; errors as one line on stderr."""
+    try:
+        return 0 if train(parse(argv)) else 130
+    except GrnError as error:
+        print(f"resident_generator: error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
