@@ -35,16 +35,17 @@ from words_on_device import DeviceWords, words_of
 
 from grn import hbq
 from grn.errors import BadInputError, ConfigError, GrnError, UsageError
-from grn.generator.config import TextToVisualConfig
-from grn.generator.text_to_visual import TextToVisual
-from grn.models import store
+from grn.models import folder as folders
+from grn.networks.generator_config import TextToVisualConfig
+from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
-from grn.text import StaticWordVectors
-from grn.tokenizer.tokenizer import Tokenizer, save_tokenizer
+from grn.text.word_vectors import StaticWordVectors
+from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import GeneratorRecipe, RatioConfig, load_recipe
 from grn.training.sheets import save_sheet
 
 _PART = 256  # pictures encoded at once
+_CLIPS_AT_ONCE = 32
 _MOST_PARTS = 64  # into which the making of scenes is divided
 
 
@@ -120,7 +121,7 @@ class GeneratorStep:
         self.clip_share, self.clip_batch = clip_share, clip_batch
         self.network = TextToVisual(recipe.network)
         if recipe.run.init is not None:
-            store.load_weights(self.network, Path(recipe.run.init))
+            folders.load_weights(self.network, Path(recipe.run.init))
         self.modules = nn.ModuleDict({"model": self.network}).to(device)
         self.forward = torch.compile(self.network) if recipe.run.compile else self.network
         self.run: Run | None = None
@@ -187,21 +188,31 @@ def _make_part(sprites: Sequence[Sprite], seed: int, task: tuple[int, int]) -> t
     return [words_of(caption) for caption in captions], scenes
 
 
-def read_clips(path: Path, side: int, frames: int, limit: int | None = None) -> tuple[np.ndarray, list[list[str]]]:
+def choose(sprites: Sequence[Sprite], styles: Sequence[str], names: str, limit: int | None = None) -> list[int]:
+    """Numbers of the sprites of these styles: "all", or of names and pairs that are not held out ("train"); about `limit` of them, of every group."""
+    found = [n for n, one in enumerate(sprites) if one.style in styles and names in ("all", one.split)]
+    return found if limit is None else found[:: max(1, len(found) // limit)]
+
+
+def read_clips(
+    path: Path, side: int, frames: int, processes: int, limit: int | None = None
+) -> tuple[np.ndarray, list[list[str]]]:
     """Clips of a tar as prepare_video.py writes it, uint8 [N, frames, side, side, 3], and the captions of each."""
-    pixels, captions = [], []
     try:
         with tarfile.open(path) as archive:
             files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
             data = {name: file.read() for name, file in files.items() if file is not None}
-        for name in [name for name in data if name.endswith(".webp")][:limit]:
-            pixels.append(decode(data[name], side, frames))
-            captions.append(list(json.loads(data[f"{name[:-5]}.json"])["captions"]))
+        names = [name for name in data if name.endswith(".webp")][:limit]
+        captions = [list(json.loads(data[f"{name[:-5]}.json"])["captions"]) for name in names]
     except (tarfile.TarError, OSError, KeyError, ValueError) as error:
         raise BadInputError(f"{path}: not a tar of captioned clips ({error})") from error
-    if not pixels:
+    if not names:
         raise BadInputError(f"{path}: expected animations (.webp), found none")
-    return np.stack(pixels), captions
+    decoded = partial(decode, side=side, frames=frames)
+    if processes == 1:
+        return np.stack([decoded(data[name]) for name in names]), captions
+    with multiprocessing.Pool(processes) as pool:
+        return np.stack(pool.map(decoded, [data[name] for name in names], chunksize=8)), captions
 
 
 def clip_source(
@@ -210,10 +221,10 @@ def clip_source(
     """Every clip as it is and mirrored, encoded."""
     device = tokenizer.device
     maps = []
-    for clip in pixels:
-        both = torch.from_numpy(np.stack([clip, clip[:, :, ::-1]])).to(device)
-        pictures = both.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        maps.append(encode(tokenizer, pictures, rounds).to(torch.uint8))
+    for part in torch.from_numpy(pixels).split(_CLIPS_AT_ONCE):
+        clips = part.to(device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        both = torch.stack([clips, clips.flip(-1)], 1).flatten(0, 1)
+        maps.append(encode(tokenizer, both, rounds).to(torch.uint8))
     counts = torch.tensor([len(said) for said in captions])
     first = counts.cumsum(0) - counts
     words = DeviceWords(text, [words_of(caption) for said in captions for caption in said], device)
@@ -233,7 +244,7 @@ def export(recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, fo
     if recipe.data.frames > 1:
         config |= {"frames": recipe.data.frames, "fps": recipe.data.fps}
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
-    store.save_model(folder, config, weights, dtype=torch.float16)
+    folders.save_model(folder, config, weights, dtype=torch.float16)
     save_tokenizer(folder / "tokenizer", tokenizer.network, tokenizer.name)
 
 
@@ -290,13 +301,7 @@ def train(options: argparse.Namespace) -> bool:
     recipe, text = read_recipe(options.recipe, options.set)
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(device))
     sprites, pixels = read_sprites(options.sprites)
-    kept = [
-        number
-        for number, sprite in enumerate(sprites)
-        if sprite.style in options.styles and (options.names == "all" or sprite.split == "train")
-    ]
-    if options.limit is not None:
-        kept = kept[:: max(1, len(kept) // options.limit)]  # of every style and group
+    kept = choose(sprites, options.styles, options.names, options.limit)
     sprites, pixels = [sprites[number] for number in kept], pixels[kept]
     photos = read_bank(options.photos, 64, 1, options.processes)[:, 0].to(device) if options.photos else None
     captions, scenes = make_scenes(sprites, options.scenes, recipe.run.seed, options.processes)
@@ -304,7 +309,7 @@ def train(options: argparse.Namespace) -> bool:
     source = SceneSource(scenes.to(device), DeviceWords(text, captions, device), renderer, tokenizer)
     clips = None
     if options.clips is not None:
-        found = read_clips(options.clips, recipe.data.size, recipe.data.frames, options.limit)
+        found = read_clips(options.clips, recipe.data.size, recipe.data.frames, options.processes, options.limit)
         clips = clip_source(*found, text, tokenizer, recipe.network.rounds)
     torch.manual_seed(recipe.run.seed)
     step = GeneratorStep(recipe, source, clips, options.clip_share, options.clip_batch, device)

@@ -11,25 +11,28 @@ RUN holds checkpoints, log.jsonl and in the end final/, a model folder. The same
 """
 
 import argparse
-import random
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from banks import Bank, Dice, cut, divide, read_bank
+from compose import Renderer, compose
 from resident_loop import Length, Run, learning_rate
+from scenes import Composer
+from sprites import read as read_sprites
 from torch import Tensor, nn
 
 from grn.errors import ConfigError, GrnError, UsageError
-from grn.tokenizer.inflate import can_inflate, inflate
-from grn.tokenizer.network import CausalAutoencoder
-from grn.tokenizer.tokenizer import Tokenizer, save_tokenizer
+from grn.networks.autoencoder import CausalAutoencoder
+from grn.networks.inflate import can_inflate, inflate
+from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import TokenizerRecipe, load_recipe
 from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss, motion_loss
 
 HELDOUT = 60  # samples of each held-out tar
 HELDOUT_SIDE = 128
+_COMPOSED = 256  # scenes drawn at a time
 JUDGED_FRAMES = 3  # of a clip, for the losses that look at pictures
 _MOST_GAN = 10.0  # where the discriminator's gradient is tiny, its weight would grow without bound
 
@@ -126,6 +129,7 @@ class TokenizerStep:
             drawn = self.decode(quantize(features.float(), self.rounds[picks]))
         drawn = drawn.float()
         shown, true = some_frames(torch.cat([drawn, pixels], 1), JUDGED_FRAMES, dice).split(3, 1)
+        true = true.detach()
         parts = {"l1": (drawn - pixels).abs().mean(), "l2": (drawn - pixels).square().mean()}
         if losses.perceptual:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.lowered):
@@ -134,14 +138,14 @@ class TokenizerStep:
             parts["motion"] = motion_loss(drawn, pixels)
         loss = torch.stack([getattr(losses, name) * part for name, part in parts.items()]).sum()
         if "discriminator" in self.modules:
-            loss = loss + self._fooling(loss, shown)
+            loss = loss + self.fooling(loss, shown)
         self._apply("model", loss)
         if "discriminator" in self.modules:
             parts["discriminator"] = self._judge(true, shown.detach())
         kind = "clips" if pixels.shape[2] > 1 else "pictures"
         return {f"{kind}_{name}": part.detach() for name, part in parts.items()}
 
-    def _fooling(self, loss: Tensor, shown: Tensor) -> Tensor:
+    def fooling(self, loss: Tensor, shown: Tensor) -> Tensor:
         """The adversarial loss, weighted so that its gradient at the last layer is losses.gan times that of `loss`."""
         assert self.run is not None, "the step belongs to a run"
         last, judge = self.network.decoder.head.conv.weight, self.modules["discriminator"]
@@ -204,17 +208,49 @@ def measure(network: CausalAutoencoder, heldout: dict[str, Tensor], perceptual: 
     return row
 
 
-def read_banks(recipe: TokenizerRecipe, device: torch.device, processes: int) -> tuple[list[Bank], list[Bank]]:
-    """(pictures, clips) of the recipe's sources; a source's share is its size times its weight."""
+@dataclass(frozen=True)
+class Data:
+    """What a run trains on and is measured by, on the device. heldout: uint8 [N, T, S, S, 3] by name."""
+
+    pictures: list[Bank]
+    clips: list[Bank]
+    heldout: dict[str, Tensor]
+
+
+def read_data(options: argparse.Namespace, recipe: TokenizerRecipe, device: torch.device) -> Data:
+    """The recipe's sources, each with its size times its weight as share; composed scenes; and what is held out."""
     found: tuple[list[Bank], list[Bank]] = ([], [])
     for source in recipe.data.sources:
         resize = source.resize or (recipe.data.size, recipe.data.size)
         if source.keep:
             raise ConfigError(f"{source.path}: keep is not read here; make a tar of what is kept")
         frames = recipe.data.frames if source.clips else 1
-        samples = read_bank(source.path, resize[1], frames, processes)
+        samples = read_bank(source.path, resize[1], frames, options.processes)
         found[source.clips].append(Bank(samples.to(device), resize, len(samples) * source.weight))
-    return found
+    if options.sprites is not None:
+        photos = next((bank.samples[:, 0] for bank in found[False]), None)
+        scenes = scene_bank(options.sprites, options.scenes, photos, recipe.run.seed, device)
+        found[False].append(replace(scenes, share=options.scene_weight * options.scenes))
+    heldout = {}
+    for item in options.heldout:
+        name, _, path = item.partition("=")
+        frames = recipe.data.frames if name.startswith("clips") else 1
+        heldout[name] = read_bank(Path(path), HELDOUT_SIDE, frames, options.processes, limit=HELDOUT).to(device)
+    return Data(*found, heldout)
+
+
+def scene_bank(path: Path, count: int, photos: Tensor | None, seed: int, device: torch.device) -> Bank:
+    """Composed scenes of sprites whose names and pairs are trained on; photos [P, S, S, 3] are soft grounds."""
+    sprites, pixels = read_sprites(path)
+    kept = [number for number, sprite in enumerate(sprites) if sprite.split == "train"]
+    renderer = Renderer(torch.from_numpy(pixels[kept]).to(device), photos)
+    _, scenes = compose(Composer([sprites[number] for number in kept], styled=0.5).scene, count, seed)
+    dice = Dice.of(seed, 0, device)
+    samples = torch.empty((count, 1, renderer.side, renderer.side, 3), dtype=torch.uint8, device=device)
+    for rows in torch.arange(count).split(_COMPOSED):
+        drawn = renderer(scenes[rows].to(device), dice.device)
+        samples[rows, 0] = ((drawn.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+    return Bank(samples, (renderer.side * 3 // 4, renderer.side), float(count))
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -227,6 +263,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clip-batch", type=int, default=4, help="clips in a batch of clips")
     parser.add_argument("--clip-share", type=float, default=0.3, help="share of the steps that take clips")
     parser.add_argument("--crop-frames", type=int, help="frames of a clip's crop; else data.frames")
+    parser.add_argument("--sprites", type=Path, help="tar written by sprites.py: composed scenes are pictures, too")
+    parser.add_argument("--scenes", type=int, default=4000, help="scenes composed before the start")
+    parser.add_argument("--scene-weight", type=float, default=1.0, help="as a source's weight in the recipe")
     parser.add_argument("--heldout", nargs="+", default=[], metavar="NAME=TAR", help="clips-... are read as clips")
     parser.add_argument("--measure-every", type=int, default=1000, help="steps between figures of held-out samples")
     parser.add_argument("--save-minutes", type=float, default=5.0)
@@ -235,34 +274,29 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def train(options: argparse.Namespace) -> bool:
-    """Run to the end of the length (True) or to a signal (False)."""
-    device = torch.device(options.device)
-    recipe = load_recipe(options.recipe, options.set)
+def read_recipe(path: Path, overrides: list[str]) -> TokenizerRecipe:
+    """A tokenizer's recipe. UsageError for another."""
+    recipe = load_recipe(path, overrides)
     if not isinstance(recipe, TokenizerRecipe):
-        raise UsageError(f"{options.recipe}: expected a tokenizer's recipe, found a {recipe.kind}'s")
+        raise UsageError(f"{path}: expected a tokenizer's recipe, found a {recipe.kind}'s")
+    return recipe
+
+
+def fit(recipe: TokenizerRecipe, data: Data, options: argparse.Namespace, device: torch.device) -> bool:
+    """Run to the end of the length (True) or to a signal (False); in both cases out/final is what there is by then."""
     torch.manual_seed(recipe.run.seed)
-    random.seed(recipe.run.seed)
-    heldout = {}
-    for item in options.heldout:
-        name, _, path = item.partition("=")
-        frames = recipe.data.frames if name.startswith("clips") else 1
-        heldout[name] = read_bank(Path(path), HELDOUT_SIDE, frames, options.processes, limit=HELDOUT).to(device)
-    pictures, clips = read_banks(recipe, device, options.processes)
     frames = options.crop_frames or recipe.data.frames
-    batches = Batches(
-        pictures, clips, recipe.data.size, frames, recipe.run.batch_size, options.clip_batch, options.clip_share
-    )
+    counts = recipe.run.batch_size, options.clip_batch, options.clip_share
+    batches = Batches(data.pictures, data.clips, recipe.data.size, frames, *counts)
     step = TokenizerStep(recipe, batches, device)
     run = step.run = Run(options.out, step.modules, step.optimizers(), recipe.run)
-    length = Length(recipe.run.steps, options.minutes)
 
     def report(network: nn.Module) -> None:
         assert isinstance(network, CausalAutoencoder)
-        run.log({"step": run.step, **measure(network, heldout, step.perceptual)})
+        run.log({"step": run.step, **measure(network, data.heldout, step.perceptual)})
 
     def update(done: float) -> dict[str, Tensor]:
-        if heldout and run.step % options.measure_every == 0:
+        if data.heldout and run.step % options.measure_every == 0:
             run.with_average(report)
         return step(done)
 
@@ -272,15 +306,21 @@ def train(options: argparse.Namespace) -> bool:
 
     print(f"resumed at step {run.step}" if run.resume() else "from the start", flush=True)
     finished = run.train(
-        length,
+        Length(recipe.run.steps, options.minutes),
         lambda number, done: learning_rate(recipe.optimizer, recipe.run.steps, number, done),
         update,
         options.save_minutes,
     )
-    if heldout:
+    if data.heldout:
         run.with_average(report)
-    run.with_average(export)  # also where it was stopped: what there is so far can be used
+    run.with_average(export)
     return finished
+
+
+def train(options: argparse.Namespace) -> bool:
+    """Read everything, and run as `fit`."""
+    device, recipe = torch.device(options.device), read_recipe(options.recipe, options.set)
+    return fit(recipe, read_data(options, recipe, device), options, device)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grn.errors import BadInputError
-from grn.generator.condition import TextCondition
-from grn.text import STOP_WORDS, StaticWordVectors, split_words
+from grn.networks.condition import TextCondition
+from grn.text.word_vectors import STOP_WORDS, StaticWordVectors, split_words
 from grn.training.config import WordsConfig
 
 
