@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from grn.data.sources import Sample
+    from grn.data.samples import Sample
 
 
 @command

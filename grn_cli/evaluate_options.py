@@ -10,7 +10,8 @@ import typer
 from grn_cli.options import Common, PartOptions
 
 if TYPE_CHECKING:
-    from grn.data.sources import Sample, Source
+    from grn.data.samples import Sample
+    from grn.data.sources import Source
     from grn.evaluation.frechet import Statistics
     from grn.features.efficientnet import FeatureNetwork
     from grn.pipeline import Pipeline

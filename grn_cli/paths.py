@@ -1,5 +1,6 @@
 """The files that a command reads and writes: folders and globs spelt out, names for the results."""
 
+import logging
 import os
 import sys
 from collections.abc import Collection, Iterator
@@ -10,6 +11,8 @@ from typing import BinaryIO
 from grn.errors import BadInputError, UsageError
 from grn.files import numbered
 from grn_cli.errors import Batch
+
+_log = logging.getLogger("grn.paths")
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,16 @@ def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
     if argument == "-":
         yield Item(None, Path("stdin"))
     elif _is_folder(path):
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
-        if not found:
+        from grn.data.listing import list_folder
+
+        found = list_folder(path, suffixes)
+        if not found.files:
             raise BadInputError(
                 f"{path}: no file in this folder ends in any of {' '.join(sorted(suffixes))}; check the path"
             )
-        yield from (Item(file, file.relative_to(path)) for file in found)
+        if found.left_out.total:
+            _log.warning("%s: %s", path, found.left_out)
+        yield from (Item(file, file.relative_to(path)) for file in found.files)
     elif not os.path.lexists(path) and any(mark in argument for mark in "*?["):
         matches = sorted(
             match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not match.is_dir()

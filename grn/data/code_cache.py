@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from grn.data.sources import Sample, Source
+from grn.data.samples import Sample
+from grn.data.sources import Source
 from grn.data.transforms import nearest_shape
 from grn.errors import EnvironmentFaultError
 from grn.files import atomic_path, display

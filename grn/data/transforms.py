@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grn.data.sources import Sample
+from grn.data.samples import Sample
 from grn.media import square, to_batch
 
 

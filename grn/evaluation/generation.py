@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grn.data.sources import Sample
+from grn.data.samples import Sample
 from grn.errors import BadInputError
 from grn.evaluation.frechet import Moments, Statistics, frechet_distance
 from grn.features.efficientnet import FeatureNetwork

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grn.data.sources import Sample, Source, open_source
+from grn.data.samples import Sample
+from grn.data.sources import Source, open_source
 from grn.data.transforms import batches, pick
 from grn.errors import BadInputError, GrnError
 from grn.evaluation.generation import captions, measure

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from captions import DEFAULT_STYLE, with_article
 from sheet import words
 
-from grn.data.sources import Sample, open_source
+from grn.data.samples import Sample
+from grn.data.sources import open_source
 from grn.errors import GrnError
 from grn.text.word_vectors import StaticWordVectors, split_words
 

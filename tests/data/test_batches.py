@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from grn.data.sources import Sample
+from grn.data.samples import Sample
 from grn.data.transforms import batches, pick
 from grn.errors import BadInputError
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from helpers.tars import pack, png, unpack
 
-from grn.data.sources import Sample, open_source
+from grn.data.samples import Sample
+from grn.data.sources import open_source
 from grn.errors import BadInputError
 
 
@@ -117,8 +118,8 @@ SIDES = [
     (".json", b'{"captions": "one"}', "must be a list of strings"),
     (".json", b'{"captions": [1]}', "must be a list of strings"),
     (".json", b'{"caption": 3}', "must be a string"),
-    (".cls", b"cat", "invalid literal"),
-    (".cls", b"-1", "below 0"),
+    (".cls", b"cat", "the class is 'cat'"),
+    (".cls", b"-1", "0 or above"),
     (".txt", b"a" * (1 << 20) + b"b", "too long"),
 ]
 

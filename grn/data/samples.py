@@ -1,0 +1,102 @@
+"""One picture or clip of a data set, with what is known of it."""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grn.errors import BadInputError
+from grn.files import display
+from grn.media import Media, open_media, read_image
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """Reads some bytes of a file, or with size None all; unlike a closure it can be sent to a worker process."""
+
+    path: Path
+    offset: int = 0
+    size: int | None = None
+
+    def __call__(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read() if self.size is None else file.read(self.size)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture or clip. place: the file that holds it, and its key where that holds several."""
+
+    key: str
+    read: Callable[[], bytes] = field(repr=False)
+    caption: str = ""
+    label: int | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
+
+    def __str__(self) -> str:
+        """What error messages call it."""
+        return display(self.place or self.key)
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All wordings of the caption: the list "captions" of the sample's JSON if it has one, else the caption."""
+        return tuple(self.info.get("captions") or (self.caption,))
+
+    def data(self) -> bytes:
+        """The bytes of the file. BadInputError if they cannot be had."""
+        try:
+            return self.read()
+        except OSError as error:
+            raise BadInputError(f"{self}: cannot be read ({error.strerror or error}); restore the file") from error
+
+    def image(self) -> np.ndarray:
+        """The picture as uint8 RGB [H, W, 3], upright, alpha over white. BadInputError if it cannot be read."""
+        data = self.data()
+        try:
+            return read_image(io.BytesIO(data))
+        except BadInputError as error:
+            raise self.fault(error) from error
+
+    def clip(self, frames: int, fps: float | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+        """So many frames of the clip as uint8 RGB [frames, H, W, 3]. BadInputError if it cannot be read.
+
+        fps: resampled to this rate by their times first. rng: from anywhere in the clip; None: from its beginning. A clip that is too
+        short holds its last frame.
+        """
+        try:
+            with self.media(fps) as media:
+                # Counted first, so that no more than is wanted of a long clip is ever in memory.
+                start = 0 if rng is None else clip_start(media.count_frames(), frames, rng)
+                found = list(media.part(start, frames))
+        except BadInputError as error:
+            raise self.fault(error) from error
+        return np.stack(found + found[-1:] * (frames - len(found)))
+
+    def size(self) -> tuple[int, int]:
+        """(width, height), upright. BadInputError if it cannot be read."""
+        try:
+            with self.media() as media:
+                return media.width, media.height
+        except BadInputError as error:
+            raise self.fault(error) from error
+
+    def media(self, fps: float | None = None) -> Media:
+        """The opened file, to stream its frames. What it raises goes through `fault`."""
+        if isinstance(self.read, FilePart) and self.read.size is None:
+            return open_media(self.read.path, fps=fps)  # a long video is not read into memory
+        return open_media(io.BytesIO(self.data()), fps=fps)
+
+    def fault(self, error: BadInputError) -> BadInputError:
+        """An error of reading its file, with the sample's name in place of the stream's."""
+        text = str(error)
+        return error if text.startswith(f"{self}: ") else BadInputError(f"{self}: {text.removeprefix('-: ')}")
+
+
+def clip_start(length: int, frames: int, rng: np.random.Generator) -> int:
+    """Where `frames` frames begin in a clip of `length`, anywhere alike likely; 0 where it is too short."""
+    return int(rng.integers(max(0, length - frames) + 1))

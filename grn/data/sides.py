@@ -1,0 +1,52 @@
+"""What lies beside a picture: its caption (.txt), class number (.cls) and facts (.json)."""
+
+import json
+from collections.abc import Callable, Mapping
+
+from grn.data.samples import Sample
+from grn.errors import BadInputError
+from grn.files import display
+
+SIDE_SUFFIXES = frozenset({".txt", ".cls", ".json"})
+_MAX_BYTES = 1 << 20  # captions and facts are short; a longer file is not one
+
+
+def check_length(place: str, size: int) -> None:
+    """Raises BadInputError for a file that is too long to be a caption or facts."""
+    if size > _MAX_BYTES:
+        raise BadInputError(
+            f"{display(place)}: too long for a caption or facts (expected at most {_MAX_BYTES} bytes, found {size}); shorten it"
+        )
+
+
+def make_sample(key: str, place: str, read: Callable[[], bytes], sides: Mapping[str, bytes]) -> Sample:
+    """A sample with the content of the files beside it, by suffix. Raises BadInputError where that cannot be understood.
+
+    Text is UTF-8, with or without a byte order mark. Of the facts, "caption" stands in for a missing .txt, and "captions" is a list of wordings.
+    """
+    try:
+        info = json.loads(_text(sides.get(".json", b"{}")))
+        if not isinstance(info, dict):
+            raise ValueError(f"the JSON holds a {type(info).__name__} (expected an object)")
+        captions = info.get("captions", [])
+        if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
+            raise ValueError('"captions" of the JSON must be a list of strings')
+        caption = _text(sides.get(".txt", b"")).strip() or info.get("caption", "")
+        if not isinstance(caption, str):
+            raise ValueError('"caption" of the JSON must be a string')
+        label = _class(_text(sides[".cls"]).strip()) if ".cls" in sides else None
+        return Sample(key, read, caption, label, info, place)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(
+            f"{display(place)}: unreadable caption, class or facts ({display(str(error))}); repair or remove it"
+        ) from error
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8-sig")
+
+
+def _class(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"the class is {text[:40]!r} (expected a number, 0 or above)")
+    return int(text)
