@@ -1,11 +1,14 @@
-"""The `grn` command: names and one line of help are known at once, a command's module is imported when it is run.
+"""The `grn` command: names and one line of help are known at once, options are imported for a command's help, its work
+when it is run.
 
-A command is a function in a module of this package, named in `COMMANDS`; its parameters are its options.
+A command is one class of options in `grn_cli.options`, and the function that takes it, which the class names.
 """
 
 import importlib
 import signal
 import sys
+from collections.abc import Callable
+from difflib import get_close_matches
 from types import FrameType
 from typing import Annotated, Any
 
@@ -16,53 +19,62 @@ from grn_cli import errors
 
 Table = dict[str, tuple[str, Any]]
 
-# name: (one line of help, "module:function" or a table of subcommands)
+# name: (one line of help, the class of its options in grn_cli.options, or a table of subcommands)
 COMMANDS: Table = {
-    "tokenize": ("Turn images and videos into codes files.", "tokenize:tokenize"),
-    "reconstruct": ("Turn codes files back into images and videos.", "reconstruct:reconstruct"),
-    "generate": ("Make pictures or clips from words or classes.", "generate:generate"),
-    "train": ("Train a tokenizer or a generator from a recipe.", "train:train"),
+    "tokenize": ("Turn images and videos into codes files.", "tokenize:Tokenize"),
+    "reconstruct": ("Turn codes files back into images and videos.", "tokenize:Reconstruct"),
+    "generate": ("Make pictures or clips from words or classes.", "generate:Generate"),
+    "train": ("Train a tokenizer or a generator from a recipe.", "train:Train"),
     "eval": (
         "Measure models.",
         {
-            "fid": ("Frechet distance between generated and reference pictures.", "evaluate:fid"),
-            "recon": (
-                "What a tokenizer loses at each number of rounds: PSNR, SSIM, Frechet distance, bits per pixel.",
-                "evaluate:recon",
-            ),
-            "adaptive": (
-                "Complexity-aware against fixed sampling: steps taken, Frechet distances and time on the same prompts.",
-                "evaluate:adaptive",
-            ),
-            "motion": (
-                "How much generated clips move, beside the data's: mean frame difference, and share of moving pixels.",
-                "evaluate_clips:motion",
-            ),
-            "stats": (
-                "Gather the feature statistics of a folder or tar of pictures, for `grn eval fid --reference`.",
-                "evaluate:stats",
-            ),
-            "video": (
-                "Frechet distance between two sets of clips, by features of pairs of frames.",
-                "evaluate_clips:video",
-            ),
+            "fid": ("Frechet distance between generated and reference pictures.", "evaluate:Fid"),
+            "recon": ("What a tokenizer loses at each number of rounds.", "evaluate:Recon"),
+            "adaptive": ("Compare complexity-aware with fixed sampling on the same prompts.", "evaluate:Adaptive"),
+            "motion": ("How much generated clips move, beside the data's.", "evaluate:Motion"),
+            "stats": ("Gather the feature statistics of pictures, as a reference.", "evaluate:Stats"),
+            "video": ("Frechet distance between two sets of clips.", "evaluate:Video"),
         },
     ),
     "models": (
-        "List, inspect, fetch, convert and calibrate models.",
+        "List, show, fetch, convert and calibrate models.",
         {
-            "list": ("List the models known by name.", "models:list_models"),
-            "show": ("Show where a model is found and what it is.", "models:show"),
-            "pull": ("Fetch a model from the hub, once.", "models:pull"),
-            "convert": ("Turn a published checkpoint into a model folder.", "models:convert"),
-            "calibrate": (
-                "Choose k and b of complexity-aware sampling for a mean number of steps.",
-                "models:calibrate",
-            ),
+            "list": ("List the models known by name.", "models:List"),
+            "show": ("Show where a model is found and what it is.", "models:Show"),
+            "pull": ("Fetch a model from the hub, once.", "models:Pull"),
+            "convert": ("Turn a published checkpoint into a model folder.", "models:Convert"),
+            "calibrate": ("Fit complexity-aware sampling to a mean number of steps.", "models:Calibrate"),
         },
     ),
+    "inspect": ("Say what a file or model folder says of itself.", "models:Inspect"),
+    "env": ("Say what is installed and found, for a report of a fault.", "models:Env"),
 }
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class PlainCommand(TyperCommand):
+    """A command whose help begins with examples and shows its options in panels, without rich."""
+
+    examples: tuple[str, ...] = ()
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"{'':{formatter.current_indent}}{line}\n" for line in self.examples))
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            # -h is the only option without a panel that is not the command's own: it belongs to what all have.
+            own = (
+                "Arguments" if param.param_type_name == "argument" else "Options" if param.name != "help" else "Common"
+            )
+            if record := param.get_help_record(ctx):
+                name, text = record
+                panels.setdefault(getattr(param, "rich_help_panel", None) or own, []).append(
+                    (name.split(" <")[0], text)
+                )
+        for title, records in panels.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 class LazyGroup(TyperGroup):
@@ -80,32 +92,53 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.table and not args[0].startswith("-"):
-            ctx.fail(f"no such command {args[0]!r}{_nearest(args[0], self.table)}")
+            found = get_close_matches(args[0], self.table, n=1)
+            ctx.fail(f"no such command {args[0]!r}" + (f"; did you mean {found[0]!r}?" if found else ""))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry[0]) for name, entry in self.table.items()])
+            formatter.write_dl([(name, line) for name, (line, _) in self.table.items()])
 
 
-def load(name: str, help_line: str, target: str | Table) -> TyperCommand | TyperGroup:
-    """The command or group of a table entry."""
+def load(name: str, line: str, target: str | Table) -> TyperCommand | TyperGroup:
+    """The command or group of a table entry. A command's help is that line, then what its options' class says."""
     if isinstance(target, dict):
         group: type[TyperGroup] = type("LazySubgroup", (LazyGroup,), {"table": target})
-        return group(name=name, help=help_line, context_settings=dict(_SETTINGS), rich_markup_mode=None)
-    module, function = target.split(":")
+        return group(name=name, help=line, context_settings=dict(_SETTINGS), rich_markup_mode=None)
+    options = _named("grn_cli.options", target)
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    single.command(name, short_help=help_line, context_settings=dict(_SETTINGS))(
-        getattr(importlib.import_module(f"grn_cli.{module}"), function)
-    )
+    single.command(
+        name, cls=PlainCommand, short_help=line, help=f"{line}\n\n{options.MORE}", context_settings=dict(_SETTINGS)
+    )(_function(options))
     made: Any = typer.main.get_command(single)
-    assert isinstance(made, TyperCommand)
+    assert isinstance(made, PlainCommand)
+    made.examples = options.EXAMPLES
     return made
+
+
+def _function(options: Any) -> Callable[..., None]:
+    """What Typer calls with every option by name."""
+    from grn_cli.options.fields import signature
+
+    def run(**values: Any) -> None:
+        given = options(**values)
+        _ = given.console  # from here on, what the library logs is heard
+        _named("grn_cli", options.WORK)(given)
+
+    found: Any = run
+    found.__signature__ = signature(options)
+    found.__annotations__ = {name: parameter.annotation for name, parameter in found.__signature__.parameters.items()}
+    return run
+
+
+def _named(package: str, place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(importlib.import_module(f"{package}.{module}"), name)
 
 
 app = typer.Typer(
     cls=LazyGroup,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=_SETTINGS,
@@ -161,10 +194,3 @@ def main() -> None:
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     raise errors.Terminated
-
-
-def _nearest(name: str, table: Table) -> str:
-    from difflib import get_close_matches
-
-    found = get_close_matches(name, table, n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""

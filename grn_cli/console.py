@@ -1,16 +1,21 @@
 """What goes where: results to stdout, everything said about them to stderr.
 
-Results are lines of text, or with --json one JSON object each (so many make NDJSON). Bars are drawn only on a terminal.
+Results are lines of text, or with --json one JSON object each (so many make NDJSON). Bars are drawn only on a terminal,
+one display for all that are live at a time.
 """
 
 import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sized
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from grn.files import display
 from grn_cli.errors import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -20,8 +25,9 @@ class Console:
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
         self.as_json, self.quiet = as_json, quiet
-        self.terminal = sys.stderr.isatty() and not quiet
+        self.terminal = sys.stderr is not None and sys.stderr.isatty() and not quiet
         self.talkative = verbose or self.terminal
+        self._display: Progress | None = None
         self._log = logging.getLogger("grn")
         self._log.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
         self._log.handlers = [_ToStderr()]
@@ -48,26 +54,80 @@ class Console:
 
     def progress(self, items: Iterable[T], description: str = "", total: float | None = None) -> Iterator[T]:
         """`items`, with a bar on the terminal: count, rate and time left."""
-        if not self.terminal:
-            yield from items
-            return
-        from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
-            length = len(items) if total is None and isinstance(items, Sized) else total
-            task = bar.add_task(display(description), total=length, rate="")
+        length = len(items) if total is None and isinstance(items, Sized) else total
+        with self.bar(description, length) as bar:
             for item in items:
                 yield item
-                speed = bar.tasks[0].speed
-                bar.update(task, advance=1, rate=f"{speed:.1f}/s" if speed else "")
+                bar.advance()
+
+    @contextmanager
+    def bar(self, description: str, total: float | None = None) -> Iterator["Bar"]:
+        """A bar on the terminal, nothing elsewhere. Bars that are live at once share a display."""
+        if not self.terminal:
+            yield Bar()
+            return
+        outermost = self._display is None
+        if self._display is None:
+            self._display = _display()
+            self._display.start()
+        task = self._display.add_task(display(description), total=total, note="")
+        try:
+            yield Bar(self._display, task)
+        finally:
+            self._display.remove_task(task)
+            if outermost:
+                self._display.stop()
+                self._display = None
+
+
+class Bar:
+    """One bar of a display, or none."""
+
+    def __init__(self, display: "Progress | None" = None, task: Any = None) -> None:
+        self._display, self._task = display, task
+
+    def advance(self, by: float = 1) -> None:
+        """So many more are done."""
+        if self._display is not None:
+            self._display.update(self._task, advance=by)
+
+    def to(self, completed: float, note: str = "", total: float | None = None) -> None:
+        """So many are done, of `total` where that has changed."""
+        if self._display is not None:
+            self._display.update(self._task, completed=completed, total=total, note=note)
+
+
+def _display() -> "Progress":
+    from rich.console import Console as RichConsole  # only a terminal needs it
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+
+    class Pace(ProgressColumn):
+        """Rate and time left since the beginning: rich's own forget steps that are half a minute apart."""
+
+        def render(self, task: Task) -> Any:
+            from rich.text import Text
+
+            if not task.completed or not task.elapsed:
+                return Text("")
+            rate = task.completed / task.elapsed
+            shown = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+            if task.total is None:
+                return Text(shown)
+            left = round((task.total - task.completed) / rate)
+            return Text(f"{shown}, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        Pace(),
+        console=RichConsole(stderr=True),
+        expand=True,
+        transient=True,
+        # Results belong to standard output even while a bar is live; on a terminal they are shown above it.
+        redirect_stdout=sys.stdout.isatty(),
+    )
 
 
 class _ToStderr(logging.Handler):

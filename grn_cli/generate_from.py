@@ -1,60 +1,47 @@
-"""The options of `grn generate` that start from a picture or clip that is there, and what they become."""
+"""The picture or clip that a result of `grn generate` starts from."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from grn.pipeline import Pipeline
-    from grn.refine.known import Known
+from grn import editing
+from grn.errors import BadInputError, UsageError
+from grn.media import fit, open_media, read_image
+from grn.pipeline import Pipeline
+from grn.refine.known import Known
+from grn_cli.options.generate import Generate
 
 _STRENGTH = 0.6
 _WHITE = 128  # of the mask's grey levels
 
 
 @dataclass(frozen=True)
-class FromOptions:
-    """What the result starts from."""
+class Start:
+    """What the result starts from, by the options of the same names."""
 
-    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="The first frame of a clip.")] = None
-    continued: Annotated[
-        Path | None,
-        typer.Option(
-            "--continue", metavar="FILE", help="Go on from this clip's last frames, which the result starts with."
-        ),
-    ] = None
-    init: Annotated[
-        Path | None, typer.Option("--init", metavar="FILE", help="A picture to refine towards the prompt.")
-    ] = None
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            "--strength", metavar="0..1", help="How much of --init to draw anew; 0.6 if not given, with --mask 1."
-        ),
-    ] = None
-    mask: Annotated[
-        Path | None,
-        typer.Option("--mask", metavar="FILE", help="Redraw --init only in the tokens where this picture is white."),
-    ] = None
+    image: Path | None = None
+    continued: Path | None = None
+    init: Path | None = None
+    strength: float | None = None
+    mask: Path | None = None
 
-    def check(self) -> None:
+    @classmethod
+    def of(cls, options: Generate) -> "Start":
         """Raises UsageError for options that contradict each other."""
-        from grn.errors import UsageError
-
-        given = [name for name, path in self._files().items() if path is not None and name != "--mask"]
+        made = cls(**{one.name: getattr(options, one.name) for one in fields(cls)})
+        given = [name for name in made.files() if name != "--mask"]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)}: a result starts from one of them; give one")
-        for name, value in (("--strength", self.strength), ("--mask", self.mask)):
-            if value is not None and self.init is None:
+        for name, value in (("--strength", made.strength), ("--mask", made.mask)):
+            if value is not None and made.init is None:
                 raise UsageError(f"{name}: says how a picture is redrawn; give the picture with --init")
-        if self.strength is not None and not 0 < self.strength <= 1:
-            raise UsageError(f"--strength {self.strength:g} is out of range (expected more than 0, at most 1)")
+        if made.strength is not None and not 0 < made.strength <= 1:
+            raise UsageError(f"--strength {made.strength:g} is out of range (expected more than 0, at most 1)")
+        return made
 
     @property
     def clip(self) -> bool:
@@ -62,35 +49,22 @@ class FromOptions:
         return self.image is not None or self.continued is not None
 
     @property
-    def given(self) -> bool:
-        """Whether the result starts from anything."""
-        return self.clip or self.init is not None
-
-    @property
     def effective_strength(self) -> float:
         """What --strength is, or stands at."""
         return self.strength if self.strength is not None else 1.0 if self.mask else _STRENGTH
 
-    def known(self, pipeline: "Pipeline", size: tuple[int, ...]) -> "Known | None":
-        """Read the files at the size that is drawn, (frames, height, width). Raises BadInputError or UsageError."""
-        from grn import editing
-        from grn.errors import BadInputError, UsageError
-        from grn.media import open_media
+    def files(self) -> dict[str, Path]:
+        """The files given, by their options."""
+        named = {"--image": self.image, "--continue": self.continued, "--init": self.init, "--mask": self.mask}
+        return {name: path for name, path in named.items() if path is not None}
 
+    def known(self, pipeline: Pipeline, size: tuple[int, ...]) -> Known | None:
+        """Read the files at the size that is drawn, (frames, height, width). Raises BadInputError or UsageError."""
         length, shown = size[0], (size[2], size[1])
         try:
             if self.init is not None:
                 picture, original = _read(self.init, shown)
-                mask = None
-                if self.mask is not None:
-                    # What is clear in it, as around strokes on a layer of their own, is not marked.
-                    marked, found = _read(self.mask, shown, background="black")
-                    if found != original:
-                        raise BadInputError(
-                            f"{self.mask}: is {found[0]}x{found[1]} (expected {original[0]}x{original[1]}, as "
-                            f"{self.init}); give a mask of the picture's size"
-                        )
-                    mask = marked.mean(2) >= _WHITE
+                mask = self._mask(shown, original) if self.mask else None
                 return editing.refined_picture(pipeline, picture, self.effective_strength, mask)
             if self.image is not None:
                 return editing.animated_picture(pipeline, _read(self.image, shown)[0], length)
@@ -100,51 +74,55 @@ class FromOptions:
                         raise BadInputError(f"{self.continued}: is a picture (expected a clip); give it with --image")
                     return editing.continued_clip(pipeline, media, length)
         except UsageError as error:
-            raise UsageError(f"{', '.join(name for name, path in self._files().items() if path)}: {error}") from error
+            raise UsageError(f"{', '.join(self.files())}: {error}") from error
         return None
+
+    def _mask(self, shown: tuple[int, int], original: tuple[int, int]) -> NDArray[np.bool_]:
+        assert self.mask is not None
+        # What is clear in it, as around strokes on a layer of their own, is not marked.
+        marked, found = _read(self.mask, shown, background="black")
+        if found != original:
+            raise BadInputError(
+                f"{self.mask}: is {found[0]}x{found[1]} (expected {original[0]}x{original[1]}, as "
+                f"{self.init}); give a mask of the picture's size"
+            )
+        white: NDArray[np.bool_] = marked.mean(2) >= _WHITE
+        return white
 
     def record(self) -> dict[str, Any] | None:
         """What a result says that it started from; --like asks for the same files again."""
-        if not self.given:
+        if not self.files():
             return None
-        files = {name.lstrip("-"): _digest(path) for name, path in self._files().items() if path is not None}
-        return files if self.clip else {**files, "strength": self.effective_strength}
+        found: dict[str, Any] = {name.lstrip("-"): _digest(path) for name, path in self.files().items()}
+        return found if self.clip else {**found, "strength": self.effective_strength}
 
-    def _files(self) -> dict[str, Path | None]:
-        return {"--image": self.image, "--continue": self.continued, "--init": self.init, "--mask": self.mask}
+    def repeated(self, record: Any, like: Path) -> "Start":
+        """What --like starts from: these files, if they are those that the picture was made from, at its strength.
 
-
-def repeated(start: FromOptions, record: Any, like: Path) -> FromOptions:
-    """What --like starts from: the files given, if they are those that the picture was made from, at its strength.
-
-    Raises UsageError where they are not. record: of a picture made by grn, None where it started from nothing.
-    """
-    from grn.errors import UsageError
-
-    made = record if isinstance(record, dict) else {}
-    wanted = {name: digest for name, digest in made.items() if name != "strength"}
-    given = {name: value for name, value in (start.record() or {}).items() if name != "strength"}
-    if start.strength is not None or given != wanted:
-        needed = " and ".join(f"--{name}" for name in wanted)
-        raise UsageError(
-            f"--like: {like} was made from a picture; give the same one again with {needed}, without --strength"
-            if wanted
-            else f"--like: {like} was made from nothing; leave out --{' and --'.join(given) or 'strength'}"
-        )
-    return FromOptions(**{**vars(start), "strength": made.get("strength")})
+        Raises UsageError where they are not. record: of a picture made by grn, None where it started from nothing.
+        """
+        made = record if isinstance(record, dict) else {}
+        wanted = {name: digest for name, digest in made.items() if name != "strength"}
+        given = {name: value for name, value in (self.record() or {}).items() if name != "strength"}
+        if self.strength is not None or given != wanted:
+            needed = " and ".join(f"--{name}" for name in wanted)
+            raise UsageError(
+                f"--like: {like} was made from a picture; give the same one again with {needed}, without --strength"
+                if wanted
+                else f"--like: {like} was made from nothing; leave out --{' and --'.join(given) or 'strength'}"
+            )
+        return replace(self, strength=made.get("strength"))
 
 
-def _read(path: Path, size: tuple[int, int], background: str = "white") -> "tuple[NDArray[np.uint8], tuple[int, int]]":
+def _read(
+    path: Path, size: tuple[int, int], background: str = "white"
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """A picture at `size`, and its own (width, height)."""
-    from grn.media import fit, read_image
-
     frame = read_image(path, background)
     return fit(frame, size), (frame.shape[1], frame.shape[0])
 
 
 def _digest(path: Path) -> str:
-    from grn.errors import BadInputError
-
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -1,54 +1,51 @@
-"""What `grn generate` writes: pictures and clips, sheets of them, the history of one; and what they say of themselves."""
+"""What `grn generate` writes: pictures and clips, contact sheets of them, the history of one; and what they say of themselves."""
 
 import json
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from grn_cli.options import Common
-from grn_cli.paths import Item, Outputs
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from grn.pipeline import Pipeline, Result
-    from grn_cli.generate_job import Job
+from grn.errors import UsageError
+from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, write_image
+from grn.pipeline import Pipeline, Result
+from grn_cli.console import Console
+from grn_cli.generate_job import Job
+from grn_cli.paths import Item, Outputs, pipe_video
 
 _COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
 _SLUG = re.compile(r"[^a-z0-9]+")
-_GAP = 4  # pixels between the pictures of a sheet
+_GAP = 4  # pixels between the pictures of a contact sheet
 
 
 @dataclass
 class Writer:
     """Writes the results of one job. clip: as videos."""
 
-    job: "Job"
-    pipeline: "Pipeline"
+    job: Job
+    pipeline: Pipeline
     outputs: Outputs
-    common: Common
+    console: Console
     clip: bool
 
     def __post_init__(self) -> None:
         self._start = self.job.start.record()
 
-    def one(self, result: "Result") -> None:
+    def one(self, result: Result) -> None:
         """A file of its own for one result."""
         record = self._record(result)
         many = len(set(self.job.seeds)) > 1
         slug = _SLUG.sub("-", str(result.prompt).lower()).strip("-")[:60] or "picture"
         self._save(result.frames, _texts(record), record, f"{slug}-{record['seed']}" if many else slug)
 
-    def grid(self, drawn: "list[Result]") -> None:
-        """All results in one sheet, frame by frame."""
-        import numpy as np
-
+    def grid(self, drawn: list[Result]) -> None:
+        """All results in one contact sheet, frame by frame."""
         count, (length, height, width) = len(drawn), drawn[0].frames.shape[:3]
         columns = min(8, max(1, round((count * 2) ** 0.5)))
         rows = -(-count // columns)
@@ -59,7 +56,7 @@ class Writer:
         record = {"model": self.job.model, "pictures": [self._record(result) for result in drawn]}
         self._save(sheet, {"grn": json.dumps(record)}, record, "grid")
 
-    def _record(self, result: "Result") -> dict[str, Any]:
+    def _record(self, result: Result) -> dict[str, Any]:
         frames, height, width = result.frames.shape[:3]
         length = {"frames": frames, "fps": self.pipeline.fps} if self.clip else {}
         return {
@@ -76,8 +73,7 @@ class Writer:
             **({"from": self._start} if self._start else {}),
         }
 
-    def _save(self, frames: "NDArray[np.uint8]", texts: dict[str, str], record: dict[str, Any], name: str) -> None:
-        from grn.media import write_image
+    def _save(self, frames: NDArray[np.uint8], texts: dict[str, str], record: dict[str, Any], name: str) -> None:
 
         if self.outputs.stdout:
             self._pipe(frames, texts)
@@ -87,23 +83,17 @@ class Writer:
             self._video(path, frames)
         else:
             write_image(path, frames[0], texts if path.suffix.lower() == ".png" else None)
-        self.common.console.result({"output": str(path), **record}, str(path))
+        self.console.result({"output": str(path), **record}, str(path))
 
-    def _pipe(self, frames: "NDArray[np.uint8]", texts: dict[str, str]) -> None:
-        from grn.media import write_image
+    def _pipe(self, frames: NDArray[np.uint8], texts: dict[str, str]) -> None:
 
         if self.clip:
-            # A video file is finished by going back to its beginning, which a pipe cannot.
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "clip.mp4"
-                self._video(path, frames)
-                with path.open("rb") as file:
-                    shutil.copyfileobj(file, sys.stdout.buffer)
+            pipe_video(lambda path: self._video(path, frames))
         else:
             write_image(sys.stdout.buffer, frames[0], texts)
-        sys.stdout.buffer.flush()
+            sys.stdout.buffer.flush()
 
-    def _video(self, path: Path, frames: "NDArray[np.uint8]") -> None:
+    def _video(self, path: Path, frames: NDArray[np.uint8]) -> None:
         assert self.pipeline.fps is not None, "a model of clips has a frame rate"
         _write_video(path, frames, self.pipeline.fps)
 
@@ -119,8 +109,7 @@ def _texts(record: dict[str, Any]) -> dict[str, str]:
     return {"grn": json.dumps(record), "parameters": line}
 
 
-def _write_video(path: Path, frames: "Sequence[NDArray[np.uint8]] | NDArray[np.uint8]", fps: float) -> None:
-    from grn.media import VideoWriter
+def _write_video(path: Path, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], fps: float) -> None:
 
     with VideoWriter(path, frames[0].shape[1], frames[0].shape[0], fps) as video:
         for frame in frames:
@@ -130,13 +119,11 @@ def _write_video(path: Path, frames: "Sequence[NDArray[np.uint8]] | NDArray[np.u
 class History:
     """The steps of one picture: what was drawn, and which tokens it filled, kept and erased."""
 
-    def __init__(self, path: Path, pictures: Outputs, common: Common) -> None:
+    def __init__(self, path: Path, pictures: Outputs, force: bool) -> None:
         """Raises UsageError where the animation cannot go to `path`."""
-        from grn.errors import UsageError
-        from grn.media import WRITE_CLIP_SUFFIXES
 
         self.path, self.piped = path, pictures.stdout
-        self.outputs = Outputs(str(path), many=False, force=common.force)
+        self.outputs = Outputs(str(path), many=False, force=force)
         if path.suffix.lower() not in WRITE_CLIP_SUFFIXES:
             raise UsageError(f"--history {path}: is no animation; use one of {', '.join(WRITE_CLIP_SUFFIXES)}")
         self.views: list[Any] = []
@@ -144,14 +131,11 @@ class History:
     def note(self, view: Any) -> None:
         self.views.append(view)
 
-    def frames(self, pipeline: "Pipeline") -> "Iterator[NDArray[np.uint8]]":
+    def frames(self, pipeline: Pipeline) -> Iterator[NDArray[np.uint8]]:
         """Each step's picture beside its token map, uint8 [t*H, 2W, 3]; a token's colour is the mean of its elements'.
 
         Of a clip, the last frame of each token is shown, one below the other.
         """
-        import numpy as np
-        import torch
-
         step = pipeline.tokenizer.config.time_stride
         for view in self.views:
             pictures = pipeline.pictures(pipeline.indices(view.drawing)[None])[0][::step]
@@ -163,9 +147,9 @@ class History:
             beside = np.concatenate([pictures, tokens.repeat(scale, 1).repeat(scale, 2)], 2)
             yield beside.reshape(-1, *beside.shape[2:])
 
-    def write(self, pipeline: "Pipeline", common: Common) -> None:
+    def write(self, pipeline: Pipeline, console: Console) -> None:
         target = self.outputs.path(Item(None, self.path), self.path.suffix)
         frames = list(self.frames(pipeline))
         _write_video(target, [*frames, *[frames[-1]] * 8], 8)
         if not self.piped:  # standard output has the picture's bytes
-            common.console.result({"history": str(target), "steps": len(frames)}, str(target))
+            console.result({"history": str(target), "steps": len(frames)}, str(target))

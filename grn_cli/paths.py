@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Collection, Iterator
+import tempfile
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -80,6 +82,16 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):  # a name that no file can have: opening it will say so
         return False
+
+
+def pipe_video(write: Callable[[Path], None]) -> None:
+    """Send a video file to standard output: it is finished by going back to its beginning, which a pipe cannot."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write(path)
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
 
 
 class Outputs:

@@ -4,15 +4,14 @@ The scripts are static: a TAB starts no Python. What a value can be is read off 
 offered as they are ("auto|cpu"), a range is counted out ("1..16"), FILES and NAMES stand for files and known models.
 """
 
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILES = {"INPUT", "CODES", "FILE", "FOLDER", "RECIPE", "PATH"}
-NAMES = {"NAME", "MODEL"}
+from grn_cli.app import LazyGroup, root
+from grn_cli.options.fields import choices
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,10 @@ class Command:
 
 def walk() -> list[Command]:
     """Every command of the app, the root first."""
-    from grn_cli.app import root
-
     return list(_walk(root(), ()))
 
 
 def _walk(command: Any, path: tuple[str, ...]) -> Iterator[Command]:
-    from grn_cli.app import LazyGroup
-
     options = [_option(param) for param in command.params if param.param_type_name == "option"]
     options.append(Option(("-h", "--help"), "Show this message and exit.", None))
     arguments = [param.metavar for param in command.params if param.param_type_name == "argument"]
@@ -69,21 +64,8 @@ def _option(param: Any) -> Option:
 
 
 def parse_metavar(metavar: str | None) -> Value:
-    """What a metavar stands for: "FILE|FOLDER|-" is files, "1..3" is 1 2 3, "auto|cpu|cuda[:N]" is auto cpu cuda."""
-    words: list[str] = []
-    files = False
-    for part in re.sub(r"\[.*?\]", "", metavar or "").rstrip(".").split("|"):
-        if part in FILES:
-            files = True
-        elif part in NAMES:
-            from grn.hub.registry import names
-
-            words += names()
-        elif span := re.fullmatch(r"(\d+)\.\.(\d+)", part):
-            words += [str(number) for number in range(int(span[1]), int(span[2]) + 1)]
-        elif re.fullmatch(r"[a-z][a-z0-9_-]*", part):
-            words.append(part)
-    return Value(tuple(words), files)
+    """What a metavar stands for, as the app's own completion has it."""
+    return Value(*choices(metavar))
 
 
 def bash(commands: list[Command]) -> str:

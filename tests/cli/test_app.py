@@ -68,11 +68,13 @@ def leaves(table: app.Table, *path: str) -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(("name", "line", "target"), list(leaves(app.COMMANDS)))
-def test_help_lines_are_those_of_the_commands(name: str, line: str, target: str) -> None:
-    """The table that `grn --help` prints is written by hand, so that nothing is imported."""
-    text = app.load(name, line, target).help
-    assert text is not None
-    assert text.splitlines()[0] == line
+def test_help_begins_with_the_line_and_shows_examples_of_the_command(name: str, line: str, target: str) -> None:
+    made = app.load(name.split()[-1], line, target)
+    with made.make_context(f"grn {name}", [], resilient_parsing=True) as context:
+        text = made.get_help(context)
+    assert text.splitlines()[2] == f"  {line}"
+    assert f"Examples:\n  grn {name}" in text
+    assert "\nCommon:\n" in text
 
 
 # typer itself takes pydantic to read options, so a command's own help has it.
@@ -176,15 +178,18 @@ SLEEPER = """
 import signal, sys, time, types
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a background job starts without
 from grn_cli import app
-def sleep() -> None:
-    "Sleep."
+from grn_cli.options.shared import Speaking
+class Sleep(Speaking):
+    WORK, MORE, EXAMPLES = "sleeper:sleep", "", ()
+def sleep(options) -> None:
     try:
         print("ready", flush=True)
         time.sleep(30)
     finally:
         print("tidied", flush=True)
 sys.modules["grn_cli.sleeper"] = types.SimpleNamespace(sleep=sleep)
-app.COMMANDS["sleep"] = ("Sleep.", "sleeper:sleep")
+sys.modules["grn_cli.options.sleeper"] = types.SimpleNamespace(Sleep=Sleep)
+app.COMMANDS["sleep"] = ("Sleep.", "sleeper:Sleep")
 sys.argv = ["grn", "sleep"]
 app.main()
 """

@@ -466,7 +466,7 @@ def test_list_says_what_is_fetched_and_what_is_on_disk(
     assert grn("models", "pull", "hbq-16", "--offline").code == 0
 
     def states() -> dict[str, str]:
-        lines = grn("models", "list", "--json", "--offline").text.splitlines()
+        lines = grn("models", "list", "--json").text.splitlines()
         return {record["name"]: record["state"] for record in map(json.loads, lines)}
 
     assert states() == {

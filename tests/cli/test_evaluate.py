@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from grn.data.sources import open_source
 from grn.errors import ModelNotFoundError
 from grn.evaluation.frechet import Statistics
 from grn.features.inception import _Inception
+from grn.pipeline import Pipeline
 
 FAST = ("--resolution", "32")
 
@@ -181,8 +181,7 @@ def pipeline(monkeypatch, pictures) -> FakePipeline:
             raise ModelNotFoundError(f"{name}: no weights; looked in /a and /b")
         return fake
 
-    module = SimpleNamespace(Pipeline=SimpleNamespace(from_pretrained=from_pretrained), Part=lambda *_: None)
-    monkeypatch.setitem(sys.modules, "grn.pipeline", module)
+    monkeypatch.setattr(Pipeline, "from_pretrained", from_pretrained)
     return fake
 
 

@@ -51,7 +51,7 @@ MISSING = "no such file"
         ("reconstruct none.npz", 4, "", f"none.npz: {MISSING}"),
         ("reconstruct text.png", 4, "", "text.png: is empty or not a codes file"),
         ("reconstruct bare", 3, "", "bare: no file in this folder ends in any of .npz"),
-        ("reconstruct a.npz b.npz --reference photo.png", 2, "", "--reference: belongs to one codes file"),
+        ("reconstruct a.npz b.npz --reference photo.png", 2, "", "--reference: is one file and there are many codes files"),
     ],
 )
 def test_table(tok: Any, here: Path, arguments: str, code: int, out: str, err: str) -> None:
@@ -271,10 +271,9 @@ def test_reference(tok: Any, here: Path) -> None:
 @pytest.mark.parametrize(
     ("codes", "reference", "err"),
     [
-        ("photo.npz", "clip.mp4", "clip.mp4: is 34x18 (expected 61x45, as in the codes)"),
+        ("photo.npz", "clip.mp4", "clip.mp4: is 34x18 (expected 61x45, as in photo.npz)"),
         ("photo.npz", "none.png", MISSING),
-        ("clip.npz", "short.mp4", "short.mp4: has fewer frames than the codes"),
-        ("short.npz", "clip.mp4", "clip.mp4: has more frames than the codes"),
+        ("clip.npz", "short.mp4", "short.mp4: has 3 frames and the codes have 7"),
     ],
 )
 def test_reference_that_does_not_fit(tok: Any, here: Path, codes: str, reference: str, err: str) -> None:
@@ -287,6 +286,36 @@ def test_reference_that_does_not_fit(tok: Any, here: Path, codes: str, reference
     assert outcome.code == 3
     assert err in outcome.err
     assert not list(here.glob("out.*"))
+
+
+def test_reference_of_clips_that_were_cut(tok: Any, here: Path) -> None:
+    """Frame by frame from where the codes begin; what follows them is said not to be compared."""
+    rates = {}
+    for name, options in {"first": ("--duration", 0.3), "later": ("--start", 0.25, "--duration", 0.3)}.items():
+        tok("tokenize", "clip.mp4", *options, "-o", f"{name}.npz")
+        start = options[1] if name == "later" else 0
+        outcome = tok(
+            "reconstruct", f"{name}.npz", "--reference", "clip.mp4", "--reference-start", start, "--json", "--force"
+        )
+        assert outcome.code == 0
+        assert "clip.mp4: has more than the" in outcome.err
+        rates[name] = json.loads(outcome.text)["psnr"]
+    astray = tok("reconstruct", "later.npz", "--reference", "clip.mp4", "--json", "--force")
+    assert json.loads(astray.text)["psnr"] < rates["later"]
+
+
+def test_reference_of_a_batch_is_the_folder_of_the_originals(tok: Any, here: Path) -> None:
+    (here / "originals" / "more").mkdir(parents=True)
+    for name, place in {"photo.png": "originals", "second.png": "originals/more"}.items():
+        (here / name).rename(here / place / name)
+    tok("tokenize", "originals", "-o", "codes")
+    outcome = tok("reconstruct", "codes", "-o", "back", "--reference", "originals", "--json")
+    each = {Path(record["output"]).name: record["psnr"] for record in map(json.loads, outcome.text.splitlines())}
+    assert [name for name, psnr in sorted(each.items()) if psnr > 0] == ["photo.png", "second.png"]
+    (here / "originals" / "photo.png").rename(here / "elsewhere.png")
+    missing = tok("reconstruct", "codes", "-o", "again", "--reference", "originals")
+    assert (missing.code, missing.err.count("\n")) == (3, 1)
+    assert "originals: has no picture or clip named photo, which codes/photo.npz would be compared with" in missing.err
 
 
 def test_codes_of_another_tokenizer(tok: Any, grn: Any, here: Path, other_tokenizer: Path) -> None:

@@ -185,9 +185,6 @@ def test_overrides_that_are_refused(run: Any, tmp_path: Path, override: str, cod
 @pytest.mark.parametrize(
     ("option", "code", "err"),
     [
-        ("--force", 2, "--force: a run is continued and never overwritten; choose another folder with -o"),
-        ("--dtype float16", 2, "--dtype: training keeps float32 weights and chooses its arithmetic itself"),
-        ("--device cuda:99", 5, "--device cuda:99: no such device"),
         ("--offline --set run.init=nobody/nothing", 4, "nobody/nothing: weights are not here (looked in "),
     ],
 )

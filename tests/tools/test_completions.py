@@ -28,8 +28,9 @@ def test_metavars(metavar: str | None, value: Value) -> None:
 
 
 def test_names_of_models_are_offered() -> None:
-    value = parse_metavar("NAME|FOLDER")
+    value = parse_metavar("TOKENIZER|FOLDER")
     assert "hbq-16" in value.words
+    assert "emoji" not in value.words
     assert value.files
 
 

@@ -1,0 +1,56 @@
+"""From options to what computes: devices, number formats, models."""
+
+import torch
+
+from grn.errors import EnvironmentFaultError
+from grn.hub import registry
+from grn.pipeline import Part, Pipeline
+from grn.tokenizer import Tokenizer
+from grn_cli.options.shared import Computing, DType, ExactComputing, OnDevice, Parts
+
+
+def torch_device(device: str, option: str = "--device") -> str:
+    """The device that an option asks for. EnvironmentFaultError where it is not there."""
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if found else "cpu"
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= found:
+        raise EnvironmentFaultError(f"{option} {device}: no such device (found {found} CUDA devices); use {option} cpu")
+    return device
+
+
+def device_of(options: OnDevice) -> str:
+    """Where a command computes. EnvironmentFaultError where that is not there."""
+    return torch_device(options.device)
+
+
+def torch_type(dtype: DType | None) -> torch.dtype | None:
+    """torch's name for a number format."""
+    found: torch.dtype | None = getattr(torch, dtype.value) if dtype else None
+    return found
+
+
+def load_tokenizer(name: str | None, options: Computing | ExactComputing) -> Tokenizer:
+    """A tokenizer, by default the embedded one. Raises as `Tokenizer.from_pretrained` does."""
+    name, dtype = name or registry.DEFAULT_TOKENIZER, torch_type(options.dtype)
+    return Tokenizer.from_pretrained(name, device_of(options), dtype, options.offline)
+
+
+def load_pipeline(name: str, options: Parts) -> Pipeline:
+    """A generator and its parts; a text encoder's network leaves once the prompts are encoded.
+
+    Raises ModelNotFoundError, ConfigError, ModelMismatchError, UsageError or EnvironmentFaultError.
+    """
+
+    def part(what: str, name: str | None, device: str | None, dtype: DType | None) -> Part:
+        return Part(name, device and torch_device(device, f"--{what}-device"), torch_type(dtype))
+
+    return Pipeline.from_pretrained(
+        name,
+        device_of(options),
+        torch_type(options.dtype),
+        options.offline,
+        tokenizer=part("tokenizer", options.tokenizer, options.tokenizer_device, options.tokenizer_dtype),
+        text=part("text", options.text_encoder, options.text_device, options.text_dtype),
+        free_text=True,
+    )

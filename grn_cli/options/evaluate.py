@@ -1,0 +1,175 @@
+"""The options of `grn eval`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from grn_cli.options.fields import argument, option
+from grn_cli.options.shared import ExactComputing, OnDevice, Overwriting, Parts, Speaking
+
+SET = "FOLDER|TAR"
+EMOJI = Path("data/emoji")  # where recipes/emoji/prepare.py puts its tars
+RANDOM = "Decides everything random."
+
+
+class Features(str, Enum):
+    """Networks that distances are measured with."""
+
+    offline = "offline"
+    inception = "inception"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """Which network measures, and how."""
+
+    PANEL = "Feature network"
+
+    features: Features = option(
+        "Feature network; with inception, the distance is FID as published.", "offline|inception",
+        default=Features.offline,
+    )  # fmt: skip
+    inception: Path | None = option(
+        "The Inception weights, as TorchScript or a state dict. TorchScript is a program: trust its source.", "FILE"
+    )
+    resolution: int = option(
+        "Side to which the offline network resizes; less is faster.", "N", min=32, max=1024, default=224
+    )
+    batch_size: int = option("Pictures at a time.", "N", min=1, default=32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Which pictures of a set count."""
+
+    PANEL = "Choice"
+
+    keep: list[str] | None = option("Only pictures whose JSON says so; repeat it for other facts.", "FACT=VALUE,...")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Keep):
+    """How many pictures of a set, and which."""
+
+    PANEL = "Choice"
+
+    num: int | None = option("Use so many of the pictures, drawn by --seed.", "N", "--num", "-n", min=1)
+    seed: int = option(RANDOM, "N", min=0, default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Parts):
+    """Which generator, and how it is sampled; what is not given is as the model's config says."""
+
+    PANEL = "Generator"
+
+    model: str | None = option("The embedded one if not given.", "MODEL|FOLDER", "--model", "-m")
+    guidance: float | None = option("Guidance scale; 1 is none.", "X", min=0)
+    temperature: float | None = option("Sampling temperature.", "X")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sets(Keep):
+    """What is generated, and the real pictures it is held against."""
+
+    PANEL = "Sets"
+
+    reference: Path = option(
+        "Real pictures, or their statistics from `grn eval stats`.", "FILE.npz|FOLDER|TAR", default=EMOJI / "train.tar"
+    )
+    captions: Path | None = option("What to generate; the reference's captions if not given.", SET)
+    num: int = option("Pictures to generate.", "N", "--num", "-n", min=2, default=500)
+    seed: int = option(RANDOM, "N", min=0, default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
+    """`grn eval stats`."""
+
+    WORK = "evaluate:stats"
+    MORE = "Prints the path of the file written."
+    EXAMPLES = ("grn eval stats photographs/ -o photographs.npz", "grn eval stats data/emoji/train.tar --keep style=3d")
+
+    data: Path = argument("Pictures.", SET)
+    out: Path | None = option("Where to write; NAME.npz if not given.", "FILE", "--out", "-o")
+    size: int | None = option("Scale the short side to N and crop the centre first.", "N", min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
+    """`grn eval recon`."""
+
+    WORK = "evaluate:recon"
+    MORE = ""
+    EXAMPLES = (
+        "grn eval recon --data photographs/",
+        "grn eval recon --data photographs/ --rounds 1,2,4 --size 256 --plot rounds.png",
+        "grn eval recon --data clips/ --tokenizer emoji-video-tokenizer --frames 17 --fps 6",
+    )
+
+    data: Path = option("Pictures, or clips, to take through the tokenizer.", SET, default=...)
+    tokenizer: str | None = option("The embedded one if not given.", "TOKENIZER|FOLDER")
+    rounds: str = option("Numbers of rounds; 'none' is without quantization.", "M,...", default="1,2,4,6,8,none")
+    size: int = option("Scale the short side to N and crop the centre.", "N", min=1, default=128)
+    frames: int | None = option("Take clips, so many frames of each, and no pictures.", "N", min=2)
+    fps: float | None = option("Frames a second to take from clips.", "N", min=0.01)
+    lpips: Path | None = option("Measure LPIPS too, with this TorchScript file (a program: trust its source).", "FILE")
+    plot: Path | None = option("Draw quality against rounds (.png, .svg, .pdf).", "FILE")
+    markdown: bool = option("Print the table as Markdown.", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fid(Sets, Model, Measuring, Speaking):
+    """`grn eval fid`."""
+
+    WORK = "evaluate:fid"
+    MORE = "With --features inception it is FID as published, and the Inception score is printed too."
+    EXAMPLES = (
+        "grn eval fid --model emoji --keep style=3d,flat,noto",
+        "grn eval fid --model grn-b --reference imagenet.npz --num 50000 --features inception --inception weights.pt",
+    )
+
+    steps: int | None = option("Refinement steps.", "N", min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptive(Sets, Model, Measuring, Overwriting, Speaking):
+    """`grn eval adaptive`."""
+
+    WORK = "evaluate:adaptive"
+    MORE = ""
+    EXAMPLES = ("grn eval adaptive --model emoji --keep style=3d,flat,noto --num 200 --plot steps.png",)
+
+    steps: int = option("Steps of the fixed schedule.", "N", min=1, default=50)
+    tmin: int = option("Fewest steps of the complexity-aware schedule.", "N", min=1, default=10)
+    tmax: int = option("Most steps of the complexity-aware schedule.", "N", min=1, default=50)
+    plot: Path | None = option("Draw the histogram of steps (.png, .svg, .pdf).", "FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion(Keep, Model, Speaking):
+    """`grn eval motion`."""
+
+    WORK = "evaluate_clips:motion"
+    MORE = ""
+    EXAMPLES = ("grn eval motion --model emoji-video --num 32",)
+
+    data: Path = option("Captioned clips, whose captions are generated.", SET, default=EMOJI / "video-train.tar")
+    num: int = option("Clips to generate.", "N", "--num", "-n", min=1, default=50)
+    seed: int = option(RANDOM, "N", min=0, default=0)
+    steps: int | None = option("Refinement steps.", "N", min=1)
+    batch_size: int = option("Clips at a time.", "N", min=1, default=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video(Measuring, OnDevice, Speaking):
+    """`grn eval video`."""
+
+    WORK = "evaluate_clips:video"
+    MORE = "This is not the FVD of the literature, which needs a video network."
+    EXAMPLES = ("grn eval video real-clips/ generated-clips/",)
+
+    reference: Path = argument("Clip, or folder of clips.", "FILE|FOLDER")
+    clips: Path = argument("Clip, or folder of clips, to compare with it.", "FILE|FOLDER")
