@@ -79,9 +79,7 @@ def _original(folder: Path, item: Item) -> Path:
     """The file of that folder whose codes an item is: of the same place and name, but for the suffix."""
     place = folder / item.place.parent
     found = [
-        path
-        for path in sorted(place.glob(f"{escape(item.place.stem)}.*"))
-        if path.suffix.lower() in READ_SUFFIXES
+        path for path in sorted(place.glob(f"{escape(item.place.stem)}.*")) if path.suffix.lower() in READ_SUFFIXES
     ]
     if len(found) != 1:
         many = f"has {len(found)} files" if found else "has no picture or clip"

@@ -74,10 +74,11 @@ class Console:
         try:
             yield Bar(self._display, task)
         finally:
-            self._display.remove_task(task)
             if outermost:
                 self._display.stop()
                 self._display = None
+            else:
+                self._display.remove_task(task)
 
 
 class Bar:

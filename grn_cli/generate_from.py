@@ -114,9 +114,7 @@ class Start:
         return replace(self, strength=made.get("strength"))
 
 
-def _read(
-    path: Path, size: tuple[int, int], background: str = "white"
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def _read(path: Path, size: tuple[int, int], background: str = "white") -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """A picture at `size`, and its own (width, height)."""
     frame = read_image(path, background)
     return fit(frame, size), (frame.shape[1], frame.shape[0])

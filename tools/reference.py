@@ -42,7 +42,7 @@ def section() -> str:
     folded = []
     for path, command in commands():
         text = help_text(path, command)
-        lines.append(f"| `{path}` | {command.short_help or command.help.splitlines()[0]} |")
+        lines.append(f"| `{path}` | {command.short_help} |")
         folded += ["<details>", f"<summary><code>{path} --help</code></summary>", "", "```text", text, "```", ""]
         folded += ["</details>", ""]
     return "\n".join([*lines, "", *folded])

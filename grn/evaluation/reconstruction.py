@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from grn.errors import UsageError
 from grn.evaluation.frechet import Moments, frechet_distance
 from grn.evaluation.metrics import psnr, ssim, to_bytes
 from grn.evaluation.video import frames_of, pair_network_name, pairs_of
 from grn.features.efficientnet import FeatureNetwork
 from grn.features.lpips import Lpips
-from grn.hbq import MAX_ROUNDS
 
 if TYPE_CHECKING:
     from grn.tokenizer import Tokenizer
@@ -37,21 +35,6 @@ class Quality:
     ssim: float
     frechet: float
     lpips: float | None = None
-
-
-def parse_rounds(text: str) -> list[int | None]:
-    """ "1,2,4,none" -> [1, 2, 4, None]. Raises UsageError."""
-    found: list[int | None] = []
-    for word in (part.strip().lower() for part in text.split(",")):
-        if word == "none":
-            found.append(None)
-        elif word.isascii() and word.isdigit() and 1 <= int(word) <= MAX_ROUNDS:
-            found.append(int(word))
-        else:
-            raise UsageError(
-                f"--rounds: {word!r} is neither a number from 1 to {MAX_ROUNDS} nor 'none'; try 1,2,4,none"
-            )
-    return found
 
 
 class _Sums:

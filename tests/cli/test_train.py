@@ -184,9 +184,7 @@ def test_overrides_that_are_refused(run: Any, tmp_path: Path, override: str, cod
 
 @pytest.mark.parametrize(
     ("option", "code", "err"),
-    [
-        ("--offline --set run.init=nobody/nothing", 4, "nobody/nothing: weights are not here (looked in "),
-    ],
+    [("--offline --set run.init=nobody/nothing", 4, "nobody/nothing: weights are not here (looked in ")],
 )
 def test_options_of_every_command(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, code: int, err: str

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from grn import hbq
-from grn.errors import UsageError
 from grn.evaluation.frechet import Moments, frechet_distance
 from grn.evaluation.metrics import psnr, ssim, to_bytes
-from grn.evaluation.reconstruction import evaluate_rounds, parse_rounds
+from grn.evaluation.reconstruction import evaluate_rounds
 from grn.networks.autoencoder_config import TokenizerConfig
 
 
@@ -64,13 +63,6 @@ def test_lpips_is_measured_when_given():
     )
     assert found.lpips is not None
     assert found.lpips > 0
-
-
-def test_parse_rounds():
-    assert parse_rounds("1,2, 8,none") == [1, 2, 8, None]
-    for text in ("0", "17", "1,,2", "all", "-1", ""):
-        with pytest.raises(UsageError, match="--rounds"):
-            parse_rounds(text)
 
 
 def clips() -> torch.Tensor:
