@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from grn.data.sources import Sample, Source, open_source
+from grn.data.samples import Sample
+from grn.data.sources import Source, open_source
 from grn.data.transforms import batches, pick
 from grn.errors import BadInputError, UsageError
 from grn.evaluation.frechet import Statistics, gather

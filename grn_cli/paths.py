@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from grn.data.listing import list_folder
 from grn.errors import BadInputError, UsageError
 from grn.files import numbered
 from grn_cli.errors import Batch
@@ -56,8 +57,6 @@ def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
     if argument == "-":
         yield Item(None, Path("stdin"))
     elif _is_folder(path):
-        from grn.data.listing import list_folder
-
         found = list_folder(path, suffixes)
         if not found.files:
             raise BadInputError(
