@@ -1,0 +1,82 @@
+"""`grn inspect`: what a file or model folder says of itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from grn.codes import PackedCodes
+from grn.errors import BadInputError
+from grn.hub.resolve import resolve
+from grn.media import open_media, read_image_text
+from grn_cli.errors import Batch
+from grn_cli.models import describe
+from grn_cli.options.models import Inspect
+from grn_cli.tokenize import facts
+
+Said = tuple[Any, ...]  # a record for programs, then lines for people
+
+
+def inspect(options: Inspect) -> None:
+    """A record, or some lines, for each input."""
+    batch = Batch(alone=len(options.inputs) == 1)
+    for place in options.inputs:
+        with batch.item():
+            record, *lines = _inspect(place)
+            options.console.result({"input": place, **record}, *lines)
+    batch.finish()
+
+
+def _inspect(place: str) -> Said:
+    path = Path(place).expanduser()
+    if path.is_dir() and (path / "run.toml").is_file():
+        return _run(path)
+    if not path.is_file():
+        return describe(resolve(place, offline=True), place)
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    return _codes(path) if is_zip else _media(path)
+
+
+def _codes(path: Path) -> Said:
+    codes = PackedCodes.load(path)
+    record = {**facts(codes), "fingerprint": codes.fingerprint, "bytes": path.stat().st_size}
+    return {"kind": "codes", "codes": record}, *_lines(path, "codes", record)
+
+
+def _media(path: Path) -> Said:
+    with open_media(path) as media:
+        record: dict[str, Any] = {"kind": media.kind, "width": media.width, "height": media.height}
+        if media.kind == "video":
+            record |= {"fps": media.fps, "frames": sum(1 for _ in media)}
+    made = made_with(path)
+    lines = _lines(path, record["kind"], record)
+    for one in made.get("pictures", [made]):
+        lines += [f"{key:16} {json.dumps(value)}" for key, value in one.items() if key != "sampling"]
+        lines += [f"{'sampling':16} {key} = {value}" for key, value in one.get("sampling", {}).items()]
+    return {**record, "made": made or None}, *lines
+
+
+def made_with(path: Path) -> dict[str, Any]:
+    """What grn wrote into a picture or clip about how it was made; empty where it wrote nothing that can be read."""
+    try:
+        found = json.loads(read_image_text(path)["grn"])
+    except (BadInputError, KeyError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _run(folder: Path) -> Said:
+    """A training run: its recipe, its newest checkpoint, its last line of log."""
+    steps = sorted(path.name for path in folder.glob("step-*") if (path / "manifest.json").is_file())
+    log = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines() if (folder / "log.jsonl").is_file() else []
+    record = {
+        "checkpoint": steps[-1] if steps else None,
+        "finished": (folder / "final" / "config.json").is_file(),
+        "last": json.loads(log[-1]) if log else None,
+    }
+    recipe = (folder / "run.toml").read_text(encoding="utf-8")
+    return {"kind": "run", "run": record, "recipe": recipe}, *_lines(folder, "run", record), *recipe.splitlines()
+
+
+def _lines(path: Path, kind: str, record: dict[str, Any]) -> list[str]:
+    return [f"{'file':16} {path}", *(f"{key:16} {value}" for key, value in {**record, "kind": kind}.items())]
