@@ -12,12 +12,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _settings_of_their_own() -> Iterator[None]:
+def _settings_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the user has set for grn, the hub or the terminal is not tested, and no test asks the network."""
     changed = pytest.MonkeyPatch()
     for name in ("GRN_MODEL", "GRN_DEBUG", "HF_TOKEN", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         changed.delenv(name, raising=False)
     changed.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    changed.setenv("GRN_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield
     changed.undo()
 

@@ -59,6 +59,9 @@ class DataConfig(_Section):
     )
     flip: bool = False
     workers: int = Field(0, ge=0, le=64)
+    cache: float = Field(
+        16.0, ge=0, le=1e6, description="GiB of decoded pictures and clips that are kept in the cache folder; 0: none"
+    )
 
     @model_validator(mode="after")
     def _check_sources(self) -> "DataConfig":

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from grn.data.order import BatchOrder, EpochOrder
+from grn.data.reader import FrameView, cached_readers
 from grn.data.sources import Source, open_source
 from grn.errors import BadInputError
 from grn.training.config import DataConfig, SourceConfig
@@ -25,6 +26,8 @@ class MixedSource:
         chosen = [([sizes[i] for i in kind], [weights[i] for i in kind]) for kind in kinds if kind]
         self._batches = BatchOrder(chosen, seed)
         self._numbers = [n for kind in self.kinds for n in kind]
+        views = [_view(source, config) for source in config.sources]
+        self._readers = cached_readers(self.sources, views, int(config.cache * (1 << 30)))
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -46,11 +49,12 @@ class MixedSource:
         return self.config.frames if self.config.sources[self.which(number)].clips else 1
 
     def read(self, number: int, rng: np.random.Generator | None = None) -> np.ndarray:
-        """A sample's frames uint8 [T, H, W, 3], of a clip from anywhere in it or, without `rng`, from its beginning."""
-        sample = self[number]
-        if self.config.sources[self.which(number)].clips:
-            return sample.clip(self.config.frames, self.config.fps, rng)
-        return sample.image()[None]
+        """A sample's frames uint8 [T, H, W, 3], of a clip from anywhere in it or, without `rng`, from its beginning.
+
+        Where the source has no range to resize to, they are squares of the configured size.
+        """
+        which = self.which(number)
+        return self._readers[which].read(number - int(self.starts[which]), rng)
 
     def resize(self, number: int) -> tuple[int, int] | None:
         """The range of the short side before a random crop, as configured for the place that a sample is from."""
@@ -59,6 +63,12 @@ class MixedSource:
     def which(self, number: int) -> int:
         """The place, by its number in the recipe, that a sample is from."""
         return int(np.searchsorted(self.starts, number, side="right")) - 1
+
+
+def _view(source: SourceConfig, config: DataConfig) -> FrameView:
+    """What is kept of a source's samples: where nothing is cropped at random, what the network sees."""
+    square = config.size if source.resize is None else None
+    return FrameView(square, config.frames, config.fps) if source.clips else FrameView(square)
 
 
 def _open(config: SourceConfig) -> Source:
