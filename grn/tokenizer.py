@@ -7,8 +7,9 @@ Axes
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -45,7 +46,9 @@ class Tokenizer:
         found = resolve(str(name), offline=offline, kind="tokenizer")
         config = load_config(found.folder)
         sizes = network_config(config, TokenizerConfig, found.folder)
-        network, fingerprint = load_network(lambda: CausalAutoencoder(sizes), found.folder, device, dtype)
+        network, fingerprint = load_network(
+            lambda: CausalAutoencoder(sizes).to(dtype or torch.float32).lay_out(), found.folder, device, dtype
+        )
         assert isinstance(network, CausalAutoencoder)
         return cls(network, config["name"], fingerprint)
 
@@ -64,7 +67,8 @@ class Tokenizer:
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> Tensor:
         """pixels -> float32 features [B, C, t, h, w] in (-1, 1), before quantization."""
-        return self.network.encode(self._pad(pixels)).float()
+        with _exact():
+            return self.network.encode(self._pad(pixels)).float()
 
     def encode(self, pixels: Tensor, rounds: int | None = None) -> Tensor:
         """pixels -> indices at `rounds` (default: the config's)."""
@@ -103,7 +107,7 @@ class Tokenizer:
         for group in self._groups(media):
             frames += len(group)
             pixels = to_pixels(np.stack(self._whole(group, shape[0] > 0))).to(self.device)
-            with torch.inference_mode():
+            with torch.inference_mode(), _exact():
                 features = self.network.encode_group(self._pad_space(pixels).to(self.dtype), cache).float()
             indices = hbq.encode(features, rounds, torch.empty_like(features, dtype=torch.uint16))[0].movedim(0, -1)
             packer.add(indices.cpu().numpy())  # [1, h, w, C]
@@ -178,6 +182,20 @@ class Tokenizer:
         stride = self.config.stride
         bottom, right = -pixels.shape[-2] % stride, -pixels.shape[-1] % stride
         return F.pad(pixels, (0, right, 0, bottom, 0, 0), mode="replicate") if bottom or right else pixels
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Float32 is multiplied as float32, not cut to the 10 bits of TF32 first: codes are the same on every machine."""
+    places: list[Any] = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]  # type: ignore[attr-defined]
+    before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
 
 
 def save_tokenizer(

@@ -16,7 +16,7 @@ from grn.media import to_pixels
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.autoencoder_layers import TimeCache
-from grn.tokenizer import Tokenizer
+from grn.tokenizer import Tokenizer, save_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,59 @@ def test_frames_come_back_as_they_are_decoded(tokenizer: Tokenizer, monkeypatch:
     for decoded in (1, 2, 2, 2, 2, 3):
         next(frames)
         assert len(groups) == decoded
+
+
+def precisions() -> tuple[str, str]:
+    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+@pytest.mark.parametrize("way", ["encode", "tokenize"])
+def test_codes_are_made_without_tf32_and_nothing_else_is(
+    tokenizer: Tokenizer, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, found = precisions(), []
+
+    def watched(name: str) -> None:
+        whole = getattr(tokenizer.network, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            found.append(precisions())
+            return whole(*arguments, **options)
+
+        monkeypatch.setattr(tokenizer.network, name, call)
+
+    watched("encode_group")
+    watched("decode_group")
+    if way == "encode":
+        tokenizer.decode(tokenizer.encode(to_pixels(np.stack(pictures(1)))))
+    else:
+        list(tokenizer.reconstruct(tokenizer.tokenize(media(pictures(1)))))
+    assert found == [("ieee", "ieee"), before]
+    assert precisions() == before
+
+
+def test_a_failure_leaves_tf32_as_it_was(tokenizer: Tokenizer) -> None:
+    before = precisions()
+    with pytest.raises(RuntimeError):  # four colours
+        tokenizer.encode(torch.zeros(1, 4, 1, 32, 32))
+    assert precisions() == before
+
+
+def test_a_loaded_tokenizer_is_laid_out_and_computes_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = CausalAutoencoder(TokenizerConfig.tiny())
+    save_tokenizer(tmp_path / "tiny", network, "tiny", torch.float32)
+    plain, loaded = Tokenizer(network, "tiny", "0" * 64), Tokenizer.from_pretrained(tmp_path / "tiny")
+    assert loaded.network.decoder.stem.by_taps
+    assert not plain.network.decoder.stem.by_taps
+    codes = plain.tokenize(media(pictures(9)))
+    assert np.array_equal(loaded.tokenize(media(pictures(9))).indices, codes.indices)
+    for one, other in zip(
+        loaded.reconstruct(codes, any_tokenizer=True), plain.reconstruct(codes, any_tokenizer=True), strict=True
+    ):
+        assert np.abs(one.astype(int) - other).max() <= 1
+    save_tokenizer(tmp_path / "again", loaded.network, "tiny", torch.float32)
+    assert Tokenizer.from_pretrained(tmp_path / "again").fingerprint == loaded.fingerprint
 
 
 def test_what_is_held_of_a_clip_is_its_bits(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -48,18 +48,45 @@ class CausalConv(nn.Module):
         conv = nn.Conv3d(inputs, outputs, (time_kernel, kernel, kernel))
         self.weight, self.bias = conv.weight, conv.bias
         self.time_kernel, self.padding = time_kernel, kernel // 2
+        self.by_taps = False
+
+    def lay_out(self, memory_format: torch.memory_format) -> None:
+        """Keep each tap in one piece of memory and convolve by taps: a 2D convolution each, whose sum is the 3D one's.
+
+        A tap is then used where it lies, where else it is gathered from among the others at every call. Sums are
+        rounded otherwise than in a 3D convolution.
+        """
+        taps = self.weight.data.movedim(2, 0)
+        taps = taps.flatten(0, 1).contiguous(memory_format=memory_format).unflatten(0, taps.shape[:2])
+        self.weight.data = taps.movedim(0, 2)
+        self.by_taps = True
 
     def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
         earlier = cache.last_frames(self) if cache is not None else None
+        new = x.shape[2]
+        if earlier is not None:
+            x = torch.cat([earlier, x], 2)
         if cache is not None and self.time_kernel > 1:
-            seen = x if earlier is None else torch.cat([earlier, x], 2)
-            cache.remember(self, seen[:, :, -(self.time_kernel - 1) :])
-        if self.time_kernel == 1 or (x.shape[2] == 1 and earlier is None):
-            return per_frame(lambda f: F.conv2d(f, self.weight[:, :, -1], self.bias, padding=self.padding), x)  # type: ignore[arg-type]
-        missing = self.time_kernel - 1 - (0 if earlier is None else earlier.shape[2])
-        x = x if earlier is None else torch.cat([earlier, x], 2)
-        x = F.pad(x, (0, 0, 0, 0, missing, 0))
+            cache.remember(self, x[:, :, -(self.time_kernel - 1) :])
+        if self.time_kernel == 1 or x.shape[2] == 1:
+            return self._tap(-1, x, self.bias)
+        if self.by_taps:
+            return self._sum_of_taps(x, new)
+        x = F.pad(x, (0, 0, 0, 0, self.time_kernel - 1 - (x.shape[2] - new), 0))
         return F.conv3d(x, self.weight, self.bias, padding=(0, self.padding, self.padding))
+
+    def _tap(self, number: int, x: Tensor, bias: Tensor | None) -> Tensor:
+        return per_frame(lambda f: F.conv2d(f, self.weight[:, :, number], bias, padding=self.padding), x)  # type: ignore[arg-type]
+
+    def _sum_of_taps(self, x: Tensor, new: int) -> Tensor:
+        """The last `new` frames of x convolved; of frames that are not there, nothing is added."""
+        old = x.shape[2] - new
+        y = self._tap(-1, x[:, :, old:], self.bias)
+        for back in range(1, self.time_kernel):
+            first = max(0, back - old)  # the first of the new frames that has one so far back
+            if first < new:
+                y[:, :, first:] += self._tap(-1 - back, x[:, :, old + first - back : old + new - back], None)
+        return y
 
 
 @torch.no_grad()
@@ -81,7 +108,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gain = self.gain.view(-1, *[1] * (x.dim() - 2)) * self.gain.numel() ** 0.5
-        return F.normalize(x, dim=1) * gain
+        x = F.normalize(x, dim=1)
+        return x * gain if torch.is_grad_enabled() else x.mul_(gain)
 
 
 class ResidualBlock(nn.Module):
@@ -104,9 +132,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
         skip = x if self.shortcut is None else self.shortcut(x, None)
-        x = self.conv_in(F.silu(self.norm_in(x)), cache)
-        x = self.conv_out(F.silu(self.norm_out(x)), cache)
-        return skip + (x if self.time is None else self.time(x, cache))
+        x = self.conv_in(silu(self.norm_in(x)), cache)
+        x = self.conv_out(silu(self.norm_out(x)), cache)
+        return add(skip, x if self.time is None else self.time(x, cache))
 
 
 class FrameAttention(nn.Module):
@@ -205,6 +233,16 @@ def depth_to_space(x: Tensor, patch: int) -> Tensor:
     """The inverse of `space_to_depth`."""
     x = x.unflatten(1, (-1, patch, patch)).permute(0, 1, 4, 5, 3, 6, 2)
     return x.flatten(5, 6).flatten(3, 4)
+
+
+def silu(x: Tensor) -> Tensor:
+    """SiLU of what nothing else reads, in its own memory where no gradient needs it: new memory is slow to touch first."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, in the memory of y, which nothing else reads, where no gradient needs it."""
+    return x + y if torch.is_grad_enabled() or x.dtype != y.dtype else y.add_(x)
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor, cache: TimeCache | None) -> Tensor:
