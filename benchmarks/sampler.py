@@ -33,8 +33,8 @@ def main() -> int:
     network.register_forward_hook(lambda _network, inputs, _logits: calls.append(len(inputs[0])))
 
     def draw(config: SamplerConfig, rows: range, batch: int = BATCH) -> list[Sample]:
-        condition, keys = ClassCondition(labels[rows.start : rows.stop]), [(0, row) for row in rows]
-        samples = Sampler(network, config).run(condition, None, SHAPE, keys=keys, batch_size=batch)
+        condition = ClassCondition(labels[rows.start : rows.stop])
+        samples = Sampler(network, config).run(condition, None, SHAPE, seed=list(rows), batch_size=batch)
         return sorted(samples, key=lambda sample: sample.number)
 
     def work(case: Callable[[], object]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from torch import nn
+from typing_extensions import Unpack
 
 from grn.errors import ConfigError
 from grn.files import display
@@ -15,7 +16,7 @@ from grn.models.tensors import CONFIG
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
-from grn.refine.config import SamplerConfig, sampler_config
+from grn.refine.config import SamplerConfig, SamplerOverrides, sampler_config
 from grn.refine.sampler import Sampler
 from grn.validation import describe
 
@@ -74,10 +75,10 @@ class Generator:
         device: torch.device = next(self.network.parameters()).device
         return device
 
-    def settings(self, **overrides: Any) -> SamplerConfig:
+    def settings(self, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
         """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""
         return sampler_config(self.sampling, **overrides)
 
-    def sampler(self, **overrides: Any) -> Sampler:
+    def sampler(self, **overrides: Unpack[SamplerOverrides]) -> Sampler:
         """What draws from the network, with the model's settings or others. Raises UsageError."""
         return Sampler(self.network, self.settings(**overrides))

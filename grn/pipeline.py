@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Unpack
 
 from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import display
@@ -22,10 +23,10 @@ from grn.media import from_pixels
 from grn.models.folder import load_config
 from grn.models.tensors import CONFIG
 from grn.networks.class_to_image import ClassToImage
-from grn.networks.condition import ClassCondition
-from grn.refine.config import SamplerConfig, sampler_config
+from grn.networks.condition import ClassCondition, Condition
+from grn.refine.config import SamplerConfig, SamplerOverrides, sampler_config
 from grn.refine.known import Known
-from grn.refine.sampler import Callback, Condition, Sampler
+from grn.refine.sampler import Callback, Sample, Sampler
 from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
@@ -38,12 +39,12 @@ _MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 class Result:
     """One drawn picture or clip and how it came about.
 
-    frames: uint8 [T, H, W, 3]. key: the (seed, number) that decided its randomness. entropy: H at step t0 + 1, None if the run was shorter.
+    frames: uint8 [T, H, W, 3]. seed: what decided its randomness. entropy: H at step t0 + 1, None if the run was shorter.
     """
 
     frames: NDArray[np.uint8] = field(repr=False)
     prompt: str | int
-    key: tuple[int, int]
+    seed: int
     steps: int
     entropy: float | None
 
@@ -163,7 +164,7 @@ class Pipeline:
         """Where the generator draws."""
         return torch.device(self._devices[0]) if self._devices else self.generator.device
 
-    def settings(self, **overrides: Any) -> SamplerConfig:
+    def settings(self, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
         """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""
         return self.generator.settings(**overrides)
 
@@ -172,24 +173,25 @@ class Pipeline:
         prompts: Sequence[str] | Sequence[int],
         *,
         seed: int = 0,
-        keys: Sequence[tuple[int, int]] | None = None,
+        seeds: Sequence[int] | None = None,
         size: tuple[int, ...] | Sequence[tuple[int, ...]] | None = None,
         negative_prompt: str = "",
         batch_size: int = 16,
         callback: Callback | None = None,
         known: Known | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SamplerOverrides],
     ) -> Iterator[Result]:
         """Draw one picture or clip for each prompt (text models) or class number, yielded in their order.
 
-        keys: a (seed, number) for each, which decides its randomness; by default (seed, 0), (seed, 1), ... size: (height, width) in pixels or
+        seed: of the first picture of each prompt; the same prompt's next one has the next seed. seeds: one for each instead.
+        size: (height, width) in pixels or
         (frames, height, width), or one for each prompt; by default what the model was trained for. known: what all of them start from
         (`grn.editing`), of the same size. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the model cannot
         take, BadInputError for an unreadable prompt.
         """
         sampling = self.settings(**overrides)
-        keys = list(keys) if keys is not None else [(seed, number) for number in range(len(prompts))]
-        assert len(keys) == len(prompts), f"{len(keys)} keys for {len(prompts)} prompts"
+        seeds = _counted(prompts, seed) if seeds is None else list(seeds)
+        assert len(seeds) == len(prompts), f"{len(seeds)} seeds for {len(prompts)} prompts"
         sizes = [self._whole_size(one) for one in _for_each(size, len(prompts))]
         shapes = [self.map_shape(frames, (height, width)) for frames, height, width in sizes]
         if negative_prompt and (self.text is None or sampling.guidance == 1):
@@ -200,8 +202,10 @@ class Pipeline:
         condition, null = self._conditions(prompts, negative_prompt)
         self._settle()
         sampler = Sampler(self.generator.network, sampling)
-        samples = sampler.run(condition, null, shapes, keys=keys, batch_size=batch_size, callback=callback, known=known)
-        return self._results(samples, prompts, keys, [frames for frames, _, _ in sizes])
+        samples = sampler.run(
+            condition, null, shapes, seed=seeds, batch_size=batch_size, callback=callback, known=known
+        )
+        return self._results(samples, prompts, seeds, [frames for frames, _, _ in sizes])
 
     def pictures(self, indices: Tensor) -> NDArray[np.uint8]:
         """Indices [B, t, h, w, C] -> frames uint8 [B, T, H, W, 3]."""
@@ -225,17 +229,17 @@ class Pipeline:
         return rounds
 
     def _results(
-        self, samples: Iterator[Any], prompts: Sequence[Any], keys: Sequence[tuple[int, int]], frames: list[int]
+        self, samples: Iterator[Sample], prompts: Sequence[str] | Sequence[int], seeds: Sequence[int], frames: list[int]
     ) -> Iterator[Result]:
         """Decode finished samples and give them out in order; those that finish early wait for their turn."""
-        waiting: dict[int, Any] = {}
+        waiting: dict[int, Sample] = {}
         following = 0
         for sample in samples:
             waiting[sample.number] = sample
             while following in waiting:
                 ready = waiting.pop(following)
                 picture = self.pictures(ready.indices[None])[0, : frames[following]]
-                yield Result(picture, prompts[following], keys[following], ready.steps, ready.entropy)
+                yield Result(picture, prompts[following], seeds[following], ready.steps, ready.entropy)
                 following += 1
 
     def check(self, prompt: str | int) -> None:
@@ -296,6 +300,17 @@ class Pipeline:
     def step(self) -> int:
         """Sides of pictures are multiples of so many pixels."""
         return self.tokenizer.config.stride * int(getattr(self.generator.config, "patch", 1))
+
+
+def _counted(prompts: Sequence[str | int], seed: int) -> list[int]:
+    """A seed for each: the n-th time that a prompt stands there it has seed + n, from 0, whatever else is asked for."""
+    times: dict[str | int, int] = {}
+    seeds = []
+    for prompt in prompts:
+        number = times.get(prompt, 0)
+        times[prompt] = number + 1
+        seeds.append(seed + number)
+    return seeds
 
 
 def _for_each(size: tuple[int, ...] | Sequence[tuple[int, ...]] | None, count: int) -> Sequence[tuple[int, ...] | None]:

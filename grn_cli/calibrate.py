@@ -30,7 +30,8 @@ def calibrate(options: Calibrate) -> None:
         else spread(labels, options.num)
     )
     measured = settings.warmup + 1  # steps after which the entropy is known
-    results = pipeline(prompts, seed=options.seed, adaptive=True, tmin=measured, tmax=measured)
+    seeds = range(options.seed, options.seed + len(prompts))
+    results = pipeline(prompts, seeds=seeds, adaptive=True, tmin=measured, tmax=measured)
     entropies = [float(r.entropy or 0.0) for r in options.console.progress(results, "entropy", len(prompts))]
     b = round(find_b(entropies, options.k, bounds, options.mean), 3)
     steps = [adaptive_steps(entropy, options.k, b, bounds) for entropy in entropies]

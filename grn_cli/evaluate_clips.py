@@ -51,7 +51,8 @@ def motion(options: Motion) -> None:
     samples = pick(open_set(options.data, options, clips=True), options.num, options.seed)
     prompts = captions(samples)
     settings = overrides(options, steps=options.steps)
-    results = pipeline(prompts, seed=options.seed, batch_size=options.batch_size, **settings)
+    seeds = range(options.seed, options.seed + len(prompts))
+    results = pipeline(prompts, seeds=seeds, batch_size=options.batch_size, **settings)
     drawn = measure_motion(result.frames for result in console.progress(results, "generate", len(prompts)))
     real = measure_motion(
         _cropped(sample, pipeline.frames, pipeline.fps, pipeline.size) for sample in console.progress(samples, "data")

@@ -100,7 +100,8 @@ class Generation:
         settings: fields of SamplerConfig, None for the model's own.
         """
         options, size = self.options, self.options.batch_size
-        results = self.pipeline(prompts, seed=options.seed, batch_size=size, **overrides(options, **settings))
+        seeds = range(options.seed, options.seed + len(prompts))
+        results = self.pipeline(prompts, seeds=seeds, batch_size=size, **overrides(options, **settings))
         shown = options.console.progress(results, description, len(prompts))
         classes = options.features is Features.inception
         return measure(shown, self.network, batch_size=size, device=self.device, classes=classes)

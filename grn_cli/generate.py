@@ -44,7 +44,7 @@ def generate(options: Generate) -> None:
     size = (length, *(job.size or (pipeline.size, pipeline.size)))
     results = pipeline(
         job.prompts,
-        keys=[(seed, 0) for seed in job.seeds],
+        seeds=job.seeds,
         size=size,
         negative_prompt=job.negative_prompt,
         batch_size=options.batch_size,

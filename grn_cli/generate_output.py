@@ -62,7 +62,7 @@ class Writer:
         return {
             "prompt": result.prompt,
             "negative_prompt": self.job.negative_prompt,
-            "seed": result.key[0],
+            "seed": result.seed,
             "model": self.job.model,
             "width": width,
             "height": height,
@@ -129,7 +129,7 @@ class History:
         self.views: list[Any] = []
 
     def note(self, view: Any) -> None:
-        self.views.append(view)
+        self.views.append(view.cpu())
 
     def frames(self, pipeline: Pipeline) -> Iterator[NDArray[np.uint8]]:
         """Each step's picture beside its token map, uint8 [t*H, 2W, 3]; a token's colour is the mean of its elements'.
@@ -138,7 +138,7 @@ class History:
         """
         step = pipeline.tokenizer.config.time_stride
         for view in self.views:
-            pictures = pipeline.pictures(pipeline.indices(view.drawing)[None])[0][::step]
+            pictures = pipeline.pictures(pipeline.indices(view.prediction)[None])[0][::step]
             colours = torch.full((*view.filled.shape, 3), 255.0)
             for name, colour in _COLOURS.items():
                 colours[getattr(view, name)] = torch.tensor(colour, dtype=torch.float32)

@@ -42,7 +42,7 @@ def _last(pipeline: Pipeline, known: Any, size: tuple[int, ...], **options: Any)
     """Frames of a cat drawn from what is known, and their indices."""
     views: list[StepView] = []
     (result,) = pipeline(["cat"], known=known, size=size, callback=views.append, **options)
-    return result.frames, pipeline.indices(views[-1].drawing)
+    return result.frames, pipeline.indices(views[-1].prediction)
 
 
 PICTURE = (1, SIDE, SIDE)

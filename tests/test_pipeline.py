@@ -39,8 +39,8 @@ def test_results_say_what_they_are(drawing: Pipeline) -> None:
     cat, dog = drawing(["cat", "dog"], seed=7)
     assert cat.frames.dtype == np.uint8
     assert cat.frames.shape == (1, SIDE, SIDE, 3)
-    assert (cat.prompt, cat.key, cat.steps, cat.entropy) == ("cat", (7, 0), 3, None)
-    assert (dog.prompt, dog.key) == ("dog", (7, 1))
+    assert (cat.prompt, cat.seed, cat.steps, cat.entropy) == ("cat", 7, 3, None)
+    assert (dog.prompt, dog.seed) == ("dog", 7)
     (long,) = drawing(["cat"], steps=6)
     assert long.steps == 6
     assert long.entropy is not None
@@ -48,7 +48,7 @@ def test_results_say_what_they_are(drawing: Pipeline) -> None:
 
 
 def test_a_class_is_drawn(classing: Pipeline) -> None:
-    results = list(classing([4, 0, 4], keys=[(0, 0), (0, 0), (0, 0)]))
+    results = list(classing([4, 0, 4], seeds=[0, 0, 0]))
     assert [result.prompt for result in results] == [4, 0, 4]
     pictures = [result.frames.tobytes() for result in results]
     assert pictures[0] == pictures[2] != pictures[1]
@@ -63,20 +63,19 @@ def test_prompts_and_seeds_decide_the_picture(drawing: Pipeline) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_a_picture_is_the_same_alone_or_in_a_batch(drawing: Pipeline, batch_size: int) -> None:
-    alone = [_frames(drawing, [p], keys=[(5, n)])[0] for n, p in enumerate(PROMPTS)]
-    assert _frames(drawing, PROMPTS, seed=5, batch_size=batch_size) == alone
-    backwards = [(5, n) for n in reversed(range(len(PROMPTS)))]
-    assert _frames(drawing, PROMPTS[::-1], keys=backwards, batch_size=batch_size) == alone[::-1]
+    alone = [_frames(drawing, [p], seeds=[5 + n])[0] for n, p in enumerate(PROMPTS)]
+    assert _frames(drawing, PROMPTS, seeds=range(5, 5 + len(PROMPTS)), batch_size=batch_size) == alone
+    backwards = [5 + n for n in reversed(range(len(PROMPTS)))]
+    assert _frames(drawing, PROMPTS[::-1], seeds=backwards, batch_size=batch_size) == alone[::-1]
 
 
 def test_pictures_that_finish_early_keep_their_place(drawing: Pipeline) -> None:
-    results = list(drawing(PROMPTS, adaptive=True, tmin=6, tmax=40, k=1000.0, b=-530.0, batch_size=4))
-    assert [(result.prompt, result.key) for result in results] == [(p, (0, n)) for n, p in enumerate(PROMPTS)]
+    results = list(drawing(PROMPTS, adaptive=True, tmin=6, tmax=40, k=1000.0, b=-473.0, batch_size=4))
+    assert [(result.prompt, result.seed) for result in results] == [(p, 0) for p in PROMPTS]
     steps = [result.steps for result in results]
     assert steps != sorted(steps)
     for number, result in enumerate(results[:3]):
-        key = [(0, number)]
-        (alone,) = drawing([PROMPTS[number]], adaptive=True, tmin=6, tmax=40, k=1000.0, b=-530.0, keys=key)
+        (alone,) = drawing([PROMPTS[number]], adaptive=True, tmin=6, tmax=40, k=1000.0, b=-473.0)
         assert (alone.frames.tobytes(), alone.steps) == (result.frames.tobytes(), result.steps)
 
 
@@ -84,9 +83,14 @@ def test_no_prompts_no_pictures(drawing: Pipeline, classing: Pipeline) -> None:
     assert list(drawing([])) == list(classing([])) == []
 
 
-def test_a_key_for_each_prompt(drawing: Pipeline) -> None:
-    with pytest.raises(AssertionError, match="1 keys for 2 prompts"):
-        drawing(["cat", "dog"], keys=[(0, 0)])
+def test_a_seed_for_each_prompt(drawing: Pipeline) -> None:
+    """The n-th picture of a prompt has seed + n, whatever else is drawn beside it."""
+    found = list(drawing(["cat", "dog", "cat", "cat", "dog"], seed=7))
+    assert [result.seed for result in found] == [7, 7, 8, 9, 8]
+    assert len({result.frames.tobytes() for result in found}) == 5
+    assert _frames(drawing, ["cat"], seed=8) == [found[2].frames.tobytes()]
+    with pytest.raises(AssertionError, match="1 seeds for 2 prompts"):
+        drawing(["cat", "dog"], seeds=[0])
 
 
 def test_other_sizes(drawing: Pipeline) -> None:
@@ -99,7 +103,7 @@ def test_a_size_for_each_prompt(drawing: Pipeline) -> None:
     results = list(drawing(PROMPTS[:4], size=sizes, seed=1))
     assert [result.frames.shape[1:3] for result in results] == sizes
     for number, (prompt, size) in enumerate(zip(PROMPTS, sizes, strict=False)):
-        (alone,) = drawing([prompt], size=size, keys=[(1, number)])
+        (alone,) = drawing([prompt], size=size, seed=1)
         assert np.mean(alone.frames != results[number].frames) < 0.5  # packed sums round differently: a draw may differ
     with pytest.raises(AssertionError, match="1 sizes for 2 prompts"):
         drawing(["cat", "dog"], size=[(32, 32)])
@@ -208,9 +212,9 @@ def test_the_last_step_is_the_picture(tmp_path: Path, target: Any) -> None:
     views: list[StepView] = []
     (result,) = pipeline(["red cat"], callback=views.append)
     assert [(view.step, view.total) for view in views] == [(1, 3), (2, 3), (3, 3)]
-    shown = pipeline.pictures(pipeline.indices(views[-1].drawing)[None])
+    shown = pipeline.pictures(pipeline.indices(views[-1].prediction)[None])
     assert np.array_equal(shown[0], result.frames)
-    assert not np.array_equal(pipeline.pictures(pipeline.indices(views[0].drawing)[None])[0], result.frames)
+    assert not np.array_equal(pipeline.pictures(pipeline.indices(views[0].prediction)[None])[0], result.frames)
 
 
 def test_masked_elements_can_be_shown(drawing: Pipeline) -> None:

@@ -13,6 +13,7 @@ ROOMS = (
     "grn.errors",
     "grn.validation",
     "grn.files",
+    "grn.devices",
     "grn.hbq",
     "grn.codes",
     "grn.media",

@@ -1,12 +1,19 @@
 """How a model is sampled."""
 
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Unpack
 
 from grn.errors import UsageError
 from grn.refine.schedule import PACE
 from grn.validation import describe
+
+Curve = Literal["identity", "cosine"]
+RatioShown = Literal["scheduled", "kept"]
+RatioOf = Literal["map", "drawn"]
+Selection = Literal["random", "confidence"]
+Fill = Literal["refine", "mask"]
 
 
 class SamplerConfig(BaseModel):
@@ -27,13 +34,22 @@ class SamplerConfig(BaseModel):
     )
     guidance_end: float = Field(1.0, ge=0, le=1, description="and below which")
     temperature: float = Field(1.0, gt=0, le=1000, description="tau: logits are divided by it")
-    curve: Literal["identity", "cosine"] = "identity"
-    ratio_shown: Literal["scheduled", "kept"] = Field(
+    cooling: float = Field(
+        0.0, ge=0, le=1, description="share of tau that an adaptive run loses a step below cooling_from, at most half"
+    )
+    cooling_from: int = Field(35, ge=0, le=10_000, description="T from which an adaptive run keeps the whole of tau")
+    curve: Curve = Field("identity", description="from progress to the selection ratio")
+    curve_factor: float = Field(0.999, gt=0, le=1, description="the selection ratio that the cosine curve ends at")
+    ratio_shown: RatioShown = Field(
         "scheduled", description="what the network is told: the scheduled ratio or the share really kept"
     )
-    selection: Literal["random", "confidence"] = "random"
-    fill: Literal["refine", "mask"] = Field(
-        "refine", description="what unselected elements show: the random map, or nothing"
+    ratio_of: RatioOf = Field(
+        "map", description="what that is a share of: the whole map, or what is drawn of it where some is given"
+    )
+    selection: Selection = Field("random", description="which elements a step selects: any, or the surest")
+    fill: Fill = Field(
+        "refine",
+        description="what unselected elements show: the random map, or nothing, when selected ones stay as they are",
     )
 
     @model_validator(mode="after")
@@ -49,10 +65,34 @@ class SamplerConfig(BaseModel):
         return self
 
 
-def sampler_config(base: SamplerConfig, **overrides: Any) -> SamplerConfig:
+class SamplerOverrides(TypedDict, total=False):
+    """Fields of `SamplerConfig` to change for one call; None leaves one as the model has it."""
+
+    steps: int | None
+    adaptive: bool | None
+    tmin: int | None
+    tmax: int | None
+    k: float | None
+    b: float | None
+    warmup: int | None
+    guidance: float | None
+    guidance_start: float | None
+    guidance_end: float | None
+    temperature: float | None
+    cooling: float | None
+    cooling_from: int | None
+    curve: Curve | None
+    curve_factor: float | None
+    ratio_shown: RatioShown | None
+    ratio_of: RatioOf | None
+    selection: Selection | None
+    fill: Fill | None
+
+
+def sampler_config(base: SamplerConfig, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
     """`base` with the fields that are not None replaced. Raises UsageError in one line."""
     chosen = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return SamplerConfig(**{**base.model_dump(), **chosen})
+        return SamplerConfig.model_validate({**base.model_dump(), **chosen})
     except ValidationError as error:
         raise UsageError(describe(error, [SamplerConfig])) from error

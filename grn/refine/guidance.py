@@ -1,6 +1,11 @@
 """Classifier-free guidance within an interval of selection ratios."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
+
+from grn.devices import send
 
 
 def is_guided(ratio: float, scale: float, interval: tuple[float, float]) -> bool:
@@ -12,3 +17,20 @@ def is_guided(ratio: float, scale: float, interval: tuple[float, float]) -> bool
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     """Logits moved away from the unconditional ones: uncond + s * (cond - uncond)."""
     return unconditional + scale * (conditional - unconditional)
+
+
+def guide_rows(conditional: Tensor, unconditional: Tensor, rows: Sequence[int], scale: float) -> Tensor:
+    """The conditional logits of a batch, those of some rows guided by theirs of `unconditional`."""
+    if len(rows) == len(conditional):
+        return guide(conditional, unconditional, scale)
+    index = send(torch.tensor(rows), conditional.device)
+    return conditional.index_copy(0, index, guide(conditional[index], unconditional, scale))
+
+
+def shares_a_pass(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether both branches may go through the network together, for a network of `dtype` on `device`.
+
+    A processor gains nothing by it, and in float32 its sums round by the size of a batch: there a picture must not
+    depend on how many of its neighbours are guided.
+    """
+    return device.type != "cpu" or dtype != torch.float32

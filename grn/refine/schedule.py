@@ -1,7 +1,7 @@
-"""Selection ratios over the steps, fixed or complexity-aware (equations 8 and 9).
+"""How many steps a run takes and which share of the elements each selects: complexity-aware sampling (equations 8 and 9).
 
-A run of T steps numbers them 0 to T-1. Progress l_t, for t = 0 to T, rises from 0 to 1; step t sees a state selected at l_t and the next one
-is selected at l_{t+1}. A family's curve turns progress into the selection ratio.
+A run of T steps numbers them 0 to T-1. Progress rises from 0 at step 0 to 1 at T. A family's curve turns progress into
+the selection ratio l_t: step t sees a state selected at l_t, and its prediction is selected at l_{t+1}.
 """
 
 import math
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 PACE = 50
-"""Steps that the warm-up counts in: an adaptive run sets out as if it had this many."""
+"""alpha: steps that the warm-up counts in. An adaptive run sets out as if it had this many."""
 
 
 def progress(step: int, total: int, warmup: int | None) -> float:
-    """l_t: t / T in a fixed run (warmup None); in an adaptive one t / 50 up to t0 = `warmup`, then linear to 1 at T."""
+    """Equation 9: t / T in a fixed run (warmup None); in an adaptive one t / 50 up to t0 = `warmup`, then linear to 1 at T."""
     if warmup is None:
         return step / total
     if step <= warmup:
@@ -24,28 +24,43 @@ def progress(step: int, total: int, warmup: int | None) -> float:
     return (warmup * (total - warmup) + (PACE - warmup) * (step - warmup)) / (PACE * (total - warmup))
 
 
-def cosine_ratio(done: float, total: int) -> float:
-    """The published text models' curve: 0.999 * (1 - cos(pi/2 * min(1, l * T / (T - 1)))), for progress l of T steps."""
+def cosine_ratio(done: float, total: int, factor: float) -> float:
+    """The published text models' curve: factor * (1 - cos(pi/2 * min(1, l * T / (T - 1)))), for progress l of T steps.
+
+    factor: the selection ratio that it ends at, 0.95 or 0.999.
+    """
     if total == 1:
-        return 0.999 * done
-    return 0.999 * (1 - math.cos(math.pi / 2 * min(1.0, done * total / (total - 1))))
+        return factor * done
+    return factor * (1 - math.cos(math.pi / 2 * min(1.0, done * total / (total - 1))))
 
 
 def normalised_entropy(logits: Tensor, counted: Tensor | None = None) -> Tensor:
-    """H: mean over a sample's elements of its prediction's entropy over log K. logits [B, ..., K] -> [B] in [0, 1].
+    """Equation 8: H, the mean over a sample's elements of its prediction's entropy over log K. logits [B, ..., K] -> [B] in [0, 1].
 
     counted: bool [B, ...], the elements that the mean is over, at least one a sample; by default all.
     """
     log_p = logits.float().log_softmax(-1)
     entropy = -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
-    if counted is None or bool(counted.all()):
+    if counted is None:
         return entropy.flatten(1).mean(1)
     return (entropy * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)
 
 
 def adaptive_steps(entropy: float, k: float, b: float, bounds: tuple[int, int]) -> int:
-    """T = round(clip(k * H + b, Tmin, Tmax)) (equation 8)."""
+    """T = round(clip(k * H + b, Tmin, Tmax)), the steps of a whole run; equation 9 is printed with k * H + b after the warm-up."""
     return round(min(max(k * entropy + b, bounds[0]), bounds[1]))
+
+
+def whole_run_bias(b: float, warmup: int) -> float:
+    """b as `adaptive_steps` counts it, of a published b that counts the steps after the warm-up (equation 9 as printed)."""
+    return b + warmup
+
+
+def cooled_temperature(temperature: float, total: int, cooling: float, cooling_from: int) -> float:
+    """tau of an adaptive run of `total` steps, after its warm-up: less by the share `cooling` for each step that it has
+    fewer than `cooling_from`, and at least half.
+    """
+    return temperature * min(max(1 - cooling * (cooling_from - total), 0.5), 1.0)
 
 
 def calibrate(entropies: Sequence[float], k: float, bounds: tuple[int, int], mean: float) -> float:

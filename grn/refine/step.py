@@ -1,6 +1,6 @@
-"""One step of refinement: draw every element anew, choose which are shown, mix (equations 4 to 6).
+"""One step of algorithm 3: draw every element anew, choose which are shown, mix (equations 4 to 6).
 
-Axes: token maps and selection maps of one sample are [t, h, w, E]; logits [t, h, w, E, K].
+Axes: token maps and selection maps are [B, t, h, w, E] or of one sample [t, h, w, E]; logits have K classes behind.
 """
 
 from dataclasses import dataclass
@@ -14,50 +14,71 @@ MASK = -1
 
 @dataclass(frozen=True)
 class StepView:
-    """What a callback sees after step `step` of `total` of sample `number`.
+    """What a callback sees after step `step` of `total` of sample `number`. The maps, [t, h, w, E], lie where the network computes.
 
-    drawing: the prediction just drawn; state: what the next step sees. filled, kept, erased: bool maps of the elements selected now and not
-    before, now and before, before and not now.
+    ratio: l, at which elements were selected. prediction: Y, as just drawn; state: F, what the next step sees. selection,
+    before: S of this step and of the one before.
     """
 
     number: int
     step: int
     total: int
     ratio: float
-    drawing: Tensor
+    prediction: Tensor
     state: Tensor
-    filled: Tensor
-    kept: Tensor
-    erased: Tensor
+    selection: Tensor
+    before: Tensor
+
+    @property
+    def filled(self) -> Tensor:
+        """Elements selected now and not before."""
+        return self.selection & ~self.before
+
+    @property
+    def kept(self) -> Tensor:
+        """Elements selected now and before."""
+        return self.selection & self.before
+
+    @property
+    def erased(self) -> Tensor:
+        """Elements selected before and not now."""
+        return self.before & ~self.selection
+
+    def cpu(self) -> "StepView":
+        """The same with maps of its own in the computer's memory, to be kept."""
+        maps = (one.cpu().clone() for one in (self.prediction, self.state, self.selection, self.before))
+        return StepView(self.number, self.step, self.total, self.ratio, *maps)
 
 
-def draw(logits: Tensor, temperature: float, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw every element by the inverse of its cumulative distribution: (classes int64, their probabilities), shaped as `uniforms`.
+def draw(logits: Tensor, temperature: float | Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw every element of Y from equation 5's distribution, by the inverse of its cumulative one.
 
-    logits [..., K] float32; uniforms [...] in [0, 1). temperature divides the logits.
+    logits [..., K] float32; uniforms [...] in [0, 1); temperature divides the logits. Returns the classes, int64, and the
+    shares p [..., K] that they were drawn by.
     """
     p = (logits / temperature).softmax(-1)
-    last = p.shape[-1] - 1
-    classes = (p.cumsum(-1)[..., :last] <= uniforms.unsqueeze(-1)).sum(-1)
-    return classes, p.gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+    if p.shape[-1] == 2:
+        return (p[..., 0] <= uniforms).long(), p
+    return (p.cumsum(-1)[..., :-1] <= uniforms.unsqueeze(-1)).sum(-1), p
 
 
-def select_random(ratio: float, uniforms: Tensor) -> Tensor:
-    """Each element by itself, with probability `ratio`."""
+def confidence_of(classes: Tensor, p: Tensor) -> Tensor:
+    """The share by which each element was drawn."""
+    return p.gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+
+
+def select_random(ratio: float | Tensor, uniforms: Tensor) -> Tensor:
+    """Equation 6: S, each element by itself with probability `ratio`."""
     return uniforms < ratio
 
 
-def select_confident(ratio: float, confidence: Tensor, free: Tensor | None = None) -> Tensor:
-    """The share `ratio` of elements that the network was surest of; `free`, bool: the ones to choose among, by default all."""
-    count = round(ratio * confidence.numel())
-    if free is not None and not bool(free.all()):
-        count = round(ratio * int(free.sum()))
-        confidence = torch.where(free, confidence, -1.0)
+def select_confident(count: int, confidence: Tensor, free: Tensor) -> Tensor:
+    """S of appendix E.2: of one sample's `free` elements, the `count` that the network was surest of."""
+    confidence = torch.where(free, confidence, -1.0)
     chosen = torch.zeros(confidence.numel(), dtype=torch.bool, device=confidence.device)
-    chosen[confidence.flatten().topk(count).indices] = True
-    return chosen.view(confidence.shape)
+    return chosen.scatter(0, confidence.flatten().topk(count).indices, True).view(confidence.shape)
 
 
-def mix(drawing: Tensor, selection: Tensor, random_map: Tensor) -> Tensor:
-    """The next state: the drawing where selected, the run's fixed random map (or the mask) elsewhere."""
-    return torch.where(selection, drawing, random_map)
+def mix(prediction: Tensor, selection: Tensor, random_map: Tensor) -> Tensor:
+    """Equation 4: F, the prediction where selected, the run's fixed random map (or the mask) elsewhere."""
+    return torch.where(selection, prediction, random_map)

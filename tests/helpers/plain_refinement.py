@@ -23,7 +23,7 @@ def selection_ratio(settings: dict[str, Any], step: int, total: int) -> float:
         start = settings["warmup"] / 50
         done = start + (1 - start) * (step - settings["warmup"]) / (total - settings["warmup"])
     if settings["curve"] == "cosine":
-        return 0.999 * (1 - math.cos(math.pi / 2 * min(1, done * total / (total - 1))))
+        return settings["curve_factor"] * (1 - math.cos(math.pi / 2 * min(1, done * total / (total - 1))))
     return done
 
 
@@ -34,7 +34,7 @@ def plain_sample(
     null: Any,
     shape: tuple[int, int, int],
     settings: dict[str, Any],
-    key: tuple[int, int],
+    seed: int,
     known: tuple[list[int], list[bool], float] | None = None,
 ) -> tuple[list[int], int]:
     """One sample as (indices in the order of [t, h, w, C], steps). condition, null: one row each; settings: of SamplerConfig.
@@ -43,7 +43,7 @@ def plain_sample(
     """
     config = network.config
     full = (*shape, config.elements)
-    state_of_seed = np.random.SeedSequence((*key, 0)).generate_state(1, np.uint64)
+    state_of_seed = np.random.SeedSequence((seed, 0, 0)).generate_state(1, np.uint64)
     random = torch.Generator().manual_seed(int(state_of_seed[0]) >> 1)
     noise = torch.randint(config.classes, full, generator=random).flatten().tolist()
     hidden = [-1] * len(noise) if settings["fill"] == "mask" else noise
@@ -64,11 +64,14 @@ def plain_sample(
         chosen = [f or chance < share for f, chance in zip(fixed, chances, strict=True)]
     state = [g if c else h for g, c, h in zip(given, chosen, hidden, strict=True)]
     drawing = noise
+    before = [g if c else n for g, c, n in zip(given, chosen, noise, strict=True)]
     free = fixed.count(False)
     while step < total:
         ratio = selection_ratio(settings, step, total)
-        told = (len(fixed) - free + free * ratio) / len(fixed)
-        told = sum(chosen) / len(chosen) if settings["ratio_shown"] == "kept" else told
+        told = ratio if settings["ratio_of"] == "drawn" else (len(fixed) - free + free * ratio) / len(fixed)
+        if settings["ratio_shown"] == "kept":
+            outside = len(fixed) - free if settings["ratio_of"] == "drawn" else 0
+            told = (sum(chosen) - outside) / (len(chosen) - outside)
         logits = logits_for(condition, told)
         if settings["adaptive"] and step == settings["warmup"]:
             open_rows = [row for row, f in zip(logits, fixed, strict=True) if not f]
@@ -82,7 +85,10 @@ def plain_sample(
             logits = [
                 [u + scale * (c - u) for c, u in zip(a, b, strict=True)] for a, b in zip(logits, others, strict=True)
             ]
-        shares = [softmax([x / settings["temperature"] for x in row]) for row in logits]
+        temperature = settings["temperature"]
+        if settings["adaptive"] and step >= settings["warmup"]:
+            temperature *= min(1, max(0.5, 1 - settings["cooling"] * (settings["cooling_from"] - total)))
+        shares = [softmax([x / temperature for x in row]) for row in logits]
         drawn = []
         for row, left in zip(shares, torch.rand(full, generator=random).flatten().tolist(), strict=True):
             value = 0
@@ -91,15 +97,18 @@ def plain_sample(
             drawn.append(value)
         surest = [row[value] for row, value in zip(shares, drawn, strict=True)]
         drawing = [(v + s) % 2 for v, s in zip(drawn, state, strict=True)] if config.target == "flip" else drawn
-        drawing = [g if f else d for g, f, d in zip(given, fixed, drawing, strict=True)]
-        ratio = selection_ratio(settings, step + 1, total)
+        masking = settings["fill"] == "mask"
+        held = chosen if masking else fixed
+        drawing = [old if h else new for old, h, new in zip(before, held, drawing, strict=True)]
+        before, following = drawing, selection_ratio(settings, step + 1, total)
         chances = torch.rand(full, generator=random).flatten().tolist()
         if settings["selection"] == "confidence":
-            order = sorted((i for i in range(len(surest)) if not fixed[i]), key=lambda i: -surest[i])
-            best = set(order[: round(ratio * free)])
-            chosen = [fixed[i] or i in best for i in range(len(surest))]
+            order = sorted((i for i in range(len(surest)) if not fixed[i]), key=lambda i: (not held[i], -surest[i]))
+            best = set(order[: round(following * free)])
+            chosen = [held[i] or i in best for i in range(len(surest))]
         else:
-            chosen = [f or chance < ratio for f, chance in zip(fixed, chances, strict=True)]
+            share = (following - ratio) / (1 - ratio) if masking else following
+            chosen = [h or chance < share for h, chance in zip(held, chances, strict=True)]
         state = [d if c else h for d, c, h in zip(drawing, chosen, hidden, strict=True)]
         step += 1
     if config.target == "ind":

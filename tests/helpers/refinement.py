@@ -10,6 +10,8 @@ from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
+from grn.refine.config import SamplerConfig
+from grn.refine.sampler import Sample, Sampler
 
 Case = tuple[Any, Any, Any, tuple[int, int, int]]
 ADAPTIVE: dict[str, Any] = {"adaptive": True, "tmin": 6, "tmax": 14, "k": 120.0, "b": -70.0, "warmup": 3}
@@ -42,3 +44,19 @@ def case(family: str, target: Any) -> Case:
     for name, parameter in network.named_parameters():
         nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.3 if parameter.dim() == 1 else 0.2)
     return (network.double().eval().requires_grad_(False), *parts)
+
+
+def sample(which: Case, *, rows: list[int] | None = None, seed: int = 0, **settings: Any) -> list[Sample]:
+    """Those rows, each with its own seed, in the order of `rows`; settings of run go to it."""
+    network, condition, null, shape = which
+    rows = list(range(len(condition))) if rows is None else rows
+    given = {name: settings.pop(name) for name in ("batch_size", "callback", "known") if name in settings}
+    sampler = Sampler(network, SamplerConfig(**settings))
+    seeds = [seed + row for row in rows]
+    found = list(sampler.run(condition.rows(torch.tensor(rows)), null, shape, seed=seeds, **given))
+    assert sorted(s.number for s in found) == list(range(len(rows)))
+    return sorted(found, key=lambda s: s.number)
+
+
+def same(one: list[Sample], other: list[Sample]) -> bool:
+    return all(torch.equal(a.indices, b.indices) and a.steps == b.steps for a, b in zip(one, other, strict=True))

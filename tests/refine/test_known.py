@@ -43,6 +43,9 @@ def same(one: list[Sample], other: list[Sample]) -> bool:
         {"steps": 8, "curve": "cosine", "ratio_shown": "kept"},
         {"steps": 7, "selection": "confidence"},
         {"steps": 6, "fill": "mask"},
+        {"steps": 6, "fill": "mask", "selection": "confidence"},
+        {"steps": 6, "ratio_of": "drawn"},
+        {"steps": 6, "ratio_of": "drawn", "ratio_shown": "kept"},
         {**ADAPTIVE, "guidance": 2.0},
     ],
     ids=lambda settings: ",".join(k for k in settings if k not in ("tmin", "tmax", "k", "b")),
@@ -61,7 +64,7 @@ def test_the_plain_loop_draws_the_same(
     found = sample(which, known, **settings)
     for row in (1, 4):
         rows = condition.rows(torch.tensor([row]))
-        indices, steps = plain_sample(network, rows, null, shape, full, (9, row), plain_known)
+        indices, steps = plain_sample(network, rows, null, shape, full, 9 + row, plain_known)
         assert found[row].steps == steps
         assert found[row].indices.flatten().tolist() == indices
 
@@ -74,7 +77,7 @@ def test_what_is_fixed_is_there_at_every_step_and_in_the_end(target: str, settin
     views: list[StepView] = []
     found = sample(which, known, views.append, **settings)
     for view in views:
-        for tokens in (view.drawing, view.state):
+        for tokens in (view.prediction, view.state):
             assert torch.equal(tokens[known.fixed], known.tokens[known.fixed])
         assert (view.filled | view.kept)[known.fixed].all()
     # Bits of one index may be fixed or free: compare where all of them are fixed.

@@ -1,15 +1,30 @@
 """Progress, the cosine curve, entropy, and the number of steps that follows from it."""
 
 import itertools
+import json
 import math
+from pathlib import Path
 from statistics import mean
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file
 
-from grn.refine.schedule import PACE, adaptive_steps, calibrate, cosine_ratio, normalised_entropy, progress
+from grn.refine.schedule import (
+    PACE,
+    adaptive_steps,
+    calibrate,
+    cooled_temperature,
+    cosine_ratio,
+    normalised_entropy,
+    progress,
+    whole_run_bias,
+)
+
+REFERENCE = Path(__file__).parents[1] / "assets" / "reference" / "schedules.safetensors"
 
 
 def test_a_fixed_run_goes_in_equal_steps() -> None:
@@ -42,10 +57,10 @@ def test_progress_rises_from_0_to_1(warmup: int, more: int) -> None:
 def test_cosine_values() -> None:
     """Four steps select 0.999 * (1 - cos) of 30, 60 and 90 degrees, and of 90 again."""
     expected = [0, 0.999 * (1 - math.sqrt(3) / 2), 0.4995, 0.999, 0.999]
-    assert [cosine_ratio(t / 4, 4) for t in range(5)] == pytest.approx(expected, abs=1e-12)
+    assert [cosine_ratio(t / 4, 4, 0.999) for t in range(5)] == pytest.approx(expected, abs=1e-12)
     published = [0.999 * (1 - math.cos(math.pi / 2 * min(1, (i + 1) / 49))) for i in range(50)]
-    assert [cosine_ratio((i + 1) / 50, 50) for i in range(50)] == pytest.approx(published, abs=1e-12)
-    assert [cosine_ratio(0.0, 1), cosine_ratio(1.0, 1)] == [0, 0.999]
+    assert [cosine_ratio((i + 1) / 50, 50, 0.999) for i in range(50)] == pytest.approx(published, abs=1e-12)
+    assert [cosine_ratio(0.0, 1, 0.999), cosine_ratio(1.0, 1, 0.999)] == [0, 0.999]
 
 
 @pytest.mark.parametrize(
@@ -117,3 +132,23 @@ def test_entropy_is_each_samples_own_mean() -> None:
             bits.append(-sum(p * math.log2(p) for p in shares) / 3)
         assert found == pytest.approx(mean(bits), abs=1e-5)
     assert torch.equal(normalised_entropy(logits.half()), normalised_entropy(logits.half().float()))
+
+
+def test_the_published_schedules() -> None:
+    """Steps exactly; ratios and temperatures, after and at every step, to 1e-6."""
+    with safe_open(REFERENCE, "pt") as file:
+        published = json.loads(file.metadata()["config"])["c2i"]
+    reference = {name: values.tolist() for name, values in load_file(REFERENCE).items()}
+    k, warmup = published["k"], published["warmup"]
+    b, bounds = whole_run_bias(published["b"], warmup), (published["tmin"], published["steps"])
+    totals = [adaptive_steps(entropy, k, b, bounds) for entropy in reference["c2i.entropy"]]
+    assert totals == reference["c2i.steps"]
+    for number, total in enumerate(totals):
+        ratios = [progress(step + 1, total, warmup) for step in range(total)]
+        assert ratios == pytest.approx(reference[f"c2i.ratio_{number}"], abs=1e-6)
+        cooled = cooled_temperature(published["tau"], total, cooling=0.025, cooling_from=35)
+        temperatures = [published["tau"] if step < warmup else cooled for step in range(total)]
+        assert temperatures == pytest.approx(reference[f"c2i.temperature_{number}"], abs=1e-6)
+    for total in (20, 50):
+        ratios = [cosine_ratio((step + 1) / total, total, 0.95) for step in range(total)]
+        assert ratios == pytest.approx(reference[f"text.ratio_{total}"], abs=1e-6)

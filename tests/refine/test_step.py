@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from grn.refine.step import MASK, draw, mix, select_confident, select_random
+from grn.refine.step import MASK, confidence_of, draw, mix, select_confident, select_random
 
 SHAPE = (2, 3, 2, 4)
 
@@ -22,7 +22,8 @@ def uniforms(seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.7])
 def test_drawing_is_walking_up_the_shares(classes: int, temperature: float) -> None:
     logits = torch.randn(*SHAPE, classes, generator=torch.Generator().manual_seed(1)) * 2
-    drawn, confidence = draw(logits, temperature, uniforms())
+    drawn, p = draw(logits, temperature, uniforms())
+    confidence = confidence_of(drawn, p)
     for place in itertools.product(*map(range, SHAPE)):
         weights = [math.exp(x / temperature) for x in logits[place].tolist()]
         left, chosen = float(uniforms()[place]) * sum(weights), 0
@@ -37,9 +38,9 @@ def test_drawing_is_walking_up_the_shares(classes: int, temperature: float) -> N
 def test_what_is_impossible_is_never_drawn() -> None:
     logits = torch.tensor([-torch.inf, 0.0, -torch.inf, 0.0])
     ends = torch.tensor([0.0, 0.25, 0.49999997, 0.5, 1 - 2**-24])
-    drawn, confidence = draw(logits.expand(5, 4), 1.0, ends)
+    drawn, p = draw(logits.expand(5, 4), 1.0, ends)
     assert drawn.tolist() == [1, 1, 1, 3, 3]
-    assert confidence.tolist() == [0.5] * 5
+    assert confidence_of(drawn, p).tolist() == [0.5] * 5
 
 
 def test_drawn_as_often_as_predicted() -> None:
@@ -60,8 +61,8 @@ def test_random_selection_is_each_elements_own() -> None:
 @given(st.floats(0, 1), st.integers(0, 5))
 def test_the_surest_are_selected(ratio: float, seed: int) -> None:
     confidence = uniforms(seed)
-    chosen = select_confident(ratio, confidence)
     count = round(ratio * confidence.numel())
+    chosen = select_confident(count, confidence, torch.ones(SHAPE, dtype=torch.bool))
     best = sorted(range(confidence.numel()), key=lambda i: -float(confidence.flatten()[i]))[:count]
     assert chosen.shape == confidence.shape
     assert sorted(best) == chosen.flatten().nonzero().flatten().tolist()
@@ -69,7 +70,8 @@ def test_the_surest_are_selected(ratio: float, seed: int) -> None:
 
 @pytest.mark.parametrize(("ratio", "count"), [(0.0, 0), (0.25, 12), (0.5, 24), (1.0, 48)])
 def test_equals_in_confidence_are_still_counted(ratio: float, count: int) -> None:
-    assert int(select_confident(ratio, torch.ones(SHAPE)).sum()) == count
+    everything = torch.ones(SHAPE, dtype=torch.bool)
+    assert int(select_confident(round(ratio * 48), torch.ones(SHAPE), everything).sum()) == count
 
 
 @pytest.mark.parametrize("masked", [False, True])
