@@ -2,7 +2,8 @@
 
 An input is opened with the one demuxer that its first bytes ask for and only from the local disk, so no file can make
 ffmpeg open another. ffmpeg ends with status 0 on most damaged files; what tells is its error log, which is therefore
-read. (imageio's own ffmpeg plugin keeps no log, passes damaged files, and reads constant rates only.)
+read. Not left to imageio's ffmpeg plugin, since by our tests that gives one frame of a Matroska cut in half and no
+error, follows playlists, brings every clip to a constant rate, drops transparency and writes 33x21 pixels as 48x32.
 """
 
 import functools

@@ -177,6 +177,8 @@ def open_image(source: Source) -> Iterator[OpenImage]:
             elif form == "TIFF":
                 tiff = read_tiff(file)
                 depth, file = Depth(tiff.bits, tiff.inverted), tiff.file
+                if tiff.more_pages:
+                    logger.warning(f"{name}: has several pages; only the first one is read")
             elif form == "WEBP":
                 animation = read_webp(file)
             png = read_png(file) if form == "PNG" else None

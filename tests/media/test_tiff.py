@@ -1,11 +1,12 @@
 """TIFF: depths, white as zero, and what libtiff prints."""
 
+import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.images import noise, put, refused, saved, tiff
+from helpers.images import noise, picture, put, refused, saved, tiff
 from PIL import Image
 
 from grn.media import read_image
@@ -37,6 +38,25 @@ def test_grey_and_float_tiffs(tmp_path: Path) -> None:
     assert (read_image(saved(tmp_path / "a.tiff", Image.new("L", (2, 2), 9))) == 9).all()
     refused(saved(tmp_path / "f.tiff", Image.new("F", (2, 2), 0.5)), "no defined white")
     refused(saved(tmp_path / "i.tiff", Image.new("I", (2, 2), 70000)), "no defined white")
+
+
+def test_pages_that_are_left_out_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pages = [Image.fromarray(picture(seed=seed)) for seed in range(3)]
+    for name, more, warned in (("one", [], False), ("three", pages[1:], True)):
+        caplog.clear()
+        path = saved(tmp_path / f"{name}.tif", pages[0], save_all=True, append_images=more)
+        assert (read_image(path) == picture()).all()
+        assert ("only the first one is read" in caplog.text) == warned
+
+
+def test_a_thumbnail_is_no_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = bytearray(tiff(np.full((2, 2), 9), 8, 1))
+    data = bytes(first[:118]) + struct.pack("<I", len(first)) + bytes(first[122:])
+    small = struct.pack("<HHHIHHI", 1, 254, 4, 1, 1, 0, 0)
+    assert (read_image(put(tmp_path / "a.tif", data + small)) == 9).all()
+    assert not caplog.text
+    read_image(put(tmp_path / "a.tif", data + struct.pack("<HHHIHHI", 1, 254, 4, 1, 2, 0, 0)))
+    assert "only the first one is read" in caplog.text
 
 
 @pytest.mark.parametrize("bits", [10, 14])
