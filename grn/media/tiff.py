@@ -56,7 +56,9 @@ def read_tiff(file: BinaryIO) -> Tiff:
     found, following = _directory(file, start, layout)
     bits = found.get(_BITS, (1, 0))[0]
     photometric, place = found.get(_PHOTOMETRIC, (_BLACK_IS_ZERO, 0))
-    more = bool(following) and not _directory(file, following, layout)[0].get(_KIND, (0, 0))[0] & _THUMBNAIL_OR_MASK
+    more = False
+    with contextlib.suppress(ValueError, struct.error):  # what follows a good picture may be damaged
+        more = bool(following) and not _directory(file, following, layout)[0].get(_KIND, (0, 0))[0] & _THUMBNAIL_OR_MASK
     if bits <= 8 or photometric != _WHITE_IS_ZERO:
         return Tiff(bits, False, more, file)
     file.seek(0)
