@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from grn.errors import UsageError
-from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, write_image
+from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, contact_sheet, write_image
 from grn.pipeline import Pipeline, Result
 from grn_cli.console import Console
 from grn_cli.generate_job import Job
@@ -21,7 +21,6 @@ from grn_cli.paths import Item, Outputs, pipe_video
 
 _COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
 _SLUG = re.compile(r"[^a-z0-9]+")
-_GAP = 4  # pixels between the pictures of a contact sheet
 
 
 @dataclass
@@ -46,13 +45,8 @@ class Writer:
 
     def grid(self, drawn: list[Result]) -> None:
         """All results in one contact sheet, frame by frame."""
-        count, (length, height, width) = len(drawn), drawn[0].frames.shape[:3]
-        columns = min(8, max(1, round((count * 2) ** 0.5)))
-        rows = -(-count // columns)
-        sheet = np.full((length, rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
-        for i, result in enumerate(drawn):
-            top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
-            sheet[:, top : top + height, left : left + width] = result.frames
+        columns = min(8, max(1, round((len(drawn) * 2) ** 0.5)))
+        sheet = contact_sheet([result.frames for result in drawn], columns)
         record = {"model": self.job.model, "pictures": [self._record(result) for result in drawn]}
         self._save(sheet, {"grn": json.dumps(record)}, record, "grid")
 

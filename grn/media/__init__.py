@@ -16,6 +16,7 @@ from grn.media.picture import read_image, read_image_text
 from grn.media.pixels import from_batch, from_pixels, to_batch, to_levels, to_pixels, to_unit
 from grn.media.reader import Media, open_media
 from grn.media.resize import centre_crop, fit, resize_short_side, square
+from grn.media.sheet import contact_sheet
 from grn.media.suffixes import (
     READ_CLIP_SUFFIXES,
     READ_IMAGE_SUFFIXES,
@@ -39,6 +40,7 @@ __all__ = [
     "Media",
     "VideoWriter",
     "centre_crop",
+    "contact_sheet",
     "fit",
     "format_of",
     "from_batch",

@@ -200,6 +200,7 @@ def open_image(source: Source) -> Iterator[OpenImage]:
 @contextlib.contextmanager
 def decoding(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises on damaged bytes into one BadInputError."""
+    _hear_pillow()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -218,6 +219,12 @@ def decoding(name: str) -> Iterator[None]:
         except Exception as error:  # decoders raise a dozen kinds, from SyntaxError to struct.error
             reason = " ".join(str(error).split()) or type(error).__name__
             raise BadInputError(f"{name}: is damaged or cut off ({reason}); get a complete copy") from error
+
+
+@functools.cache
+def _hear_pillow() -> None:
+    """What Pillow logs of damage, beside raising an error, is printed only where someone has asked for logs."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def _too_large(name: str) -> BadInputError:
