@@ -2,11 +2,12 @@
 
     step-00001000/
         weights.safetensors     every module that is trained, keys prefixed by the module's name
-        ema.safetensors         the moving average, same keys (absent without EMA)
+        ema.safetensors         the moving average, keys of the model (absent without one)
         optimizer.pt            state of every optimizer (tensors and numbers only)
-        manifest.json           step, and size and sha256 of each file
+        manifest.json           step, serial number, recipe, size and sha256 of each file, and the manifest's own sha256
 
 All randomness of a step comes from (seed, step), so the step number is also the place in the data and the state of every generator.
+The newest checkpoint is the one with the highest serial number: after going back to an earlier step, that is not the highest step.
 """
 
 import hashlib
@@ -15,95 +16,251 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from grn.errors import ConfigError, EnvironmentFaultError
+from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError
+from grn.files import display
 
-_NAME = re.compile(r"step-(\d{8})")
-
-
-def save_checkpoint(
-    run: Path,
-    step: int,
-    weights: dict[str, Tensor],
-    ema: dict[str, Tensor] | None,
-    optimizers: dict[str, Any],
-    keep: int,
-) -> Path:
-    """Write the checkpoint of `step` and delete all but the newest `keep`. EnvironmentFaultError if it cannot be written."""
-    final = run / f"step-{step:08d}"
-    aside = run / f"{final.name}.tmp-{uuid.uuid4().hex}"
-    try:
-        aside.mkdir(parents=True)
-        save_file(_plain(weights), aside / "weights.safetensors")
-        if ema is not None:
-            save_file(_plain(ema), aside / "ema.safetensors")
-        torch.save(optimizers, aside / "optimizer.pt")
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(aside.iterdir())}
-        (aside / "manifest.json").write_text(json.dumps({"step": step, "files": files}, indent=1))
-        for path in aside.iterdir():
-            _flush(path)
-        if final.exists():
-            shutil.rmtree(final)
-        aside.rename(final)
-        _flush(run)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise EnvironmentFaultError(
-            f"{final}: checkpoint could not be written ({error}); free some space and resume"
-        ) from error
-    for old in sorted(p for p in run.iterdir() if _NAME.fullmatch(p.name))[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
-    for stray in run.glob("step-*.tmp-*"):
-        shutil.rmtree(stray, ignore_errors=True)
-    return final
+MANIFEST = "manifest.json"
+WEIGHTS, AVERAGE, OPTIMIZERS = "weights.safetensors", "ema.safetensors", "optimizer.pt"
+_NAME = re.compile(r"step-(\d{8,18})(\.old-[0-9a-f]{32})?")
+_MAX_MANIFEST_BYTES = 16 << 20
 
 
-def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint whose manifest verifies, and what is wrong with each newer one.
+class _Checked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    (None, []) where there is none at all. ConfigError where there are some and all are damaged: starting over would hide that.
-    """
-    problems: list[str] = []
-    for path in sorted((p for p in run.glob("step-*") if _NAME.fullmatch(p.name)), reverse=True):
+
+class FileEntry(_Checked):
+    """Of one file."""
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Manifest(_Checked):
+    """What a checkpoint says of itself."""
+
+    step: int = Field(ge=0)
+    serial: int = Field(0, ge=0, description="how many checkpoints this run wrote before; 0: by an older version")
+    recipe: dict[str, JsonValue] | None = Field(None, description="resolved; none: by an older version")
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, on the CPU. optimizers: by module, the states of what optimizes it."""
+
+    step: int
+    recipe: dict[str, Any] | None
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor] | None
+    optimizers: dict[str, list[dict[str, Any]]]
+
+
+class Checkpoints:
+    """Those of one run folder."""
+
+    def __init__(self, run: Path, keep: int = 2) -> None:
+        """keep: how many good ones are left, the newest, when another one is written."""
+        self.run, self.keep = run, keep
+        self._good: dict[Path, tuple[tuple[str, int, int], ...]] = {}
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint, then delete what is older than the newest `keep` good ones.
+
+        Raises EnvironmentFaultError where it cannot be written; those that are there stay as they are.
+        """
+        final = self.run / f"step-{checkpoint.step:08d}"
+        mark = uuid.uuid4().hex
+        aside, old = self.run / f"{final.name}.tmp-{mark}", self.run / f"{final.name}.old-{mark}"
+        try:
+            aside.mkdir(parents=True)
+            self._write(aside, checkpoint)
+            if final.exists():
+                final.rename(old)  # still found, under this name too, until the new one has its place
+            aside.rename(final)
+            _flush(self.run)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise EnvironmentFaultError(
+                f"{display(final)}: checkpoint could not be written ({_cause(error)}); free some space and resume"
+            ) from error
+        self._prune()
+        return final
+
+    def newest(self) -> tuple[Path | None, list[str]]:
+        """The newest checkpoint that verifies, and what is wrong with each one that may be newer.
+
+        (None, []) where there is none at all. ConfigError where there are some and all are damaged: starting over would hide that.
+        """
+        problems: list[str] = []
+        for path in self._newest_first():
+            problem = self.problem(path)
+            if problem is None:
+                return path, problems
+            problems.append(problem)
+        if problems:
+            raise ConfigError(
+                f"{display(self.run)}: no checkpoint can be resumed from ({'; '.join(problems)}); "
+                "restore one or use a new run folder"
+            )
+        return None, []
+
+    def problem(self, path: Path) -> str | None:
+        """What is wrong with a checkpoint, or None. One that was found good is read again only once its files have changed."""
+        state = tuple(sorted(_states(path)))
+        if state and self._good.get(path) == state:
+            return None
         problem = verify_checkpoint(path)
         if problem is None:
-            return path, problems
-        problems.append(problem)
-    if problems:
-        raise ConfigError(
-            f"{run}: no checkpoint can be resumed from ({'; '.join(problems)}); restore one or use a new run folder"
-        )
-    return None, []
+            self._good[path] = state
+        return problem
+
+    def _write(self, folder: Path, checkpoint: Checkpoint) -> None:
+        save_file(_plain(checkpoint.weights), folder / WEIGHTS)
+        if checkpoint.average is not None:
+            save_file(_plain(checkpoint.average), folder / AVERAGE)
+        with (folder / OPTIMIZERS).open("wb") as file:
+            torch.save(checkpoint.optimizers, file)
+        files = {
+            path.name: FileEntry(bytes=path.stat().st_size, sha256=_sha256(path)) for path in sorted(folder.iterdir())
+        }
+        serial = 1 + max((_serial(path) for path in self._found()), default=0)
+        manifest = Manifest(step=checkpoint.step, serial=serial, recipe=checkpoint.recipe, files=files)
+        (folder / MANIFEST).write_bytes(_encode(manifest))
+        for path in (*folder.iterdir(), folder):
+            _flush(path)
+
+    def _prune(self) -> None:
+        """Delete what is older than `keep` good checkpoints, and what a killed process left half written."""
+        good = 0
+        for path in self._newest_first():
+            if good >= self.keep or (good and ".old-" in path.name):
+                shutil.rmtree(path, ignore_errors=True)
+            elif self.problem(path) is None:
+                good += 1
+        for stray in self.run.glob("step-*.tmp-*"):
+            shutil.rmtree(stray, ignore_errors=True)
+
+    def _found(self) -> list[Path]:
+        return [path for path in self.run.glob("step-*") if _NAME.fullmatch(path.name)]
+
+    def _newest_first(self) -> list[Path]:
+        """By serial number; of those that do not tell theirs, by step, before the others: what is damaged may be the newest."""
+
+        def age(path: Path) -> tuple[float, str]:
+            serial = _serial(path)
+            return (float("inf") if serial < 0 else serial), path.name
+
+        return sorted(self._found(), key=age, reverse=True)
 
 
 def verify_checkpoint(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+    """What is wrong with a checkpoint, in one line, or None."""
     try:
-        files = json.loads((path / "manifest.json").read_text())["files"]
-        for name, entry in files.items():
-            file = path / Path(name).name
-            if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
-                return f"{file}: differs from the manifest"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{path}: {type(error).__name__}: {error}"
+        manifest = _read_manifest(path)
+    except (OSError, ValueError, RecursionError) as error:
+        return f"{display(path / MANIFEST)}: {_cause(error)}"
+    name = _NAME.fullmatch(path.name)
+    if name and int(name[1]) != manifest.step:
+        return f"{display(path / MANIFEST)}: is of step {manifest.step}"
+    if missing := {WEIGHTS, OPTIMIZERS} - manifest.files.keys():
+        return f"{display(path / MANIFEST)}: names no {sorted(missing)[0]}"
+    if odd := manifest.files.keys() - {WEIGHTS, OPTIMIZERS, AVERAGE}:
+        return f"{display(path / MANIFEST)}: names {display(sorted(odd)[0])!r}, which no checkpoint holds"
+    for file, entry in manifest.files.items():
+        try:
+            if (path / file).stat().st_size != entry.bytes or _sha256(path / file) != entry.sha256:
+                return f"{display(path / file)}: differs from the manifest"
+        except OSError as error:
+            return f"{display(path / file)}: {error.strerror or error}"
     return None
 
 
-def load_checkpoint(path: Path) -> tuple[int, dict[str, Tensor], dict[str, Tensor] | None, dict[str, Any]]:
-    """(step, weights, ema or None, optimizer states) of a verified checkpoint, on the CPU."""
-    step = json.loads((path / "manifest.json").read_text())["step"]
-    ema = load_file(path / "ema.safetensors") if (path / "ema.safetensors").exists() else None
-    optimizers = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
-    return step, load_file(path / "weights.safetensors"), ema, optimizers
+def load_checkpoint(path: Path) -> Checkpoint:
+    """What a verified checkpoint holds. Raises ModelMismatchError where it is none of this program's."""
+    manifest = _read_manifest(path)
+    try:
+        average = load_file(path / AVERAGE) if AVERAGE in manifest.files else None
+        optimizers = torch.load(path / OPTIMIZERS, map_location="cpu", weights_only=True)
+        weights = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise EnvironmentFaultError(f"{display(path)}: cannot be read ({_cause(error)}); check the disk") from error
+    except Exception as error:
+        # Unpickling fails in many ways, and torch's own advice, to allow any code, is for files that one trusts.
+        raise ModelMismatchError(
+            f"{display(path / OPTIMIZERS)}: holds other things than numbers ({type(error).__name__}); "
+            "resume from a checkpoint that was written here"
+        ) from error
+    return Checkpoint(manifest.step, manifest.recipe, weights, average, optimizers)
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _encode(manifest: Manifest) -> bytes:
+    """The manifest and its own digest, in the only spelling that is believed."""
+    content = manifest.model_dump(mode="json")
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps({"content": content, "sha256": hashlib.sha256(text.encode()).hexdigest()}, indent=1).encode()
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """Raises OSError, ValueError (ValidationError is one) or RecursionError."""
+    file = path / MANIFEST
+    if file.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise ValueError(f"larger than {_MAX_MANIFEST_BYTES} bytes")
+    raw = file.read_bytes()
+    tree = json.loads(raw)
+    if isinstance(tree, dict) and "content" not in tree:
+        return Manifest.model_validate(tree)  # an older version's, which had no digest of its own
+    manifest = Manifest.model_validate(tree["content"] if isinstance(tree, dict) else tree)
+    if _encode(manifest) != raw:
+        raise ValueError("differs from its own sha256")
+    return manifest
+
+
+def _serial(path: Path) -> int:
+    """-1 where it cannot be told."""
+    try:
+        return _read_manifest(path).serial
+    except (OSError, ValueError, RecursionError):
+        return -1
+
+
+def _states(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of every file."""
+    try:
+        for file in path.iterdir():
+            stat = file.stat()
+            yield file.name, stat.st_size, stat.st_mtime_ns
+    except OSError:
+        return
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong; the system's reason where one is behind it."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, OSError) and behind.strerror:
+            return behind.strerror
+        behind = behind.__cause__ or behind.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 

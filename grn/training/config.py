@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from grn.errors import ConfigError, UsageError
+from grn.files import display
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.refine.config import SamplerConfig
@@ -21,9 +22,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Bounds beyond which nothing is meant: numbers there overflow, or ask for more than any machine has.
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, le=1e30)]
+Steps = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class _Section(BaseModel):
@@ -35,7 +39,7 @@ class SourceConfig(_Section):
 
     path: Path = Field(description="what `grn.data.sources.open_source` opens")
     clips: bool = Field(False, description="take animations and videos, of data.frames frames each, and no pictures")
-    weight: Positive = 1.0
+    weight: float = Field(1.0, ge=1e-6, le=1e6)
     keep: dict[str, tuple[str | int | float | bool, ...]] = Field(
         {}, description="only samples whose JSON facts have one of these values"
     )
@@ -53,8 +57,10 @@ class DataConfig(_Section):
         (), description="(width, height) pairs, of which each sample takes the nearest in shape; none: size x size"
     )
     frames: int = Field(1, ge=1, le=100_000, description="frames of a clip: 1 + n * the tokenizer's time stride")
-    fps: Positive | None = Field(
+    fps: float | None = Field(
         None,
+        ge=1e-3,
+        le=1000,
         description="frames a second that clips are resampled to; none: as they are. A generator draws at this rate",
     )
     flip: bool = False
@@ -85,30 +91,46 @@ class OptimizerConfig(_Section):
     name: Literal["adamw", "muon"] = "adamw"
     lr: Positive = 1e-4
     matrix_lr: Positive = Field(0.02, description="Muon's rate, for the matrices inside the blocks")
-    betas: tuple[Share, Share] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: Weight = 0.0
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: Steps = 0
     final_lr: Share = Field(
         1.0, description="share of the rate that a linear decay over the last `decay_steps` ends at"
     )
-    decay_steps: int = Field(0, ge=0)
+    decay_steps: Steps = 0
     clip: Positive = Field(1.0, description="largest norm of the whole gradient")
+
+    @model_validator(mode="after")
+    def _check_use(self) -> "OptimizerConfig":
+        if self.matrix_lr != OptimizerConfig.model_fields["matrix_lr"].default and self.name != "muon":
+            raise ValueError('matrix_lr: is Muon\'s rate; set name = "muon" or leave it out')
+        if bool(self.decay_steps) != (self.final_lr != 1):
+            raise ValueError("decay_steps and final_lr: a decay needs both, its length and where it ends")
+        return self
 
 
 class RunConfig(_Section):
     """How long, how often, with what randomness."""
 
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1, description="samples a step, over all devices")
-    accumulate: int = Field(1, ge=1, description="parts that each device computes its share of a batch in: less memory")
-    seed: int = Field(0, ge=0)
+    steps: int = Field(ge=1, le=10**9)
+    batch_size: int = Field(ge=1, le=10**6, description="samples a step, over all devices")
+    accumulate: int = Field(
+        1, ge=1, le=10**6, description="parts that each device computes its share of a batch in: less memory"
+    )
+    seed: int = Field(0, ge=0, lt=2**63)
     ema: Share = Field(
         0.999, description="decay of the weights' moving average, which is what is kept in the end; 0: none"
     )
-    save_every: int = Field(1000, ge=1)
-    keep: int = Field(2, ge=2, description="checkpoints kept")
-    log_every: int = Field(50, ge=1)
-    sheet_every: int = Field(1000, ge=1, description="steps between sample sheets")
+    save_every: int = Field(1000, ge=1, le=10**9)
+    keep: int = Field(2, ge=2, le=10**6, description="good checkpoints kept")
+    log_every: int = Field(50, ge=1, le=10**9)
+    sheet_every: int = Field(1000, ge=1, le=10**9, description="steps between sample sheets")
+    bad_steps: int = Field(
+        3,
+        ge=1,
+        le=10**6,
+        description="steps in a row whose loss or gradient is not finite that stop the run; fewer are skipped",
+    )
     precision: Literal["float32", "bfloat16"] | None = Field(
         None, description="what most of the network is computed in; none: bfloat16 on a GPU, float32 on a CPU"
     )
@@ -128,8 +150,17 @@ class TokenizerLosses(_Section):
     perceptual: Weight = 1.0
     motion: Weight = Field(0.0, description="of clips: how much each place changes from frame to frame, whichever way")
     gan: Weight = 0.1
-    gan_start: int = Field(0, ge=0, description="step from which the discriminator counts")
-    gan_lr: Positive = 1e-4
+    gan_start: Steps = Field(0, description="step from which the discriminator counts")
+    gan_lr: Positive = Field(1e-4, description="the discriminator's learning rate")
+    gan_betas: tuple[Decay, Decay] = (0.5, 0.9)
+    gan_weight_decay: Weight = 0.01
+
+    @model_validator(mode="after")
+    def _check_use(self) -> "TokenizerLosses":
+        for name in ("gan_start", "gan_lr", "gan_betas", "gan_weight_decay"):
+            if not self.gan and getattr(self, name) != TokenizerLosses.model_fields[name].default:
+                raise ValueError(f"{name}: there is no discriminator with gan = 0; leave it out")
+        return self
 
 
 class TokenizerRecipe(_Section):
@@ -152,6 +183,12 @@ class TokenizerRecipe(_Section):
                 raise ValueError(f'rounds: {rounds!r} is neither a number from 1 to 16 nor "none"')
         if sum(self.rounds.values()) <= 0:
             raise ValueError("rounds: at least one share must be above 0")
+        if self.optimizer.name == "muon":
+            raise ValueError(
+                'optimizer.name "muon" is for the matrices of generators; a tokenizer is made of convolutions: use "adamw"'
+            )
+        if self.losses.motion and self.data.frames == 1:
+            raise ValueError("losses.motion: is of clips, and there are none; leave it at 0")
         if self.data.sizes:
             raise ValueError("data.sizes is for text models; a tokenizer's crops are squares of data.size")
         if self.data.size % self.network.stride:
@@ -168,8 +205,8 @@ class TokenizerRecipe(_Section):
 class RatioConfig(_Section):
     """Selection ratios in training: sigmoid of a normal (logit-normal)."""
 
-    mean: float = -0.8
-    deviation: Positive = 0.8
+    mean: float = Field(-0.8, ge=-20, le=20)
+    deviation: float = Field(0.8, gt=0, le=20)
 
 
 class WordsConfig(_Section):
@@ -212,6 +249,10 @@ class GeneratorRecipe(_Section):
             raise ValueError("cut: there are no clips to cut; leave it at 0")
         if self.words.turned and self.text_encoder is None:
             raise ValueError("words.turned: there are no words without text_encoder; leave it at 0")
+        if not self.words.turned and self.words != WordsConfig():
+            raise ValueError("words.degrees: no words are turned; set words.turned or leave it out")
+        if self.sheet_prompts and isinstance(self.network, ClassToImageConfig):
+            raise ValueError("sheet_prompts: a class-to-image network draws its first classes; leave them out")
         return self
 
 
@@ -224,17 +265,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TokenizerRecipe | 
     Raises ConfigError naming the file and the key, with the nearest known key for a misspelt one; UsageError for a malformed override.
     """
     try:
-        tree = tomllib.loads(path.read_text())
+        tree = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such recipe; see the recipes folder for examples") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not a readable TOML recipe ({error})") from error
+        raise ConfigError(f"{display(path)}: no such recipe; see the recipes folder for examples") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{display(path)}: not a readable TOML recipe ({error})") from error
     for override in overrides:
         _override(tree, override)
     try:
         return TypeAdapter(Recipe).validate_python(tree)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error, _KNOWN)}") from error
+        raise ConfigError(f"{display(path)}: {describe(error, _KNOWN)}") from error
 
 
 _KNOWN = (
@@ -247,15 +288,18 @@ _KNOWN = (
 def _override(tree: dict[str, Any], override: str) -> None:
     """Set a dotted key to a TOML value; a value that is not TOML is taken as a string."""
     key, equals, text = override.partition("=")
+    shown = display(override)[:200]
     if not equals or not key.strip():
-        raise UsageError(f"--set {override}: expected section.key=value")
+        raise UsageError(f"{shown}: expected section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         value = text
+    except RecursionError:
+        raise UsageError(f"{shown}: nested too deep") from None
     *parents, last = key.strip().split(".")
     for part in parents:
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
-            raise UsageError(f"--set {override}: {part} is not a section")
+            raise UsageError(f"{shown}: {part} is not a section")
     tree[last] = value

@@ -1,11 +1,10 @@
 """Training a generator: cross-entropy on randomly corrupted token maps (algorithm 2).
 
 Axes: token maps are [B, t, h, w, E] with values in [0, K): indices (E = C, K = 2^M) or round-major bits (E = M*C, K = 2). Where those of a
-batch differ in size or length, they are a list of [t, h, w, E] and share a packed sequence.
+batch differ in size or length, they are [t, h, w, E] each and share a packed sequence.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.data.code_cache import Maps, Progress, View, nearest_maps
-from grn.data.sources import Source
-from grn.errors import BadInputError, ConfigError, ModelMismatchError
+from grn.data.code_cache import Progress
+from grn.errors import ConfigError, ModelMismatchError
 from grn.models.folder import save_model
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.networks.generator_config import ClassToImageConfig
 from grn.refine.sampler import Sampler
+from grn.refine.step import mix
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
-from grn.training.config import GeneratorRecipe, RatioConfig
-from grn.training.loop import Slot
-from grn.training.mixture import MixedSource
+from grn.training.config import GeneratorRecipe, OptimizerConfig
+from grn.training.generator_data import Batched, CaptionChoice, GeneratorBatch, GeneratorData, GeneratorExample, collate
 from grn.training.sheets import save_sheet
+from grn.training.task import Loss, Slot
 from grn.training.words import turn_words
 
 SHEET_PICTURES = 16
 _COLUMNS = 8  # of a sheet
-_AS_IT_IS = -1  # the seed of a caption whose words are not turned
+
+
+class Prediction(nn.Module):
+    """The network in one call, p(Y | F, cond) of equation 5: (states, ratio, condition) -> logits, a batch or one a sample."""
+
+    def __init__(self, network: nn.Module, compiled: bool = False) -> None:
+        super().__init__()
+        self.network: Any = network
+        self._forward: Any = torch.compile(network) if compiled else network
+
+    def forward(
+        self, states: Batched, ratio: Tensor, condition: ClassCondition | TextCondition
+    ) -> Tensor | tuple[Tensor, ...]:
+        """states: int64. Logits [B, t, h, w, E, K] where the states have one shape, else [t, h, w, E, K] each."""
+        prepared = self.network.prepare(condition)
+        if isinstance(states, Tensor):
+            logits: Tensor = self._forward(states, ratio, prepared)
+            return logits
+        return tuple(self.network.packed(states, ratio, prepared))
 
 
 class GeneratorTask:
@@ -51,98 +68,50 @@ class GeneratorTask:
         Raises ModelMismatchError where the parts do not fit, BadInputError for a sample without a readable picture, caption or class.
         """
         self.recipe, self.tokenizer, self.text = recipe, tokenizer, text
-        self.modules = nn.ModuleDict({"model": network})
-        self.config: Any = recipe.network
+        self.config = recipe.network
         _check_fit(recipe, tokenizer, text)
-        self.source = MixedSource(recipe.data, recipe.run.seed)
-        for source, place in zip(self.source.sources, recipe.data.sources, strict=True):
-            if text is not None:
-                _check_captions(source, place.path, text)
-            elif isinstance(recipe.network, ClassToImageConfig):
-                _check_classes(source, recipe.network.num_classes)
-        data = recipe.data
-        self.maps: list[Maps] = []
-        for source, place in zip(self.source.sources, data.sources, strict=True):
-            frames, fps = (data.frames, data.fps) if place.clips else (None, None)
-            view = View(data.size, data.flip, frames, fps, self.config.rounds)
-            self.maps.append(nearest_maps(source, tokenizer, view, data.sizes, progress, wait))
-        self.forward: Any = torch.compile(network) if recipe.run.compile else network
+        self.data = GeneratorData(recipe, tokenizer, text, progress, wait)
+        self.modules = nn.ModuleDict({"model": network})
+        self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run.compile)}
 
     def order(self, first: int, count: int) -> list[int]:
-        return self.source.order(first, count)
+        return self.data.source.order(first, count)
 
-    def read(self, slot: Slot) -> dict[str, Any]:
-        """One token map and its caption or class; None of either where the condition is dropped."""
-        step, place, number = slot
-        rng = np.random.default_rng([self.recipe.run.seed, step, place])
-        views = self._map(number)
-        sample = self.source[number]
-        dropped = bool(rng.random() < self.recipe.drop_condition)
-        caption = "" if dropped else sample.captions[rng.integers(len(sample.captions))]
-        shown = views[rng.integers(len(views))][: self._length(step)]
-        targets = self.config.indices_to_elements(torch.from_numpy(shown.astype(np.int64)))
-        state, ratio = corrupt(targets, self.config.classes, self.recipe.ratio, rng)
+    def sample(self, number: int) -> str:
+        return str(self.data.source[number])
+
+    def read(self, slot: Slot) -> GeneratorExample:
+        return self.data.read(slot)
+
+    def collate(self, examples: Sequence[GeneratorExample]) -> GeneratorBatch:
+        return collate(examples)
+
+    def settings(self, name: str) -> OptimizerConfig:
+        return self.recipe.optimizer
+
+    def losses(self, batch: GeneratorBatch, step: int) -> list[Loss]:
+        """Algorithm 2, one training step up to the gradients. The batch holds l, S and Y_rand, drawn for each sample anew."""
+        device = batch.ratio.device
+        targets, random = _each(Tensor.long, batch.targets), _each(Tensor.long, batch.random)
+        states = _each(mix, targets, batch.selection, random)  # F, equation 4
         if self.config.target == "flip":
-            targets = targets ^ state
-        example = {"targets": targets, "state": state, "ratio": ratio}
-        if self.text is not None:
-            turned = not dropped and rng.random() < self.recipe.words.turned
-            return example | {"caption": caption, "turn": int(rng.integers(2**62)) if turned else _AS_IT_IS}
-        return example | {"label": self.config.num_classes if dropped else sample.label}
-
-    def _length(self, step: int) -> int | None:
-        """To how many frames of tokens the clips of a step are cut, all alike, so that they stay one tensor; None: they are not."""
-        whole = self.tokenizer.config.token_frames(self.recipe.data.frames)
-        rng = np.random.default_rng([self.recipe.run.seed, step, 0, 1])
-        return int(rng.integers(1, whole)) if rng.random() < self.recipe.cut and whole > 1 else None
-
-    def _map(self, number: int) -> np.ndarray:
-        which = self.source.which(number)
-        return self.maps[which][number - int(self.source.starts[which])]
-
-    def optimizers(self) -> dict[str, list[torch.optim.Optimizer]]:
-        config = self.recipe.optimizer
-        named = dict(self.modules["model"].named_parameters())
-        inner = {n for n, p in named.items() if p.ndim == 2 and "blocks" in n} if config.name == "muon" else set()
-        rest = [p for n, p in named.items() if n not in inner]
-        found: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
-        ]
-        if inner:
-            matrices = [p for n, p in named.items() if n in inner]
-            # Scaled as in "Muon is scalable for LLM training", so that one learning rate and decay suit both.
-            found.append(
-                torch.optim.Muon(
-                    matrices, lr=config.matrix_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-                )
-            )
-        return {"model": found}
-
-    def step(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
-        ragged = isinstance(batch["state"], list)
-        network: Any = self.modules["model"]
-        device = batch["ratio"].device
-        condition, ratio = self._condition(batch).to(device), batch["ratio"].float()
+            targets = _each(torch.bitwise_xor, targets, states)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.run.lowered(device.type)):
-            draw = network.packed if ragged else self.forward
-            logits = draw(batch["state"], ratio, network.prepare(condition))
-        # Every element counts alike, whatever map it is of.
-        found = torch.cat([one.float().flatten(0, -2) for one in logits]) if ragged else logits.float().flatten(0, -2)
-        targets = torch.cat([one.flatten() for one in batch["targets"]]) if ragged else batch["targets"].flatten()
-        loss = F.cross_entropy(found, targets)
-        yield "model", loss, {"loss": float(loss.detach())}
+            logits = self.calls["model"](states, batch.ratio, self._condition(batch).to(device))  # equation 5
+        loss = refinement_loss(logits, targets)  # equation 7
+        return [Loss("model", loss, {"loss": loss.detach()})]
 
-    def _condition(self, batch: dict[str, Any]) -> ClassCondition | TextCondition:
-        if self.text is None:
-            return ClassCondition(batch["label"])
-        words = []
-        for caption, seed in zip(batch["caption"], batch["turn"].tolist(), strict=True):
-            vectors = self.text.word_vectors(caption)
-            if seed != _AS_IT_IS:
-                rng = np.random.default_rng(seed)
-                vectors = turn_words(vectors, self.text.vectors, self.recipe.words.degrees, rng)
-            words.append(vectors)
-        return self.text.condition(words)
+    def _condition(self, batch: GeneratorBatch) -> ClassCondition | TextCondition:
+        if isinstance(batch.conditions, Tensor):
+            return ClassCondition(batch.conditions)
+        assert self.text is not None
+        return self.text.condition([self._words(self.text, caption) for caption in batch.conditions])
+
+    def _words(self, text: StaticWordVectors, caption: CaptionChoice) -> Tensor:
+        vectors = text.word_vectors(caption.text)
+        if caption.turn is None:
+            return vectors
+        return turn_words(vectors, text.vectors, self.recipe.words.degrees, np.random.default_rng(caption.turn))
 
     @torch.no_grad()
     def sheet(self, step: int, path: Path) -> None:
@@ -153,7 +122,7 @@ class GeneratorTask:
             condition: ClassCondition | TextCondition = self.text.encode(self._sheet_prompts())
             null: ClassCondition | TextCondition = self.text.encode([""])
         else:
-            count = min(SHEET_PICTURES, self.config.num_classes)
+            count = min(SHEET_PICTURES, network.config.num_classes)
             condition = ClassCondition(torch.arange(count))
             null = network.null_condition(1)
         data, tokenizer = self.recipe.data, self.tokenizer.config
@@ -169,10 +138,12 @@ class GeneratorTask:
     def _sheet_prompts(self) -> list[str]:
         if self.recipe.sheet_prompts:
             return list(self.recipe.sheet_prompts)
-        count = min(SHEET_PICTURES, len(self.source))
-        return [self.source[i * len(self.source) // count].captions[0] for i in range(count)]
+        source = self.data.source
+        count = min(SHEET_PICTURES, len(source))
+        return [source[i * len(source) // count].captions[0] for i in range(count)]
 
     def export(self, folder: Path) -> None:
+        """Write the model folder, with its tokenizer and text encoder."""
         network = self.modules["model"]
         config = {
             "kind": self.config.kind,
@@ -189,21 +160,26 @@ class GeneratorTask:
             self.text.save(folder / "text_encoder")
 
 
-def corrupt(targets: Tensor, classes: int, config: RatioConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """The state that the network sees in training, and its selection ratio (algorithm 2).
+def refinement_loss(logits: Tensor | tuple[Tensor, ...], targets: Batched) -> Tensor:
+    """L = -E[1/N sum of log p(y_i | F, cond)] (equation 7). logits [..., E, K], targets int64 [..., E]; float32 []."""
+    if isinstance(logits, Tensor) and isinstance(targets, Tensor):
+        return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+    # Every element counts alike, whatever map it is of.
+    found = torch.cat([one.float().flatten(0, -2) for one in logits])
+    return F.cross_entropy(found, torch.cat([one.flatten() for one in targets]))
 
-    A logit-normal ratio l is drawn; each element of `targets` is kept with probability l and is a uniformly random class otherwise.
-    Returns (state of the same shape, ratio float32 []).
-    """
-    ratio = 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
-    kept = torch.from_numpy(rng.random(targets.shape) < ratio)
-    noise = torch.from_numpy(rng.integers(classes, size=targets.shape))
-    return torch.where(kept, targets, noise), torch.tensor(ratio, dtype=torch.float32)
+
+def _each(act: Any, *maps: Batched) -> Batched:
+    """`act` on maps of one shape together, or on each sample's by themselves."""
+    if all(isinstance(one, Tensor) for one in maps):
+        found: Tensor = act(*maps)
+        return found
+    return tuple(act(*ones) for ones in zip(*maps, strict=True))
 
 
 def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: StaticWordVectors | None) -> None:
     """The network, the tokenizer, the text encoder and the size of the pictures go together."""
-    network: Any = recipe.network
+    network = recipe.network
     if network.channels != tokenizer.config.channels:
         raise ModelMismatchError(
             f"the generator is for {network.channels} channels and tokenizer {tokenizer.name} makes {tokenizer.config.channels}; "
@@ -235,25 +211,3 @@ def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: StaticWordVe
         raise ModelMismatchError(
             f"{recipe.text_encoder}: gives tokens of width {text.dim} and network.text_width is {network.text_width}; change the latter"
         )
-
-
-def _check_captions(source: Source, path: Path, text: StaticWordVectors) -> None:
-    """Every caption can be encoded: better said now than in the middle of an epoch."""
-    if not any(any(sample.captions) for sample in source):
-        raise BadInputError(
-            f"{path}: no picture has a caption; put a .txt beside each or take a class-to-image network"
-        )
-    for sample in source:
-        for caption in sample.captions:
-            try:
-                text.word_vectors(caption)
-            except BadInputError as error:
-                raise BadInputError(f"{sample}: unreadable caption: {error}") from error
-
-
-def _check_classes(source: Source, classes: int) -> None:
-    for sample in source:
-        if sample.label is None:
-            raise BadInputError(f"{sample}: has no class; a class-to-image generator needs class folders or .cls files")
-        if sample.label >= classes:
-            raise BadInputError(f"{sample}: class {sample.label} is not one of network.num_classes {classes}")

@@ -1,59 +1,40 @@
 """The training loop, the same for tokenizers and generators.
 
-A `Task` knows the networks, how a batch is read and what a step does; the loop owns order, time, devices, checkpoints and stopping.
+A `Task` knows the networks, how a batch is read and what its losses are; the loop owns order, time, devices, checkpoints and stopping.
 Every random choice of a step is drawn from (seed, step), so resuming at a step continues exactly. Under torchrun each process takes its
 share of every batch, gradients are averaged, and the first process alone writes.
 """
 
-import itertools
-import json
+import logging
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Generic
 
-import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 
-from grn.data.packing import collate
-from grn.errors import ConfigError, GrnError, ModelMismatchError, TrainingDivergedError
+from grn.errors import ConfigError, ModelMismatchError, TrainingDivergedError
+from grn.files import display
 from grn.training import processes
-from grn.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
-from grn.training.config import OptimizerConfig, RunConfig
+from grn.training.average import Average
+from grn.training.checkpoint import AVERAGE, Checkpoint, Checkpoints, load_checkpoint
+from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.figures import Meter, Totals, means, merge, write_row
+from grn.training.loader import Part, load_parts
+from grn.training.optimizers import Optimizers
+from grn.training.resume import changes, described, refused
+from grn.training.task import B, Example, Loss, Task
 
-_LOSS = "the loss itself"
-Slot = tuple[int, int, int]  # (step, place in the batch, number of the sample)
-
-
-class Task(Protocol):
-    """What is trained."""
-
-    modules: nn.ModuleDict
-    """Every module with trained weights; "model" is the one that the run is for and that EMA follows."""
-
-    def order(self, first: int, count: int) -> list[int]:
-        """The numbers of the samples at `count` places of the run's endless order, from place `first`."""
-
-    def read(self, slot: Slot) -> Any:
-        """One example, augmented with randomness from its slot alone; may run in a worker process."""
-
-    def optimizers(self) -> dict[str, list[torch.optim.Optimizer]]:
-        """By the name of the loss that they lower."""
-
-    def step(self, batch: Any, step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
-        """For each loss in turn: its name, its value, and figures for the log."""
-
-    def sheet(self, step: int, path: Path) -> None:
-        """Draw what the (averaged) model does now."""
-
-    def export(self, folder: Path) -> None:
-        """Write the (averaged) model as a model folder."""
+Row = dict[str, float]
+Recipe = TokenizerRecipe | GeneratorRecipe
+_NAMED = 8  # samples that a message names
+_log = logging.getLogger("grn")
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
@@ -64,103 +45,175 @@ class Stopped(Exception):  # noqa: N818 - not an error
         self.signum = signum
 
 
-class Loop:
-    """Runs a task to `config.steps`, from its newest checkpoint if there is one.
+class Loop(Generic[Example, B]):
+    """Runs a task to `run.steps` of its recipe, from its newest checkpoint if there is one."""
 
-    report(step, figures) is called every `log_every` steps with losses, samples/s and seconds left.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        config: RunConfig,
-        optimizer: OptimizerConfig,
-        folder: Path,
-        accelerator: Accelerator,
-        workers: int = 0,
-    ) -> None:
+    def __init__(self, task: Task[Example, B], recipe: Recipe, folder: Path, accelerator: Accelerator) -> None:
         """Raises ConfigError where the batch cannot be shared equally."""
+        config = recipe.run
         if config.batch_size % (accelerator.num_processes * config.accumulate):
             raise ConfigError(
                 f"run.batch_size {config.batch_size} is not a multiple of the {accelerator.num_processes} processes "
                 f"times run.accumulate {config.accumulate}; change one of them"
             )
-        self.task, self.config, self.optimizer_config, self.folder = task, config, optimizer, folder
-        self.workers = workers
+        self.task, self.recipe, self.config, self.folder = task, recipe, config, folder
         self.accelerator, self.device = accelerator, accelerator.device
+        self.checkpoints = Checkpoints(folder, config.keep)
         task.modules.to(self.device)
-        self.optimizers = task.optimizers()
-        self.ema = _copy(task.modules["model"]) if config.ema else None
+        self.optimizers = {name: Optimizers(m, task.settings(name), config.steps) for name, m in task.modules.items()}
+        self.average = Average(task.modules["model"], config.ema) if config.ema else None
         self.step = 0
+        self._bad_in_a_row = 0
         self._signal: int | None = None
 
     def resume(self, path: Path | None = None) -> list[str]:
-        """Continue from `path` or from the newest intact checkpoint; returns what was wrong with newer ones."""
-        problems: list[str] = []
+        """Continue from `path` or from the newest intact checkpoint; returns what is worth knowing of it.
+
+        That is what was wrong with newer checkpoints, and which settings are others now: they count from here on. Raises ConfigError
+        for a setting that a run cannot change, ModelMismatchError for a checkpoint of other networks.
+        """
+        notes: list[str] = []
         if path is None:
-            path, problems = newest_checkpoint(self.folder)
+            path, problems = self.checkpoints.newest()
+            notes = [f"passed over a damaged checkpoint: {problem}" for problem in problems]
             if path is None:
                 return []
-        self.step, weights, ema, optimizers = load_checkpoint(path)
+        stored = load_checkpoint(path)
+        found = changes(stored.recipe, self.stored_recipe()) if stored.recipe is not None else {}
+        if wrong := refused(found):
+            raise ConfigError(f"{display(path)}: cannot go on with this recipe: {'; '.join(wrong)}")
         try:
-            self.task.modules.load_state_dict(weights)
-            if self.ema is not None:
-                if ema is None:
-                    raise KeyError("ema.safetensors")
-                for name, value in self.ema.items():
-                    value.copy_(ema[name])
-            for name, group in self.optimizers.items():
-                for optimizer, state in zip(group, optimizers[name], strict=True):
-                    optimizer.load_state_dict(state)
-        except (RuntimeError, KeyError, ValueError) as error:
+            self.task.modules.load_state_dict(stored.weights)
+            if self.average is not None:
+                if stored.average is None:
+                    raise KeyError(AVERAGE)
+                self.average.load(stored.average)
+            for name, optimizers in self.optimizers.items():
+                optimizers.load(stored.optimizers[name])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelMismatchError(
-                f"{path}: does not fit this recipe ({str(error).splitlines()[0]}); use the recipe it was made with"
+                f"{display(path)}: does not fit this recipe ({str(error).splitlines()[0]}); use the recipe it was made with"
             ) from error
-        return problems
+        self.step = stored.step
+        return [*notes, f"settings that count from step {self.step} on: {described(found)}"] if found else notes
 
-    def run(self, report: Callable[[int, dict[str, float]], None], stop_after: float = math.inf) -> None:
-        """Train until `config.steps`, a signal (Stopped) or `stop_after` seconds; a checkpoint is written in each case."""
+    def stored_recipe(self) -> dict[str, Any]:
+        """The recipe as checkpoints hold it."""
+        return self.recipe.model_dump(mode="json")
+
+    def run(
+        self,
+        report: Callable[[int, Row], None],
+        stop_after: float = math.inf,
+        on_step: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        """Train until `run.steps`, a signal (Stopped) or `stop_after` seconds; a checkpoint is written in each case.
+
+        report(step, row) is called every `log_every` steps with the means of the figures and the speed, on_step(step) after every one.
+        """
         handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
-        end = time.monotonic() + stop_after
         try:
-            self._run(report, end)
+            self._run(report, time.monotonic() + stop_after, on_step)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
-    def _run(self, report: Callable[[int, dict[str, float]], None], end: float) -> None:
-        config = self.config
+    def _run(self, report: Callable[[int, Row], None], end: float, on_step: Callable[[int], None]) -> None:
+        config, first = self.config, self.accelerator.is_main_process
         self._check_start()
-        figures = _Means(config.batch_size, config.steps)
-        for parts in self._batches():
-            rate = self._learning_rate()
-            losses = self._update(parts, rate)
+        meter = Meter(config.steps)
+        share = (self.accelerator.num_processes, self.accelerator.process_index)
+        for parts, waited in load_parts(self.task, config, self.step, self.device, self.recipe.data.workers, share):
+            totals = self.train_step(parts)
+            meter.add(totals, config.batch_size, share[0] * sum(part.batch.tokens for part in parts), waited)
             self.step += 1
-            figures.add(losses)
+            if first:
+                on_step(self.step)
             if self.step % config.log_every == 0 or self.step == config.steps:
-                row = {"step": self.step, **processes.mean(self.accelerator, figures.take(self.step)), "lr": rate}
-                if self.accelerator.is_main_process:
-                    self._log(row)
-                    report(self.step, row)
+                self._report(meter, report)
             # A signal may reach one process only, and clocks differ: all must leave at the same step.
             signum, late = processes.largest(self.accelerator, [self._signal or 0, time.monotonic() > end])
             last = self.step == config.steps or bool(signum) or bool(late)
-            if self.accelerator.is_main_process:
-                if self.step % config.save_every == 0 or last:
-                    self.save()
-                if self.step % config.sheet_every == 0 or self.step == config.steps:
-                    self._with_average(
-                        lambda: self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png")
-                    )
+            if first and (self.step % config.save_every == 0 or last):
+                self.save()
+            if first and (self.step % config.sheet_every == 0 or self.step == config.steps):
+                with self._averaged():
+                    self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png")
             if last:
                 self.accelerator.wait_for_everyone()  # who has left may look for what the first process writes
             if signum:
                 raise Stopped(signum)
             if last:
                 break
-        if self.accelerator.is_main_process:
-            self._with_average(lambda: self.task.export(self.folder / "final"))
+        if first:
+            with self._averaged():
+                self.task.export(self.folder / "final")
         self.accelerator.wait_for_everyone()
+
+    def train_step(self, parts: Sequence[Part[B]]) -> Totals:
+        """One step on a batch in parts: the gradients of every loss of all parts, then the optimizers. Sums of the figures."""
+        self.task.modules.train()
+        for optimizers in self.optimizers.values():
+            optimizers.clear()
+        totals: list[Totals] = []
+        losses: list[tuple[Part[B], Loss]] = []
+        for part in parts:
+            for loss in self.task.losses(part.batch, self.step):
+                (loss.value / len(parts)).backward()
+                losses.append((part, loss.detached()))
+                totals.append({name: (float(v.sum()), v.numel()) for name, v in loss.figures.items()})
+        norms = {name: self._clip(self.optimizers[name]) for name in dict.fromkeys(loss.trains for _, loss in losses)}
+        if self._is_bad(losses, norms):
+            self._skip(losses, norms)
+            return {}
+        self._bad_in_a_row = 0
+        for name in norms:
+            self.optimizers[name].step(self.step)
+        if self.average is not None:
+            self.average.follow(self.step)
+        return merge([*totals, {f"{name}_norm": (norm, 1) for name, norm in norms.items()}])
+
+    def _clip(self, optimizers: Optimizers) -> float:
+        """Average the gradients over the processes and shorten them to the norm that is allowed; the norm before."""
+        parameters = [p for p in optimizers.parameters if p.grad is not None]
+        processes.average_gradients(self.accelerator, [p.grad for p in parameters if p.grad is not None])
+        return float(nn.utils.clip_grad_norm_(parameters, optimizers.config.clip))
+
+    def _is_bad(self, losses: Sequence[tuple[Part[B], Loss]], norms: Mapping[str, float]) -> bool:
+        """Whether a loss or a gradient is not finite, in any process."""
+        here = all(math.isfinite(float(loss.value)) for _, loss in losses) and all(map(math.isfinite, norms.values()))
+        return bool(processes.largest(self.accelerator, [not here])[0])
+
+    def _skip(self, losses: Sequence[tuple[Part[B], Loss]], norms: Mapping[str, float]) -> None:
+        """Say which samples spoilt a step; the weights stay. TrainingDivergedError where that was the last straw."""
+        self._bad_in_a_row += 1
+        names = [
+            self.task.sample(number) for number in dict.fromkeys(n for part, loss in losses for n in part.bad(loss))
+        ]
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        figures = ", ".join(
+            f"{name} loss {_mean([float(loss.value) for _, loss in losses if loss.trains == name]):g}, "
+            f"gradient norm {norm:g}"
+            for name, norm in norms.items()
+        )
+        said = f"step {self.step}: {figures}, on {shown or 'samples of another process'}"
+        write_row(self.folder / "log.jsonl", {"step": self.step + 1, "skipped": names})
+        if self._bad_in_a_row < self.config.bad_steps and self.step + 1 < self.config.steps:
+            _log.warning("%s: skipped", said)
+            return
+        rescue = self.save() if self.accelerator.is_main_process else self.folder
+        raise TrainingDivergedError(
+            f"{said}; {self._bad_in_a_row} such steps in a row; the weights before them are in {display(rescue)}; "
+            "lower optimizer.lr or look at these samples"
+        )
+
+    def _report(self, meter: Meter, report: Callable[[int, Row], None]) -> None:
+        totals, speed = meter.take(self.step, self.device)
+        figures = means(merge(processes.gather(self.accelerator, totals)))
+        row = {"step": self.step, **figures, "lr": self.optimizers["model"].rate(self.step - 1), **speed}
+        if self.accelerator.is_main_process:
+            write_row(self.folder / "log.jsonl", row)
+            report(self.step, row)
 
     def _check_start(self) -> None:
         """All processes must have resumed from the same checkpoint."""
@@ -171,114 +224,21 @@ class Loop:
             )
 
     def save(self) -> Path:
-        states = {name: [optimizer.state_dict() for optimizer in group] for name, group in self.optimizers.items()}
-        return save_checkpoint(
-            self.folder, self.step, self.task.modules.state_dict(), self.ema, states, self.config.keep
-        )
-
-    def _batches(self) -> Iterator[list[Any]]:
-        """This process's share of every step's batch, in parts."""
-        loader: DataLoader[Any] = DataLoader(
-            _Reader(self.task), batch_sampler=_Slots(self), num_workers=self.workers, collate_fn=_collate
-        )
-        parts = []
-        for part in loader:
-            if isinstance(part, GrnError):
-                raise part
-            parts.append(_to(part, self.device))
-            if len(parts) == self.config.accumulate:
-                yield parts
-                parts = []
-
-    def slots(self) -> Iterator[list[Slot]]:
-        """The slots of every part of every step still to do; each process takes its share."""
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        for step in range(self.step, self.config.steps):
-            numbers = self.task.order(step * self.config.batch_size, self.config.batch_size)
-            mine = [(step, place, numbers[place]) for place in range(rank, self.config.batch_size, world)]
-            size = len(mine) // self.config.accumulate
-            yield from (mine[start : start + size] for start in range(0, len(mine), size))
-
-    def _update(self, parts: list[Any], rate: float) -> dict[str, float]:
-        """One step on a batch in parts: for each loss in turn, the gradients of all parts, then the optimizers."""
-        row: dict[str, float] = {}
-        self.task.modules.train()
-        running = [self.task.step(part, self.step) for part in parts]
-        while (name := self._backward(running, row)) is not None:
-            groups = [group for optimizer in self.optimizers[name] for group in optimizer.param_groups]
-            parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-            processes.average_gradients(self.accelerator, [p.grad for p in parameters if p.grad is not None])
-            norm = float(nn.utils.clip_grad_norm_(parameters, self.optimizer_config.clip))
-            loss = processes.mean(self.accelerator, {"loss": row.pop(_LOSS)})["loss"]
-            self._check_finite(name, loss, norm)
-            for group in groups:
-                group["lr"] = group.setdefault("base_lr", group["lr"]) * rate
-            for optimizer in self.optimizers[name]:
-                optimizer.step()
-            row[f"{name}_norm"] = norm
-        self._follow()
-        return row
-
-    def _backward(
-        self, running: list[Iterator[tuple[str, Tensor, dict[str, float]]]], row: dict[str, float]
-    ) -> str | None:
-        """Gradients of the next loss of every part; its name, or None after the last. Figures are added to the row."""
-        found = None
-        for step in running:
-            for name, loss, figures in itertools.islice(step, 1):
-                if found is None:
-                    for optimizer in self.optimizers[name]:
-                        optimizer.zero_grad(set_to_none=True)
-                found = name
-                (loss / len(running)).backward()
-                for figure, value in {**figures, _LOSS: float(loss.detach())}.items():
-                    row[figure] = row.get(figure, 0.0) + value / len(running)
-        return found
-
-    def _follow(self) -> None:
-        """Move the average towards the weights."""
-        if self.ema is None:
-            return
-        # A young average follows faster, or it would drag the random start along.
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        current = self.task.modules["model"].state_dict()
-        floats = [n for n in self.ema if self.ema[n].is_floating_point()]
-        torch._foreach_lerp_([self.ema[n] for n in floats], [current[n].detach() for n in floats], 1 - decay)
-
-    def _check_finite(self, name: str, loss: float, norm: float) -> None:
-        """Both are the same in all processes, so all of them stop here or none."""
-        if not math.isfinite(norm) or not math.isfinite(loss):
-            rescue = self.save() if self.accelerator.is_main_process else self.folder
-            raise TrainingDivergedError(
-                f"step {self.step}: {name} loss {loss:g}, gradient norm {norm:g}; the weights before it are in {rescue}; "
-                "lower optimizer.lr or look at this step's samples"
+        """Write a checkpoint of this step."""
+        return self.checkpoints.save(
+            Checkpoint(
+                self.step,
+                self.stored_recipe(),
+                self.task.modules.state_dict(),
+                self.average.state if self.average else None,
+                {name: optimizers.state() for name, optimizers in self.optimizers.items()},
             )
+        )
 
-    def _learning_rate(self) -> float:
-        """Share of the full rate: linear warm-up, constant, linear decay at the end."""
-        config, step = self.optimizer_config, self.step
-        warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-        left = (self.config.steps - step) / config.decay_steps if config.decay_steps else 1.0
-        return warm * (config.final_lr + (1 - config.final_lr) * min(1.0, left))
-
-    def _with_average(self, act: Callable[[], None]) -> None:
-        """Run `act` with the averaged weights in the model."""
-        model = self.task.modules["model"]
-        model.eval()
-        if self.ema is None:
-            act()
-            return
-        current = _copy(model)
-        model.load_state_dict(self.ema)
-        try:
-            act()
-        finally:
-            model.load_state_dict(current)
-
-    def _log(self, row: dict[str, float]) -> None:
-        if self.accelerator.is_main_process:
-            with (self.folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
+    def _averaged(self) -> AbstractContextManager[None]:
+        """What is kept in the end stands in the model, ready to be used."""
+        self.task.modules["model"].eval()
+        return self.average.in_place() if self.average else nullcontext()
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._signal is not None:
@@ -286,60 +246,5 @@ class Loop:
         self._signal = signum
 
 
-class _Reader(torch.utils.data.Dataset):
-    def __init__(self, task: Task) -> None:
-        self.task = task
-
-    def __getitem__(self, slot: Slot) -> Any:
-        try:
-            return self.task.read(slot)
-        except GrnError as error:
-            return error  # raised in a worker process, its message would grow a traceback
-
-
-def _collate(examples: list[Any]) -> Any:
-    """A batch, or the first error among its examples."""
-    return next((e for e in examples if isinstance(e, GrnError)), None) or collate(examples)
-
-
-class _Slots:
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-
-    def __iter__(self) -> Iterator[list[Slot]]:
-        return self.loop.slots()
-
-
-class _Means:
-    """Means of the figures since they were last taken, and the speed."""
-
-    def __init__(self, batch_size: int, steps: int) -> None:
-        self.batch_size, self.steps = batch_size, steps
-        self.rows: list[dict[str, float]] = []
-        self.since = time.monotonic()
-
-    def add(self, row: dict[str, float]) -> None:
-        self.rows.append(row)
-
-    def take(self, step: int) -> dict[str, float]:
-        now = time.monotonic()
-        seconds, count = max(now - self.since, 1e-9), len(self.rows)
-        names = dict.fromkeys(name for row in self.rows for name in row)
-        means = {n: sum(values) / len(values) for n in names if (values := [row[n] for row in self.rows if n in row])}
-        self.rows, self.since = [], now
-        speed = count * self.batch_size / seconds
-        return {**means, "samples_per_s": speed, "seconds_left": (self.steps - step) * seconds / count}
-
-
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {key: _to(value, device) for key, value in batch.items()}
-    if isinstance(batch, Iterable) and not isinstance(batch, str):
-        return [_to(value, device) for value in batch]
-    return batch
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
+
+from grn.training.figures import Totals
 
 _BUCKET = 1 << 25  # numbers sent at a time: one message for many small gradients, and no second copy of all large ones
 
@@ -53,6 +56,11 @@ def mean(accelerator: Accelerator, figures: Mapping[str, float]) -> dict[str, fl
     values = torch.tensor(list(figures.values()), dtype=torch.float64, device=accelerator.device)
     dist.all_reduce(values)
     return dict(zip(figures, (values / accelerator.num_processes).tolist(), strict=True))
+
+
+def gather(accelerator: Accelerator, totals: Totals) -> list[Totals]:
+    """What every process has summed up."""
+    return [totals] if accelerator.num_processes == 1 else list(gather_object([totals]))
 
 
 def largest(accelerator: Accelerator, values: Sequence[int]) -> list[int]:

@@ -1,5 +1,6 @@
 """From a recipe to a trained model folder."""
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from grn.training.loop import Loop
 from grn.training.run_folder import lock
 from grn.training.tokenizer import TokenizerTask
 
+_log = logging.getLogger("grn")
 Report = Callable[[int, dict[str, float]], None]
 
 
@@ -41,25 +43,29 @@ def train(
     resume: Path | None = None,
     progress: Progress = iter,
     stop_after: float = math.inf,
-) -> list[str]:
+    on_step: Callable[[int], None] = lambda step: None,
+) -> None:
     """Train `recipe` in the run folder, from `resume` or its newest checkpoint; the model is in folder/final when it is done.
 
-    Under torchrun every process calls this, and shares the work; `report` is called in the first one.
+    Under torchrun every process calls this, and shares the work; `report` (every `run.log_every` steps) and `on_step` are called in the
+    first one. stop_after: seconds after which to stop with a checkpoint. Damaged checkpoints that were passed over, settings that a resumed
+    run has changed and steps that were skipped are said in the log "grn".
 
-    stop_after: seconds after which to stop with a checkpoint. Returns what was wrong with newer checkpoints that were passed over.
-    Raises Stopped on a signal, TrainingDivergedError, and what reading data and models raises.
+    Raises Stopped on a signal, TrainingDivergedError, ConfigError for a setting that a run cannot change, and what reading data and
+    models raises.
     """
     accelerator = processes.start()
     release = lock(folder) if accelerator.is_main_process else None
     try:
+        task = _task(recipe, progress, accelerator)
+        loop = Loop(task, recipe, folder, accelerator)  # type: ignore[misc]
+        for note in loop.resume(resume):
+            if accelerator.is_main_process:
+                _log.warning(note)
         if accelerator.is_main_process:
             with atomic_path(folder / "run.toml") as aside:
-                aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
-        task = _task(recipe, progress, accelerator)
-        loop = Loop(task, recipe.run, recipe.optimizer, folder, accelerator, recipe.data.workers)
-        problems = loop.resume(resume)
-        loop.run(report, stop_after)
-        return problems
+                aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+        loop.run(report, stop_after, on_step)
     finally:
         if release is not None:
             release()

@@ -3,9 +3,10 @@
 Axes: crops are [B, 3, T, S, S] in [-1, 1]; features [B, C, t, s, s]. A batch holds pictures (T = 1) or clips; losses are of frames.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,34 +16,74 @@ from grn import hbq
 from grn.data.transforms import random_crop, random_flip
 from grn.media import resize_short_side, square, to_unit
 from grn.networks.autoencoder import CausalAutoencoder
-from grn.training.config import TokenizerRecipe
-from grn.training.loop import Slot
+from grn.tokenizer import save_tokenizer
+from grn.training.config import OptimizerConfig, TokenizerRecipe
 from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss, motion_loss
 from grn.training.mixture import MixedSource
 from grn.training.sheets import save_sheet
+from grn.training.task import Loss, Slot
 
 _COLUMNS = 12  # of a sheet
 
 
-def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:
-    """The training crop of a slot, uint8 [3, T, S, S]."""
-    step, place, number = slot
-    rng = np.random.default_rng([seed, step, place])
-    frames = source.read(number, rng)
-    config, resize = source.config, source.resize(number)
-    if resize is None:
-        frames = square(frames, config.size)
-    else:
-        low, high = resize
-        frames = random_crop(resize_short_side(frames, int(rng.integers(low, high + 1))), config.size, rng)
-    if config.flip:
-        frames = random_flip(frames, rng)
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)
+@dataclass(frozen=True)
+class TokenizerExample:
+    """crop: uint8 [3, T, S, S]. rounds: M that its features are quantized to; None: they are not."""
+
+    crop: Tensor
+    rounds: int | None
 
 
-def _frames(clips: Tensor) -> Tensor:
-    """[B, 3, T, H, W] -> every frame by itself, [B*T, 3, H, W]."""
-    return clips.transpose(1, 2).flatten(0, 1)
+@dataclass(frozen=True)
+class TokenizerBatch:
+    """crops: uint8 [B, 3, T, S, S]. rounds: of each."""
+
+    crops: Tensor
+    rounds: tuple[int | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    @property
+    def tokens(self) -> int:
+        """Frames: how many tokens they become is the network's affair."""
+        return self.crops.shape[0] * self.crops.shape[2]
+
+    def to(self, device: torch.device) -> "TokenizerBatch":
+        """The same on `device`."""
+        return TokenizerBatch(self.crops.to(device, non_blocking=True), self.rounds)
+
+    def pin_memory(self) -> "TokenizerBatch":
+        """The same where a GPU can fetch it by itself."""
+        return TokenizerBatch(self.crops.pin_memory(), self.rounds)
+
+
+class Reconstruction(nn.Module):
+    """Encoder, quantization and decoder in one call: (pixels [B, 3, T, S, S], each sample's rounds) -> pixels."""
+
+    def __init__(self, network: CausalAutoencoder, compiled: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.encode, self.decode = network.encode, network.decode
+        if compiled:
+            self.encode, self.decode = torch.compile(network.encode), torch.compile(network.decode)
+
+    def forward(self, pixels: Tensor, rounds: Sequence[int | None]) -> Tensor:
+        """Gradients pass the quantization as if it were not there (straight-through)."""
+        reconstruction: Tensor = self.decode(quantize_each(self.encode(pixels), rounds))
+        return reconstruction
+
+
+class Judgement(nn.Module):
+    """The discriminator's loss in one call."""
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, true: Tensor, reconstructed: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] -> float32 []."""
+        return discriminator_loss(self.discriminator(true), self.discriminator(reconstructed))
 
 
 class TokenizerTask:
@@ -52,9 +93,11 @@ class TokenizerTask:
         self.recipe = recipe
         self.source = MixedSource(recipe.data, recipe.run.seed)
         self.modules = nn.ModuleDict({"model": network})
+        self.calls: dict[str, nn.Module] = {"model": Reconstruction(network, recipe.run.compile)}
         losses = recipe.losses
         if losses.gan:
             self.modules["discriminator"] = PatchDiscriminator()
+            self.calls["discriminator"] = Judgement(self.modules["discriminator"])
         self.perceptual = PerceptualLoss() if losses.perceptual else None
         if recipe.decoder_only:
             network.encoder.requires_grad_(False)
@@ -63,67 +106,57 @@ class TokenizerTask:
         self.rounds = [None if name == "none" else int(name) for name in names]
         shares = np.array([recipe.rounds[name] for name in names])
         self.shares = shares / shares.sum()
-        self.encode, self.decode = network.encode, network.decode
-        if recipe.run.compile:
-            self.encode, self.decode = torch.compile(network.encode), torch.compile(network.decode)
 
     def order(self, first: int, count: int) -> list[int]:
         return self.source.batch(first // count, count)
 
-    def read(self, slot: Slot) -> dict[str, Any]:
-        """A crop, and which of `self.rounds` it is quantized to."""
+    def sample(self, number: int) -> str:
+        return str(self.source[number])
+
+    def read(self, slot: Slot) -> TokenizerExample:
+        """A crop, and the number of rounds that it is quantized to."""
         seed = self.recipe.run.seed
-        step, place, _ = slot
-        pick = np.random.default_rng([seed, step, place, 1]).choice(len(self.rounds), p=self.shares)
-        return {"crop": read_crop(self.source, slot, seed), "pick": int(pick)}
+        pick = np.random.default_rng([seed, slot.step, slot.place, 1]).choice(len(self.rounds), p=self.shares)
+        return TokenizerExample(read_crop(self.source, slot, seed), self.rounds[pick])
 
-    def optimizers(self) -> dict[str, list[torch.optim.Optimizer]]:
-        config, model = self.recipe.optimizer, self.modules["model"]
-        trained = [p for p in model.parameters() if p.requires_grad]
-        adamw = torch.optim.AdamW(trained, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
-        found: dict[str, list[torch.optim.Optimizer]] = {"model": [adamw]}
-        if "discriminator" in self.modules:
-            judge = self.modules["discriminator"].parameters()
-            found["discriminator"] = [torch.optim.AdamW(judge, lr=self.recipe.losses.gan_lr, betas=(0.5, 0.9))]
-        return found
+    def collate(self, examples: Sequence[TokenizerExample]) -> TokenizerBatch:
+        return TokenizerBatch(torch.stack([one.crop for one in examples]), tuple(one.rounds for one in examples))
 
-    def step(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor, dict[str, float]]]:
-        losses = self.recipe.losses
-        pixels = to_unit(batch["crop"])
+    def settings(self, name: str) -> OptimizerConfig:
+        config, losses = self.recipe.optimizer, self.recipe.losses
+        if name != "discriminator":
+            return config
+        own = {"lr": losses.gan_lr, "betas": losses.gan_betas, "weight_decay": losses.gan_weight_decay}
+        return config.model_copy(update=own)
+
+    def losses(self, batch: TokenizerBatch, step: int) -> list[Loss]:
+        """Section 3.1: distances of the reconstruction, weighted; with a discriminator its verdict, and the loss of its own."""
+        weights, pixels = self.recipe.losses, to_unit(batch.crops)
         device = pixels.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.recipe.run.lowered(device)):
-            drawn = self.decode(self._quantize(self.encode(pixels), batch["pick"]))
-        drawn = drawn.float()
-        parts = {"l1": (drawn - pixels).abs().mean(), "l2": (drawn - pixels).square().mean()}
-        figures = {"l1": float(parts["l1"].detach()), "psnr": -10 * float(torch.log10(parts["l2"].detach() / 4))}
+            reconstruction = self.calls["model"](pixels, batch.rounds)
+        reconstruction = reconstruction.float()
+        parts = {"l1": (reconstruction - pixels).abs().mean(), "l2": (reconstruction - pixels).square().mean()}
         if self.perceptual is not None:
             self.perceptual.to(pixels.device)
-            parts["perceptual"] = self.perceptual(_frames(drawn), _frames(pixels))
-            figures["perceptual"] = float(parts["perceptual"].detach())
-        if losses.motion and pixels.shape[2] > 1:
-            parts["motion"] = motion_loss(drawn, pixels)
-            figures["motion"] = float(parts["motion"].detach())
-        loss = sum(getattr(losses, name) * part for name, part in parts.items())
-        fooling = "discriminator" in self.modules and step >= losses.gan_start
-        if fooling:
-            adversarial = generator_loss(self.modules["discriminator"](_frames(drawn)))
-            loss = loss + losses.gan * adversarial
-            figures["gan"] = float(adversarial.detach())
-        assert isinstance(loss, Tensor)
-        yield "model", loss, figures
+            parts["perceptual"] = self.perceptual(_frames(reconstruction), _frames(pixels))
+        if weights.motion and pixels.shape[2] > 1:
+            parts["motion"] = motion_loss(reconstruction, pixels)
+        fooling = "discriminator" in self.modules and step >= weights.gan_start
         if fooling:
             judge = self.modules["discriminator"]
-            judged = discriminator_loss(judge(_frames(pixels)), judge(_frames(drawn.detach())))
-            yield "discriminator", judged, {"discriminator": float(judged.detach())}
-
-    def _quantize(self, features: Tensor, picks: Tensor) -> Tensor:
-        """Each sample of the batch at the number of rounds picked for it."""
-        features, out = features.float(), features.float().clone()
-        for pick in picks.unique().tolist():
-            rounds, rows = self.rounds[pick], (picks == pick).nonzero().squeeze(1)
-            if rounds is not None:
-                out = out.index_copy(0, rows, hbq.quantize(features[rows], rounds))
-        return out
+            with _frozen(judge):  # the autoencoder alone learns from the verdict on it
+                parts["gan"] = generator_loss(judge(_frames(reconstruction)))
+        value = pixels.new_zeros(())
+        for name, part in parts.items():
+            value = value + getattr(weights, name) * part
+        figures = {name: part.detach() for name, part in parts.items()}
+        figures = {"l1": figures.pop("l1"), "psnr": -10 * torch.log10(figures.pop("l2") / 4), **figures}
+        found = [Loss("model", value, figures, (reconstruction - pixels).abs().flatten(1).mean(1))]
+        if fooling:
+            judged = self.calls["discriminator"](_frames(pixels), _frames(reconstruction.detach()))
+            found.append(Loss("discriminator", judged, {"discriminator": judged.detach()}))
+        return found
 
     @torch.no_grad()
     def sheet(self, step: int, path: Path) -> None:
@@ -135,16 +168,54 @@ class TokenizerTask:
         for kind in self.source.kinds:
             clips = self.source.frames(kind[0]) > 1
             places = [0] if clips else np.linspace(0, len(kind) - 1, _COLUMNS).astype(int)
-            crops = torch.stack([read_crop(self.source, (0, i, kind[n]), 0) for i, n in enumerate(places)])
+            crops = torch.stack([read_crop(self.source, Slot(0, i, kind[n]), 0) for i, n in enumerate(places)])
             pixels = to_unit(crops.to(device))
-            drawn = network.decode(hbq.quantize(network.encode(pixels), rounds))
+            reconstruction = network.decode(hbq.quantize(network.encode(pixels), rounds))
             shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if clips else np.zeros(1, int)
-            rows += [_frames(side[:, :, shown]) for side in (pixels, drawn)]
+            rows += [_frames(side[:, :, shown]) for side in (pixels, reconstruction)]
         save_sheet(torch.cat(rows), path, columns=_COLUMNS)
 
     def export(self, folder: Path) -> None:
-        from grn.tokenizer import save_tokenizer
-
+        """Write the tokenizer's folder."""
         network = self.modules["model"]
         assert isinstance(network, CausalAutoencoder)
         save_tokenizer(folder, network, self.recipe.name)
+
+
+def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:
+    """The training crop of a slot, uint8 [3, T, S, S]."""
+    rng = np.random.default_rng([seed, slot.step, slot.place])
+    frames = source.read(slot.number, rng)
+    config, resize = source.config, source.resize(slot.number)
+    if resize is None:
+        frames = square(frames, config.size)
+    else:
+        low, high = resize
+        frames = random_crop(resize_short_side(frames, int(rng.integers(low, high + 1))), config.size, rng)
+    if config.flip:
+        frames = random_flip(frames, rng)
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)
+
+
+def quantize_each(features: Tensor, rounds: Sequence[int | None]) -> Tensor:
+    """Each sample of features [B, C, t, s, s] at its own number of rounds; float32, straight-through."""
+    features, found = features.float(), features.float().clone()
+    for number in sorted({one for one in rounds if one is not None}):
+        rows = torch.tensor([i for i, one in enumerate(rounds) if one == number], device=features.device)
+        found = found.index_copy(0, rows, hbq.quantize(features[rows], number))
+    return found
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Gradients go through, and none to its own weights, meanwhile."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def _frames(clips: Tensor) -> Tensor:
+    """[B, 3, T, H, W] -> every frame by itself, [B*T, 3, H, W]."""
+    return clips.transpose(1, 2).flatten(0, 1)

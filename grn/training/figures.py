@@ -1,0 +1,88 @@
+"""What a run says of itself: means of figures between two rows of the log, and the speed."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+from grn.errors import EnvironmentFaultError
+from grn.files import display
+
+Totals = dict[str, tuple[float, int]]
+"""By name, a sum and how many values it is of."""
+
+
+class Meter:
+    """Sums up the figures of steps until they are taken for a row of the log."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._clear()
+
+    def _clear(self) -> None:
+        self.totals: Totals = {}
+        self.count, self.samples, self.tokens, self.waited = 0, 0, 0, 0.0
+        self.since = time.monotonic()
+
+    def add(self, totals: Totals, samples: int, tokens: int, waited: float) -> None:
+        """The figures of one step on so many samples and tokens, which waited so many seconds for its data."""
+        self.totals = merge([self.totals, totals])
+        self.count, self.samples, self.tokens = self.count + 1, self.samples + samples, self.tokens + tokens
+        self.waited += waited
+
+    def take(self, step: int, device: torch.device) -> tuple[Totals, dict[str, float]]:
+        """(what was summed up here, figures of speed and memory) since the last call; starts anew."""
+        seconds = max(time.monotonic() - self.since, 1e-9)
+        speed = {
+            "samples_per_s": self.samples / seconds,
+            "tokens_per_s": self.tokens / seconds,
+            "data_wait": self.waited / seconds,
+            "memory_gb": peak_memory(device) / 1e9,
+            "seconds_left": (self.steps - step) * seconds / max(self.count, 1),
+        }
+        totals = self.totals
+        self._clear()
+        return totals, speed
+
+
+def merge(parts: Iterable[Totals]) -> Totals:
+    """The sums over all parts, in the order in which the figures first appear."""
+    found: Totals = {}
+    for part in parts:
+        for name, (total, count) in part.items():
+            before = found.get(name, (0.0, 0))
+            found[name] = (before[0] + total, before[1] + count)
+    return found
+
+
+def means(totals: Totals) -> dict[str, float]:
+    """The mean of each figure; those of no value are left out."""
+    return {name: total / count for name, (total, count) in totals.items() if count}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that was allocated on a GPU, elsewhere the most that the process has had resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def write_row(path: Path, row: Mapping[str, object]) -> None:
+    """Add a line to log.jsonl; numbers with 6 decimals, or 6 digits where they are small."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: _rounded(value) for name, value in row.items()}) + "\n")
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{display(path)}: cannot be written ({error.strerror or error}); free some space and resume"
+        ) from error
+
+
+def _rounded(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return round(value, 6) if abs(value) >= 1e-3 else float(f"{value:.6g}")

@@ -1,0 +1,201 @@
+"""What a generator is trained on: token maps, corrupted at random, with their captions or classes.
+
+Axes: token maps are [t, h, w, E] with values in [0, K): indices (E = C, K = 2^M) or round-major bits (E = M*C, K = 2).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grn.data.code_cache import Maps, Progress, View, nearest_maps
+from grn.data.sources import Source
+from grn.errors import BadInputError
+from grn.networks.generator_config import ClassToImageConfig
+from grn.text.encoder import TextEncoder
+from grn.tokenizer import Tokenizer
+from grn.training.config import GeneratorRecipe, RatioConfig
+from grn.training.mixture import MixedSource
+from grn.training.task import Slot
+
+Batched = Tensor | tuple[Tensor, ...]
+"""[B, ...] where the maps of a batch have one shape, else a map each."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """How a token map is corrupted for one step.
+
+    ratio: l, the share of elements that are kept. selection: S, bool [t, h, w, E]. random: Y_rand, uint8 [t, h, w, E].
+    """
+
+    ratio: float
+    selection: Tensor
+    random: Tensor
+
+
+@dataclass(frozen=True)
+class CaptionChoice:
+    """A caption, and by which seed its words are turned (None: they are not)."""
+
+    text: str
+    turn: int | None = None
+
+
+@dataclass(frozen=True)
+class GeneratorExample:
+    """targets: Y, uint8 [t, h, w, E]. condition: a class, or a caption."""
+
+    targets: Tensor
+    corruption: Corruption
+    condition: int | CaptionChoice
+
+
+@dataclass(frozen=True)
+class GeneratorBatch:
+    """targets Y, selection S and random Y_rand are of each sample [t, h, w, E]; ratio l: float32 [B].
+
+    conditions: int64 [B] classes, or a caption each.
+    """
+
+    targets: Batched
+    selection: Batched
+    random: Batched
+    ratio: Tensor
+    conditions: Tensor | tuple[CaptionChoice, ...]
+
+    def __len__(self) -> int:
+        return len(self.ratio)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all maps, E elements each."""
+        return sum(math.prod(one.shape[:-1]) for one in self.targets)
+
+    def to(self, device: torch.device) -> "GeneratorBatch":
+        """The same on `device`."""
+        return self._each(lambda x: x.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "GeneratorBatch":
+        """The same where a GPU can fetch it by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, act: Callable[[Tensor], Tensor]) -> "GeneratorBatch":
+        def maps(found: Batched) -> Batched:
+            return act(found) if isinstance(found, Tensor) else tuple(act(one) for one in found)
+
+        conditions = act(self.conditions) if isinstance(self.conditions, Tensor) else self.conditions
+        return GeneratorBatch(maps(self.targets), maps(self.selection), maps(self.random), act(self.ratio), conditions)
+
+
+class GeneratorData:
+    """The token maps of a recipe's sources, and the examples made of them."""
+
+    def __init__(
+        self,
+        recipe: GeneratorRecipe,
+        tokenizer: Tokenizer,
+        text: TextEncoder | None,
+        progress: Progress = iter,
+        wait: bool = False,
+    ) -> None:
+        """Encodes what is not in the cache yet. wait: another process of this machine does.
+
+        Raises BadInputError for a sample without a readable picture, caption or class.
+        """
+        self.recipe, self.network, self.tokenizer = recipe, recipe.network, tokenizer.config
+        self.source = MixedSource(recipe.data, recipe.run.seed)
+        data = recipe.data
+        for source, place in zip(self.source.sources, data.sources, strict=True):
+            if text is not None:
+                _check_captions(source, place.path, text)
+            elif isinstance(recipe.network, ClassToImageConfig):
+                _check_classes(source, recipe.network.num_classes)
+        self.maps: list[Maps] = []
+        for source, place in zip(self.source.sources, data.sources, strict=True):
+            frames, fps = (data.frames, data.fps) if place.clips else (None, None)
+            view = View(data.size, data.flip, frames, fps, recipe.network.rounds)
+            self.maps.append(nearest_maps(source, tokenizer, view, data.sizes, progress, wait))
+
+    def read(self, slot: Slot) -> GeneratorExample:
+        """One token map, how it is corrupted, and its caption or class, or none of them where the condition is dropped."""
+        recipe, rng = self.recipe, np.random.default_rng([self.recipe.run.seed, slot.step, slot.place])
+        views = self.views(slot.number)
+        sample = self.source[slot.number]
+        dropped = bool(rng.random() < recipe.drop_condition)
+        caption = "" if dropped else sample.captions[rng.integers(len(sample.captions))]
+        shown = views[rng.integers(len(views))][: self._length(slot.step)]
+        targets = self.network.indices_to_elements(torch.from_numpy(shown.astype(np.int64))).byte()
+        corruption = corrupt(targets.shape, self.network.classes, recipe.ratio, rng)
+        condition: int | CaptionChoice
+        if isinstance(self.network, ClassToImageConfig):
+            assert dropped or sample.label is not None, f"{sample}: has no class"
+            condition = self.network.num_classes if dropped else int(sample.label)
+        else:
+            turned = not dropped and rng.random() < recipe.words.turned
+            condition = CaptionChoice(caption, int(rng.integers(2**62)) if turned else None)
+        return GeneratorExample(targets, corruption, condition)
+
+    def views(self, number: int) -> np.ndarray:
+        """The token maps that are kept of a sample, [F, t, h, w, C]: plain, and mirrored where pictures are flipped."""
+        which = self.source.which(number)
+        return self.maps[which][number - int(self.source.starts[which])]
+
+    def _length(self, step: int) -> int | None:
+        """To how many frames of tokens the clips of a step are cut, all alike, so that they stay one tensor; None: they are not."""
+        whole = self.tokenizer.token_frames(self.recipe.data.frames)
+        rng = np.random.default_rng([self.recipe.run.seed, step, 0, 1])
+        return int(rng.integers(1, whole)) if rng.random() < self.recipe.cut and whole > 1 else None
+
+
+def collate(examples: Sequence[GeneratorExample]) -> GeneratorBatch:
+    """Examples of any shapes as a batch."""
+    classes = [one.condition for one in examples if isinstance(one.condition, int)]
+    captions = [one.condition for one in examples if isinstance(one.condition, CaptionChoice)]
+    return GeneratorBatch(
+        _together([one.targets for one in examples]),
+        _together([one.corruption.selection for one in examples]),
+        _together([one.corruption.random for one in examples]),
+        torch.tensor([one.corruption.ratio for one in examples], dtype=torch.float32),
+        torch.tensor(classes) if classes else tuple(captions),
+    )
+
+
+def _together(maps: Sequence[Tensor]) -> Batched:
+    return torch.stack(list(maps)) if len({one.shape for one in maps}) == 1 else tuple(maps)
+
+
+def corrupt(shape: Sequence[int], classes: int, config: RatioConfig, rng: np.random.Generator) -> Corruption:
+    """A logit-normal selection ratio l, a selection map S of it and a random map Y_rand (algorithm 2's first lines).
+
+    Each element is selected by itself, with probability l (equation 6); each of the random map is any class, all alike likely.
+    """
+    ratio = 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
+    selection = torch.from_numpy(rng.random(tuple(shape)) < ratio)
+    return Corruption(ratio, selection, torch.from_numpy(rng.integers(classes, size=tuple(shape))).byte())
+
+
+def _check_captions(source: Source, path: Path, text: TextEncoder) -> None:
+    """Every caption can be encoded: better said now than in the middle of an epoch."""
+    if not any(any(sample.captions) for sample in source):
+        raise BadInputError(
+            f"{path}: no picture has a caption; put a .txt beside each or take a class-to-image network"
+        )
+    for sample in source:
+        for caption in sample.captions:
+            try:
+                text.check(caption)
+            except BadInputError as error:
+                raise BadInputError(f"{sample}: unreadable caption: {error}") from error
+
+
+def _check_classes(source: Source, classes: int) -> None:
+    for sample in source:
+        if sample.label is None:
+            raise BadInputError(f"{sample}: has no class; a class-to-image generator needs class folders or .cls files")
+        if sample.label >= classes:
+            raise BadInputError(f"{sample}: class {sample.label} is not one of network.num_classes {classes}")

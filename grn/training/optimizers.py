@@ -1,0 +1,82 @@
+"""Optimizers, the learning rate's course over a run, and how both go on from a checkpoint."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from grn.training.config import OptimizerConfig
+
+
+class Optimizers:
+    """What lowers one loss: AdamW, and Muon for the matrices inside the blocks where the recipe says so."""
+
+    def __init__(self, module: nn.Module, config: OptimizerConfig, steps: int) -> None:
+        """steps: of the whole run, at whose end the learning rate decays."""
+        self.config, self.steps = config, steps
+        named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        inner = {n for n, p in named.items() if p.ndim == 2 and "blocks" in n} if config.name == "muon" else set()
+        self.each: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [p for n, p in named.items() if n not in inner],
+                lr=config.lr,
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+            )
+        ]
+        self._rates = [config.lr]
+        if inner:
+            self.each.append(
+                torch.optim.Muon(
+                    [p for n, p in named.items() if n in inner],
+                    lr=config.matrix_lr,
+                    weight_decay=config.weight_decay,
+                    # Scaled as in "Muon is scalable for LLM training": one learning rate and decay suit both.
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+            self._rates.append(config.matrix_lr)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that is optimized here."""
+        return [p for optimizer in self.each for group in optimizer.param_groups for p in group["params"]]
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.each:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self, step: int) -> None:
+        """Update the weights, at the learning rate of step number `step`, counted from 0."""
+        share = self.share(step)
+        for optimizer, rate in zip(self.each, self._rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.step()
+
+    def rate(self, step: int) -> float:
+        """AdamW's learning rate at a step."""
+        return self.config.lr * self.share(step)
+
+    def share(self, step: int) -> float:
+        """Of the full learning rate: linear warm-up, constant, linear decay at the end."""
+        config = self.config
+        warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+        left = (self.steps - step) / config.decay_steps if config.decay_steps else 1.0
+        return warm * (config.final_lr + (1 - config.final_lr) * min(1.0, left))
+
+    def state(self) -> list[dict[str, Any]]:
+        """Of every optimizer, as torch describes it."""
+        return [optimizer.state_dict() for optimizer in self.each]
+
+    def load(self, states: Iterable[dict[str, Any]]) -> None:
+        """Go on from stored moments, with the settings that the recipe has now. ValueError where they are of other weights."""
+        for optimizer, state in zip(self.each, states, strict=True):
+            fresh = optimizer.state_dict()["param_groups"]
+            stored = state["param_groups"]
+            if [len(group["params"]) for group in stored] != [len(group["params"]) for group in fresh]:
+                raise ValueError("an optimizer of another number of weights")
+            # Learning rate, betas and decay stand in the groups too: the stored ones would silently replace the recipe's.
+            optimizer.load_state_dict({"state": state["state"], "param_groups": fresh})

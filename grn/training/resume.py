@@ -1,0 +1,52 @@
+"""What of a recipe may change between two parts of a run, and what would make it another run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+FIXED = {
+    "kind": "another kind of model is another run",
+    "network": "it shapes the weights",
+    "optimizer.name": "the optimizer's moments are of one kind",
+    "decoder_only": "the optimizer's moments are of the weights that are trained",
+    "run.seed": "it decided the initial weights and the order of the samples so far",
+    "run.batch_size": "the place in the data is counted in batches",
+    "run.init": "the run has already started from there",
+}
+"""Keys, or sections, that a run keeps, and why."""
+_SWITCHES = {
+    "run.ema": "an average cannot begin or end in the middle of a run",
+    "losses.gan": "a discriminator cannot come or go in the middle of a run",
+}
+"""Numbers that may change, but not from or to 0."""
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Every dotted key whose value is another one in two resolved recipes: (before, after). None: it is not there."""
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    keys = dict.fromkeys([*old, *new])
+    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+
+
+def refused(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Those changes that a run cannot take, each in words."""
+    said = []
+    for key, (before, after) in found.items():
+        why = next((reason for fixed, reason in FIXED.items() if key == fixed or key.startswith(f"{fixed}.")), None)
+        if key in _SWITCHES and not (before and after):
+            why = _SWITCHES[key]
+        if why is not None:
+            said.append(f"{key} was {before!r:.80} and is now {after!r:.80}: {why}")
+    return said
+
+
+def described(found: Mapping[str, tuple[Any, Any]]) -> str:
+    """The changes in one line."""
+    return ", ".join(f"{key} {before!r:.80} -> {after!r:.80}" for key, (before, after) in found.items())
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,93 @@
+"""What a training run is of, as the loop sees it: samples in an order, batches, losses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from grn.training.config import OptimizerConfig
+
+
+class Slot(NamedTuple):
+    """One place of a run: all randomness of its example follows from it and the run's seed."""
+
+    step: int
+    place: int
+    """In the step's batch."""
+    number: int
+    """Of the sample that stands there."""
+
+
+class Batch(Protocol):
+    """Examples as tensors, of a task's own kind."""
+
+    def __len__(self) -> int:
+        """How many samples it holds."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens they are made of."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on `device`."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss of a batch.
+
+    trains: the module, by its name in `Task.modules`, whose weights lower it. value: float32 [], the mean over the samples.
+    figures: for the log, each the mean over the entries of a tensor of any shape (none: not logged).
+    samples: [B], each sample's own, by which a bad one is found.
+    """
+
+    trains: str
+    value: Tensor
+    figures: dict[str, Tensor] = field(default_factory=dict)
+    samples: Tensor | None = None
+
+    def detached(self) -> "Loss":
+        """The same numbers, which hold no graph."""
+        return replace(self, value=self.value.detach(), samples=None if self.samples is None else self.samples.detach())
+
+
+Example = TypeVar("Example")
+B = TypeVar("B", bound=Batch)
+
+
+class Task(Protocol[Example, B]):
+    """What is trained."""
+
+    modules: nn.ModuleDict
+    """Every module with trained weights; "model" is the one that the run is for and that the average follows."""
+
+    calls: dict[str, nn.Module]
+    """By the same names, what `losses` calls in order to use them: an engine for several devices wraps these."""
+
+    def order(self, first: int, count: int) -> list[int]:
+        """The numbers of the samples at `count` places of the run's endless order, from place `first`."""
+
+    def sample(self, number: int) -> str:
+        """What messages call a sample."""
+
+    def read(self, slot: Slot) -> Example:
+        """One example, augmented with randomness from its slot alone; may run in a worker process."""
+
+    def collate(self, examples: Sequence[Example]) -> B:
+        """Examples as one batch."""
+
+    def settings(self, name: str) -> OptimizerConfig:
+        """How the module of this name is optimized."""
+
+    def losses(self, batch: B, step: int) -> list[Loss]:
+        """The training step up to the gradients: what each module is to lower."""
+
+    def sheet(self, step: int, path: Path) -> None:
+        """Draw what the (averaged) model does now."""
+
+    def export(self, folder: Path) -> None:
+        """Write the (averaged) model as a model folder."""

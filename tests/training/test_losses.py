@@ -1,0 +1,74 @@
+"""The motion loss: of what changes, whichever way, and not of patterns that come and go."""
+
+import pytest
+import torch
+
+from grn.training.losses import motion_loss
+
+
+def still(*shape: int) -> torch.Tensor:
+    return torch.zeros(1, 3, *shape)
+
+
+def test_motion_counts_whichever_way_it_goes() -> None:
+    clip = still(3, 64, 64)
+    clip[:, :, 1, :, :32] = 1
+    missed = float(motion_loss(still(3, 64, 64), clip))
+    # Half of the patches change by 1, and so the frame by a half; that they move for sure counts a quarter, before it is squared.
+    assert missed == pytest.approx((0.5 + 0.5**2) * (1 + 0.25**2), rel=0.1)
+    assert motion_loss(-clip, clip) == 0
+    # As much motion, but elsewhere: wrong in twice as many patches, right in the frame.
+    assert float(motion_loss(clip.flip(4), clip)) == pytest.approx(1 + 0.25**2, rel=0.1)
+
+
+def test_motion_of_unknown_place_comes_out_right_in_the_mean() -> None:
+    """Of three patches one moves, and nobody knows which: least where each moves a third as much, not where none does."""
+    candidates = []
+    for amount in (0.0, 0.2, 1 / 3, 0.5):
+        guess = still(2, 64, 64)
+        guess[:, :, 1] = amount
+        losses = []
+        for third in range(3):
+            moves = still(2, 64, 64)
+            moves[:, :, 1, :, 21 * third : 21 * (third + 1)] = 1
+            losses.append(float(motion_loss(guess, moves)))
+        candidates.append(sum(losses))
+    assert min(candidates) == candidates[2]
+
+
+def test_what_flickers_everywhere_is_not_what_moves_somewhere() -> None:
+    moves, flickers = still(2, 64, 64), still(2, 64, 64)
+    moves[:, :, 1, :16, :16] = 1
+    flickers[:, :, 1] = 1 / 16  # the same amount
+    missed = float(motion_loss(still(2, 64, 64), moves))
+    assert float(motion_loss(flickers, moves)) > missed
+    # In the same patch, it is better than nothing.
+    moves, flickers = still(2, 64, 64), still(2, 64, 64)
+    moves[:, :, 1, 8:12, 8:12] = 1
+    flickers[:, :, 1, 6:14, 6:14] = 0.25
+    assert 0 < float(motion_loss(flickers, moves)) < float(motion_loss(still(2, 64, 64), moves))
+
+
+def test_a_pattern_that_comes_and_goes_is_not_motion() -> None:
+    moves, pattern = still(2, 64, 64), still(2, 64, 64)
+    moves[:, :, 1] = 0.4
+    pattern[:, :, 1] = torch.tensor([0.0, 0.2, 0.0, -0.2]).repeat(16)
+    half, right = float(motion_loss(moves / 2, moves)), float(motion_loss(moves, moves))
+    assert float(motion_loss(moves / 2 + pattern, moves)) > half > right == 0
+    assert float(motion_loss(moves + pattern, moves)) > 0.01
+
+
+def test_blur_is_no_rougher_than_what_it_blurs() -> None:
+    edge, blurred = still(2, 64, 64), still(2, 64, 64)
+    edge[..., 28:] = 1
+    blurred[..., 26:] = 0.5
+    blurred[..., 30:] = 1
+    assert motion_loss(blurred, edge) == pytest.approx(0, abs=1e-6)
+
+
+def test_motion_counts_up_to_every_edge() -> None:
+    for turns in range(4):
+        moves = still(2, 64, 64)
+        moves[:, :, 1, :8] = 1
+        moves = moves.rot90(turns, (3, 4))
+        assert float(motion_loss(torch.zeros_like(moves), moves)) > 0.1
