@@ -223,7 +223,7 @@ class GeneratorRecipe(_Section):
     name: str
     network: Annotated[ClassToImageConfig | TextToVisualConfig, Field(discriminator="kind")]
     tokenizer: str = Field(description="name or folder of the tokenizer whose codes are generated")
-    text_encoder: Path | None = Field(None, description="folder of the text encoder; text models need one")
+    text_encoder: Path | None = Field(None, description="name or folder of the text encoder; text models need one")
     data: DataConfig
     run: RunConfig
     optimizer: OptimizerConfig = OptimizerConfig()

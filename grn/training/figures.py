@@ -1,6 +1,7 @@
 """What a run says of itself: means of figures between two rows of the log, and the speed."""
 
 import json
+import math
 import resource
 import sys
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from grn.errors import EnvironmentFaultError
 from grn.files import display
@@ -47,6 +49,19 @@ class Meter:
         totals = self.totals
         self._clear()
         return totals, speed
+
+
+def totals_of(figures: Mapping[str, Tensor]) -> Totals:
+    """The sum of each figure's entries that are numbers, and their count; one copy from the device."""
+    if not figures:
+        return {}
+    entries = torch.cat([value.detach().flatten().double() for value in figures.values()]).tolist()
+    found: Totals = {}
+    for name, value in figures.items():
+        own, entries = entries[: value.numel()], entries[value.numel() :]
+        own = [entry for entry in own if not math.isnan(entry)]
+        found[name] = (math.fsum(own), len(own))
+    return found
 
 
 def merge(parts: Iterable[Totals]) -> Totals:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from grn.data.code_cache import Progress
 from grn.errors import ConfigError, ModelMismatchError
 from grn.models.folder import save_model
-from grn.networks.condition import ClassCondition, TextCondition
+from grn.networks.condition import ClassCondition, TextCondition, Texts
 from grn.networks.generator_config import ClassToImageConfig
 from grn.refine.sampler import Sampler
 from grn.refine.step import mix
+from grn.text.encoder import TextEncoder
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import GeneratorRecipe, OptimizerConfig
@@ -30,6 +31,7 @@ from grn.training.words import turn_words
 
 SHEET_PICTURES = 16
 _COLUMNS = 8  # of a sheet
+_TENTHS = 10
 
 
 class Prediction(nn.Module):
@@ -59,7 +61,7 @@ class GeneratorTask:
         recipe: GeneratorRecipe,
         network: nn.Module,
         tokenizer: Tokenizer,
-        text: StaticWordVectors | None,
+        text: TextEncoder | None,
         progress: Progress = iter,
         wait: bool = False,
     ) -> None:
@@ -98,14 +100,18 @@ class GeneratorTask:
             targets = _each(torch.bitwise_xor, targets, states)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.run.lowered(device.type)):
             logits = self.calls["model"](states, batch.ratio, self._condition(batch).to(device))  # equation 5
-        loss = refinement_loss(logits, targets)  # equation 7
-        return [Loss("model", loss, {"loss": loss.detach()})]
+        losses = refinement_loss(logits, targets)  # equation 7, [B]
+        return [Loss("model", losses.mean(), _figures(losses.detach(), logits, targets, batch.ratio), losses)]
 
     def _condition(self, batch: GeneratorBatch) -> ClassCondition | TextCondition:
         if isinstance(batch.conditions, Tensor):
             return ClassCondition(batch.conditions)
-        assert self.text is not None
-        return self.text.condition([self._words(self.text, caption) for caption in batch.conditions])
+        text, captions = self.text, batch.conditions
+        assert text is not None, "a batch of captions and nothing that reads them"
+        if isinstance(text, StaticWordVectors):
+            return text.condition([self._words(text, caption) for caption in captions])
+        found = text.encode([caption.text for caption in captions])
+        return found.rows(torch.arange(len(captions))) if isinstance(found, Texts) else found
 
     def _words(self, text: StaticWordVectors, caption: CaptionChoice) -> Tensor:
         vectors = text.word_vectors(caption.text)
@@ -119,8 +125,8 @@ class GeneratorTask:
         network: Any = self.modules["model"]
         sampler = Sampler(network, self.recipe.sampling)
         if self.text is not None:
-            condition: ClassCondition | TextCondition = self.text.encode(self._sheet_prompts())
-            null: ClassCondition | TextCondition = self.text.encode([""])
+            condition: ClassCondition | TextCondition | Texts = self.text.encode(self._sheet_prompts())
+            null: ClassCondition | TextCondition | Texts = self.text.encode([""])
         else:
             count = min(SHEET_PICTURES, network.config.num_classes)
             condition = ClassCondition(torch.arange(count))
@@ -145,7 +151,7 @@ class GeneratorTask:
     def export(self, folder: Path) -> None:
         """Write the model folder, with its tokenizer and text encoder."""
         network = self.modules["model"]
-        config = {
+        config: dict[str, Any] = {
             "kind": self.config.kind,
             "name": self.recipe.name,
             "network": self.config.model_dump(mode="json", exclude={"kind"}),
@@ -154,19 +160,37 @@ class GeneratorTask:
         }
         if self.recipe.data.frames > 1:
             config |= {"frames": self.recipe.data.frames, "fps": self.recipe.data.fps}
+        if self.text is not None and not isinstance(self.text, StaticWordVectors):
+            config["text_encoder"] = str(self.recipe.text_encoder)  # many times the generator's size: named, not copied
         save_model(folder, config, network.state_dict(), dtype=torch.float16)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
-        if self.text is not None:
+        if isinstance(self.text, StaticWordVectors):
             self.text.save(folder / "text_encoder")
 
 
 def refinement_loss(logits: Tensor | tuple[Tensor, ...], targets: Batched) -> Tensor:
-    """L = -E[1/N sum of log p(y_i | F, cond)] (equation 7). logits [..., E, K], targets int64 [..., E]; float32 []."""
+    """Equation 7 of each sample: -1/N times the sum of log p(y_i | F, cond) over its N elements; float32 [B].
+
+    logits [..., E, K] and targets int64 [..., E], of all samples in one tensor, or of each in its own.
+    """
     if isinstance(logits, Tensor) and isinstance(targets, Tensor):
-        return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
-    # Every element counts alike, whatever map it is of.
-    found = torch.cat([one.float().flatten(0, -2) for one in logits])
-    return F.cross_entropy(found, torch.cat([one.flatten() for one in targets]))
+        each = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none")
+        return each.view(len(targets), -1).mean(1)
+    return torch.stack(
+        [F.cross_entropy(x.float().flatten(0, -2), y.flatten()) for x, y in zip(logits, targets, strict=True)]
+    )
+
+
+@torch.no_grad()
+def _figures(losses: Tensor, logits: Tensor | tuple[Tensor, ...], targets: Batched, ratio: Tensor) -> dict[str, Tensor]:
+    """Loss and accuracy of each sample, [B], over all and by tenths of the selection ratio; not a number where one is in another tenth."""
+    right = [(x.argmax(-1) == y).float().mean() for x, y in zip(logits, targets, strict=True)]
+    found = {"loss": losses, "accuracy": torch.stack(right)}
+    tenths = (ratio * _TENTHS).floor().clamp(max=_TENTHS - 1)
+    for name in ("loss", "accuracy"):
+        for tenth in range(_TENTHS):
+            found[f"{name}/{tenth / _TENTHS:.1f}"] = torch.where(tenths == tenth, found[name], torch.nan)
+    return found
 
 
 def _each(act: Any, *maps: Batched) -> Batched:
@@ -177,7 +201,7 @@ def _each(act: Any, *maps: Batched) -> Batched:
     return tuple(act(*ones) for ones in zip(*maps, strict=True))
 
 
-def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: StaticWordVectors | None) -> None:
+def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: TextEncoder | None) -> None:
     """The network, the tokenizer, the text encoder and the size of the pictures go together."""
     network = recipe.network
     if network.channels != tokenizer.config.channels:
@@ -211,3 +235,5 @@ def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: StaticWordVe
         raise ModelMismatchError(
             f"{recipe.text_encoder}: gives tokens of width {text.dim} and network.text_width is {network.text_width}; change the latter"
         )
+    if recipe.words.turned and not isinstance(text, StaticWordVectors):
+        raise ConfigError(f"words.turned: {recipe.text_encoder} has no words to turn; leave it at 0")

@@ -16,16 +16,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic
 
-from accelerate import Accelerator
-from torch import nn
-
 from grn.errors import ConfigError, ModelMismatchError, TrainingDivergedError
 from grn.files import display
-from grn.training import processes
 from grn.training.average import Average
 from grn.training.checkpoint import AVERAGE, Checkpoint, Checkpoints, load_checkpoint
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
-from grn.training.figures import Meter, Totals, means, merge, write_row
+from grn.training.engine import Engine
+from grn.training.figures import Meter, Totals, means, merge, totals_of, write_row
 from grn.training.loader import Part, load_parts
 from grn.training.optimizers import Optimizers
 from grn.training.resume import changes, described, refused
@@ -48,18 +45,18 @@ class Stopped(Exception):  # noqa: N818 - not an error
 class Loop(Generic[Example, B]):
     """Runs a task to `run.steps` of its recipe, from its newest checkpoint if there is one."""
 
-    def __init__(self, task: Task[Example, B], recipe: Recipe, folder: Path, accelerator: Accelerator) -> None:
+    def __init__(self, task: Task[Example, B], recipe: Recipe, folder: Path, engine: Engine) -> None:
         """Raises ConfigError where the batch cannot be shared equally."""
         config = recipe.run
-        if config.batch_size % (accelerator.num_processes * config.accumulate):
+        if config.batch_size % (engine.processes * config.accumulate):
             raise ConfigError(
-                f"run.batch_size {config.batch_size} is not a multiple of the {accelerator.num_processes} processes "
+                f"run.batch_size {config.batch_size} is not a multiple of the {engine.processes} processes "
                 f"times run.accumulate {config.accumulate}; change one of them"
             )
         self.task, self.recipe, self.config, self.folder = task, recipe, config, folder
-        self.accelerator, self.device = accelerator, accelerator.device
+        self.engine = engine
         self.checkpoints = Checkpoints(folder, config.keep)
-        task.modules.to(self.device)
+        engine.distribute(task.calls)
         self.optimizers = {name: Optimizers(m, task.settings(name), config.steps) for name, m in task.modules.items()}
         self.average = Average(task.modules["model"], config.ema) if config.ema else None
         self.step = 0
@@ -119,20 +116,20 @@ class Loop(Generic[Example, B]):
                 signal.signal(number, handler)
 
     def _run(self, report: Callable[[int, Row], None], end: float, on_step: Callable[[int], None]) -> None:
-        config, first = self.config, self.accelerator.is_main_process
+        config, engine, first = self.config, self.engine, self.engine.first
         self._check_start()
         meter = Meter(config.steps)
-        share = (self.accelerator.num_processes, self.accelerator.process_index)
-        for parts, waited in load_parts(self.task, config, self.step, self.device, self.recipe.data.workers, share):
+        share = (engine.processes, engine.process)
+        for parts, waited in load_parts(self.task, config, self.step, engine.device, self.recipe.data.workers, share):
             totals = self.train_step(parts)
-            meter.add(totals, config.batch_size, share[0] * sum(part.batch.tokens for part in parts), waited)
+            meter.add(totals, config.batch_size, engine.processes * sum(part.batch.tokens for part in parts), waited)
             self.step += 1
             if first:
                 on_step(self.step)
             if self.step % config.log_every == 0 or self.step == config.steps:
                 self._report(meter, report)
             # A signal may reach one process only, and clocks differ: all must leave at the same step.
-            signum, late = processes.largest(self.accelerator, [self._signal or 0, time.monotonic() > end])
+            signum, late = engine.largest([self._signal or 0, time.monotonic() > end])
             last = self.step == config.steps or bool(signum) or bool(late)
             if first and (self.step % config.save_every == 0 or last):
                 self.save()
@@ -140,7 +137,7 @@ class Loop(Generic[Example, B]):
                 with self._averaged():
                     self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png")
             if last:
-                self.accelerator.wait_for_everyone()  # who has left may look for what the first process writes
+                engine.wait()  # who has left may look for what the first process writes
             if signum:
                 raise Stopped(signum)
             if last:
@@ -148,7 +145,7 @@ class Loop(Generic[Example, B]):
         if first:
             with self._averaged():
                 self.task.export(self.folder / "final")
-        self.accelerator.wait_for_everyone()
+        engine.wait()
 
     def train_step(self, parts: Sequence[Part[B]]) -> Totals:
         """One step on a batch in parts: the gradients of every loss of all parts, then the optimizers. Sums of the figures."""
@@ -158,11 +155,12 @@ class Loop(Generic[Example, B]):
         totals: list[Totals] = []
         losses: list[tuple[Part[B], Loss]] = []
         for part in parts:
-            for loss in self.task.losses(part.batch, self.step):
-                (loss.value / len(parts)).backward()
-                losses.append((part, loss.detached()))
-                totals.append({name: (float(v.sum()), v.numel()) for name, v in loss.figures.items()})
-        norms = {name: self._clip(self.optimizers[name]) for name in dict.fromkeys(loss.trains for _, loss in losses)}
+            with self.engine.accumulating(self.task.calls.values(), last=part is parts[-1]):
+                for loss in self.task.losses(part.batch, self.step):
+                    (loss.value / len(parts)).backward()
+                    losses.append((part, loss.detached()))
+                    totals.append(totals_of(loss.figures))
+        norms = {name: self.optimizers[name].clip() for name in dict.fromkeys(loss.trains for _, loss in losses)}
         if self._is_bad(losses, norms):
             self._skip(losses, norms)
             return {}
@@ -173,16 +171,10 @@ class Loop(Generic[Example, B]):
             self.average.follow(self.step)
         return merge([*totals, {f"{name}_norm": (norm, 1) for name, norm in norms.items()}])
 
-    def _clip(self, optimizers: Optimizers) -> float:
-        """Average the gradients over the processes and shorten them to the norm that is allowed; the norm before."""
-        parameters = [p for p in optimizers.parameters if p.grad is not None]
-        processes.average_gradients(self.accelerator, [p.grad for p in parameters if p.grad is not None])
-        return float(nn.utils.clip_grad_norm_(parameters, optimizers.config.clip))
-
     def _is_bad(self, losses: Sequence[tuple[Part[B], Loss]], norms: Mapping[str, float]) -> bool:
         """Whether a loss or a gradient is not finite, in any process."""
         here = all(math.isfinite(float(loss.value)) for _, loss in losses) and all(map(math.isfinite, norms.values()))
-        return bool(processes.largest(self.accelerator, [not here])[0])
+        return bool(self.engine.largest([not here])[0])
 
     def _skip(self, losses: Sequence[tuple[Part[B], Loss]], norms: Mapping[str, float]) -> None:
         """Say which samples spoilt a step; the weights stay. TrainingDivergedError where that was the last straw."""
@@ -201,23 +193,23 @@ class Loop(Generic[Example, B]):
         if self._bad_in_a_row < self.config.bad_steps and self.step + 1 < self.config.steps:
             _log.warning("%s: skipped", said)
             return
-        rescue = self.save() if self.accelerator.is_main_process else self.folder
+        rescue = self.save() if self.engine.first else self.folder
         raise TrainingDivergedError(
             f"{said}; {self._bad_in_a_row} such steps in a row; the weights before them are in {display(rescue)}; "
             "lower optimizer.lr or look at these samples"
         )
 
     def _report(self, meter: Meter, report: Callable[[int, Row], None]) -> None:
-        totals, speed = meter.take(self.step, self.device)
-        figures = means(merge(processes.gather(self.accelerator, totals)))
+        totals, speed = meter.take(self.step, self.engine.device)
+        figures = means(merge(self.engine.gather(totals)))
         row = {"step": self.step, **figures, "lr": self.optimizers["model"].rate(self.step - 1), **speed}
-        if self.accelerator.is_main_process:
+        if self.engine.first:
             write_row(self.folder / "log.jsonl", row)
             report(self.step, row)
 
     def _check_start(self) -> None:
         """All processes must have resumed from the same checkpoint."""
-        newest, minus_oldest = processes.largest(self.accelerator, [self.step, -self.step])
+        newest, minus_oldest = self.engine.largest([self.step, -self.step])
         if newest != -minus_oldest:
             raise ConfigError(
                 f"{self.folder}: processes start from steps {-minus_oldest} to {newest}; give all machines the same run folder"

@@ -43,6 +43,11 @@ class Optimizers:
         """Everything that is optimized here."""
         return [p for optimizer in self.each for group in optimizer.param_groups for p in group["params"]]
 
+    def clip(self) -> float:
+        """Shorten the gradients to the norm that is allowed; returns the norm that they had."""
+        parameters = [p for p in self.parameters if p.grad is not None]
+        return float(nn.utils.clip_grad_norm_(parameters, self.config.clip))
+
     def clear(self) -> None:
         """Forget the gradients."""
         for optimizer in self.each:

@@ -8,7 +8,6 @@ from typing import Any
 
 import tomli_w
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from grn.data.code_cache import Progress
@@ -22,10 +21,10 @@ from grn.networks.class_to_image import ClassToImage
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.inflate import TIME_KEYS, can_inflate, inflate
 from grn.networks.text_to_visual import TextToVisual
-from grn.text.word_vectors import StaticWordVectors
+from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.tokenizer import Tokenizer
-from grn.training import processes
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.engine import Engine
 from grn.training.generator import GeneratorTask
 from grn.training.loop import Loop
 from grn.training.run_folder import lock
@@ -54,15 +53,15 @@ def train(
     Raises Stopped on a signal, TrainingDivergedError, ConfigError for a setting that a run cannot change, and what reading data and
     models raises.
     """
-    accelerator = processes.start()
-    release = lock(folder) if accelerator.is_main_process else None
+    engine = Engine()
+    release = lock(folder) if engine.first else None
     try:
-        task = _task(recipe, progress, accelerator)
-        loop = Loop(task, recipe, folder, accelerator)  # type: ignore[misc]
+        task = _task(recipe, progress, engine)
+        loop = Loop(task, recipe, folder, engine)  # type: ignore[misc]
         for note in loop.resume(resume):
-            if accelerator.is_main_process:
+            if engine.first:
                 _log.warning(note)
-        if accelerator.is_main_process:
+        if engine.first:
             with atomic_path(folder / "run.toml") as aside:
                 aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
         loop.run(report, stop_after, on_step)
@@ -86,7 +85,7 @@ def _network(recipe: TokenizerRecipe | GeneratorRecipe) -> nn.Module:
 
 
 def _task(
-    recipe: TokenizerRecipe | GeneratorRecipe, progress: Progress, accelerator: Accelerator
+    recipe: TokenizerRecipe | GeneratorRecipe, progress: Progress, engine: Engine
 ) -> TokenizerTask | GeneratorTask:
     torch.manual_seed(recipe.run.seed)  # the initial weights
     network = _network(recipe)
@@ -94,9 +93,12 @@ def _task(
     if isinstance(recipe, TokenizerRecipe):
         assert isinstance(network, CausalAutoencoder)
         return TokenizerTask(recipe, network)
-    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(accelerator.device))
-    text = StaticWordVectors.load(recipe.text_encoder) if recipe.text_encoder is not None else None
-    return GeneratorTask(recipe, network, tokenizer, text, progress, wait=not accelerator.is_local_main_process)
+    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(engine.device))
+    text: TextEncoder | None = None
+    if recipe.text_encoder is not None:
+        folder = resolve(str(recipe.text_encoder), kind="text-encoder").folder
+        text = load_text_encoder(folder, str(engine.device))
+    return GeneratorTask(recipe, network, tokenizer, text, progress, wait=not engine.first_here)
 
 
 def _start_from(network: Any, name: Path | str | None, kind: str) -> None:

@@ -41,7 +41,7 @@ class Loss:
     """One loss of a batch.
 
     trains: the module, by its name in `Task.modules`, whose weights lower it. value: float32 [], the mean over the samples.
-    figures: for the log, each the mean over the entries of a tensor of any shape (none: not logged).
+    figures: for the log, each the mean over the entries of a tensor of any shape that are numbers.
     samples: [B], each sample's own, by which a bad one is found.
     """
 

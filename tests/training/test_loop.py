@@ -178,7 +178,9 @@ def test_a_bad_step_is_skipped_with_its_samples_named(
 
 def test_bad_steps_in_a_row_stop_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, {1, 2}, second_is_bad)
-    with pytest.raises(TrainingDivergedError, match=r"step 2: .* 2 such steps in a row; the weights before them are in"):
+    with pytest.raises(
+        TrainingDivergedError, match=r"step 2: .* 2 such steps in a row; the weights before them are in"
+    ):
         run(changed(tokenizer_recipe("pictures"), {"run.bad_steps": 2}), Path("a"))
 
 

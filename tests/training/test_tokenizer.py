@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.training import changed, make_pictures, run, tokenizer_recipe, video_recipe
 from safetensors.torch import load_file
 
 from grn.errors import ModelMismatchError
@@ -12,7 +13,6 @@ from grn.networks.autoencoder import CausalAutoencoder
 from grn.tokenizer import Tokenizer
 from grn.training.task import Slot
 from grn.training.tokenizer import TokenizerBatch, TokenizerTask, quantize_each
-from helpers.training import changed, make_pictures, run, tokenizer_recipe, video_recipe
 
 
 def task(values: dict[str, Any]) -> TokenizerTask:
