@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from grn.data.code_cache import Progress
 from grn.errors import ConfigError, ModelMismatchError
 from grn.models.folder import save_model
-from grn.networks.condition import ClassCondition, TextCondition, Texts
+from grn.networks.class_to_image import ClassToImage
+from grn.networks.condition import ClassCondition, Condition, Texts
+from grn.networks.contract import GeneratorNetwork
 from grn.networks.generator_config import ClassToImageConfig
+from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
 from grn.refine.step import mix
 from grn.text.encoder import TextEncoder
@@ -37,19 +40,16 @@ _TENTHS = 10
 class Prediction(nn.Module):
     """The network in one call, p(Y | F, cond) of equation 5: (states, ratio, condition) -> logits, a batch or one a sample."""
 
-    def __init__(self, network: nn.Module, compiled: bool = False) -> None:
+    def __init__(self, network: GeneratorNetwork, compiled: bool = False) -> None:
         super().__init__()
-        self.network: Any = network
-        self._forward: Any = torch.compile(network) if compiled else network
+        self.network = network
+        self._forward = torch.compile(network) if compiled else network
 
-    def forward(
-        self, states: Batched, ratio: Tensor, condition: ClassCondition | TextCondition
-    ) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, states: Batched, ratio: Tensor, condition: Condition) -> Tensor | tuple[Tensor, ...]:
         """states: int64. Logits [B, t, h, w, E, K] where the states have one shape, else [t, h, w, E, K] each."""
         prepared = self.network.prepare(condition)
         if isinstance(states, Tensor):
-            logits: Tensor = self._forward(states, ratio, prepared)
-            return logits
+            return self._forward(states, ratio, prepared)
         return tuple(self.network.packed(states, ratio, prepared))
 
 
@@ -59,7 +59,7 @@ class GeneratorTask:
     def __init__(
         self,
         recipe: GeneratorRecipe,
-        network: nn.Module,
+        network: ClassToImage | TextToVisual,
         tokenizer: Tokenizer,
         text: TextEncoder | None,
         progress: Progress = iter,
@@ -69,7 +69,7 @@ class GeneratorTask:
 
         Raises ModelMismatchError where the parts do not fit, BadInputError for a sample without a readable picture, caption or class.
         """
-        self.recipe, self.tokenizer, self.text = recipe, tokenizer, text
+        self.recipe, self.network, self.tokenizer, self.text = recipe, network, tokenizer, text
         self.config = recipe.network
         _check_fit(recipe, tokenizer, text)
         self.data = GeneratorData(recipe, tokenizer, text, progress, wait)
@@ -103,7 +103,7 @@ class GeneratorTask:
         losses = refinement_loss(logits, targets)  # equation 7, [B]
         return [Loss("model", losses.mean(), _figures(losses.detach(), logits, targets, batch.ratio), losses)]
 
-    def _condition(self, batch: GeneratorBatch) -> ClassCondition | TextCondition:
+    def _condition(self, batch: GeneratorBatch) -> Condition:
         if isinstance(batch.conditions, Tensor):
             return ClassCondition(batch.conditions)
         text, captions = self.text, batch.conditions
@@ -122,14 +122,14 @@ class GeneratorTask:
     @torch.no_grad()
     def sheet(self, step: int, path: Path) -> None:
         """Pictures or clips for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
-        network: Any = self.modules["model"]
+        network = self.network
         sampler = Sampler(network, self.recipe.sampling)
         if self.text is not None:
-            condition: ClassCondition | TextCondition | Texts = self.text.encode(self._sheet_prompts())
-            null: ClassCondition | TextCondition | Texts = self.text.encode([""])
+            condition: Condition = self.text.encode(self._sheet_prompts())
+            null: Condition = self.text.encode([""])
         else:
-            count = min(SHEET_PICTURES, network.config.num_classes)
-            condition = ClassCondition(torch.arange(count))
+            assert isinstance(network, ClassToImage)
+            condition = ClassCondition(torch.arange(min(SHEET_PICTURES, network.config.num_classes)))
             null = network.null_condition(1)
         data, tokenizer = self.recipe.data, self.tokenizer.config
         side, length = data.size // tokenizer.stride, tokenizer.token_frames(data.frames)
@@ -150,7 +150,6 @@ class GeneratorTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, with its tokenizer and text encoder."""
-        network = self.modules["model"]
         config: dict[str, Any] = {
             "kind": self.config.kind,
             "name": self.recipe.name,
@@ -162,7 +161,7 @@ class GeneratorTask:
             config |= {"frames": self.recipe.data.frames, "fps": self.recipe.data.fps}
         if self.text is not None and not isinstance(self.text, StaticWordVectors):
             config["text_encoder"] = str(self.recipe.text_encoder)  # many times the generator's size: named, not copied
-        save_model(folder, config, network.state_dict(), dtype=torch.float16)
+        save_model(folder, config, self.network.state_dict(), dtype=torch.float16)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if isinstance(self.text, StaticWordVectors):
             self.text.save(folder / "text_encoder")

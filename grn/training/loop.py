@@ -169,7 +169,7 @@ class Loop(Generic[Example, B]):
             self.optimizers[name].step(self.step)
         if self.average is not None:
             self.average.follow(self.step)
-        return merge([*totals, {f"{name}_norm": (norm, 1) for name, norm in norms.items()}])
+        return merge([*totals, {_norm_name(name): (norm, 1) for name, norm in norms.items()}])
 
     def _is_bad(self, losses: Sequence[tuple[Part[B], Loss]], norms: Mapping[str, float]) -> bool:
         """Whether a loss or a gradient is not finite, in any process."""
@@ -236,6 +236,10 @@ class Loop(Generic[Example, B]):
         if self._signal is not None:
             os._exit(128 + signum)  # asked twice: leave now
         self._signal = signum
+
+
+def _norm_name(module: str) -> str:
+    return "gradient_norm" if module == "model" else f"{module}_gradient_norm"
 
 
 def _mean(values: Sequence[float]) -> float:

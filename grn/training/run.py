@@ -8,7 +8,6 @@ from typing import Any
 
 import tomli_w
 import torch
-from torch import nn
 
 from grn.data.code_cache import Progress
 from grn.errors import ModelMismatchError
@@ -76,7 +75,7 @@ def parameters(recipe: TokenizerRecipe | GeneratorRecipe) -> int:
         return sum(p.numel() for p in _network(recipe).parameters())
 
 
-def _network(recipe: TokenizerRecipe | GeneratorRecipe) -> nn.Module:
+def _network(recipe: TokenizerRecipe | GeneratorRecipe) -> CausalAutoencoder | ClassToImage | TextToVisual:
     if isinstance(recipe, TokenizerRecipe):
         return CausalAutoencoder(recipe.network)
     if isinstance(recipe.network, ClassToImageConfig):
@@ -93,6 +92,7 @@ def _task(
     if isinstance(recipe, TokenizerRecipe):
         assert isinstance(network, CausalAutoencoder)
         return TokenizerTask(recipe, network)
+    assert not isinstance(network, CausalAutoencoder)
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(engine.device))
     text: TextEncoder | None = None
     if recipe.text_encoder is not None:

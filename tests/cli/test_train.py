@@ -106,7 +106,10 @@ def _steps(folder: Path) -> list[str]:
 
 # What it says and writes
 
-PROGRESS = r"grn: info: step (\d+): l1 [\d.]+, psnr [-\d.]+, model_norm [\d.]+, lr 1, [\d.]+ samples/s, \d+ min left"
+PROGRESS = (
+    r"grn: info: step (\d+): l1 [\d.]+, psnr [-\d.]+, gradient norm [\d.]+, learning rate 0.0001, [\d.]+ samples/s, "
+    r"\d+% waiting for data, [\d.]+ GB, \d+ min left"
+)
 
 
 def test_a_run_prints_its_model_and_reports_its_steps(run: Any, tmp_path: Path) -> None:
@@ -204,7 +207,9 @@ def test_the_same_command_continues_a_run(run: Any, tmp_path: Path) -> None:
     run("tiny.toml", "-o", "straight", "-q")
     run("tiny.toml", "-o", "a", "--set", "run.steps=2")
     outcome = run("tiny.toml", "-o", "a")
-    assert [re.fullmatch(PROGRESS, line)[1] for line in outcome.err.splitlines()] == ["3", "4"]  # type: ignore[index]
+    said, *lines = outcome.err.splitlines()
+    assert said == "grn: warning: settings that count from step 2 on: run.steps 2 -> 4"
+    assert [re.fullmatch(PROGRESS, line)[1] for line in lines] == ["3", "4"]  # type: ignore[index]
     assert _same(tmp_path / "straight" / "step-00000004", tmp_path / "a" / "step-00000004")
 
 
@@ -220,7 +225,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(run: Any, tmp
     (tmp_path / "a" / "step-00000004" / "weights.safetensors").write_bytes(b"")
     outcome = run("tiny.toml", "-o", "a")
     assert outcome.code == 0
-    assert outcome.err.splitlines()[-1] == (
+    assert outcome.err.splitlines()[0] == (
         "grn: warning: passed over a damaged checkpoint: a/step-00000004/weights.safetensors: differs from the manifest"
     )
     assert verify_checkpoint(tmp_path / "a" / "step-00000004") is None
@@ -237,7 +242,11 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(run: Any, tmp
         ),
         ("-o b --resume pictures", 2, "--resume pictures: no checkpoint there; give auto, never or"),
         ("-o b --resume a/cut", 4, "--resume a/cut/weights.safetensors: differs from the manifest; give an undamaged"),
-        ("-o a --set network.channels=5", 4, "a/step-00000004: does not fit this recipe ("),
+        (
+            "-o a --set network.channels=5",
+            4,
+            "a/step-00000004: cannot go on with this recipe: network.channels was 4 and is now 5",
+        ),
         ("-o tiny.toml", 2, "tiny.toml: is a file; choose another folder with -o"),
         ("-o busy", 5, "busy: in use by process {pid} on {host}; wait for it or choose"),
     ],
@@ -324,6 +333,8 @@ def test_divergence(run: Any, tmp_path: Path) -> None:
     assert outcome.code == 6
     error = outcome.err.splitlines()[-1]
     assert re.match(
-        r"grn: error: step \d: model loss .*; the weights before it are in a/step-0000000\d; lower opt", error
+        r"grn: error: step \d: model loss .*, on pictures/.* 3 such steps in a row; the weights before them are in "
+        r"a/step-0000000\d; lower opt",
+        error,
     )
     assert not (tmp_path / "a" / "final").exists()
