@@ -24,7 +24,10 @@ Report = Callable[[int, dict[str, float]], None]
 def train(options: Train) -> None:
     """Train, or say what would be trained."""
     console = options.console
-    recipe = load_recipe(find(options.recipe), options.overrides or ())
+    try:
+        recipe = load_recipe(find(options.recipe), options.overrides or ())
+    except UsageError as error:
+        raise UsageError(f"--set {error}") from error
     folder = options.out or Path("runs") / recipe.name
     if options.dry_run:
         count = parameters(recipe)
@@ -45,11 +48,12 @@ def train(options: Train) -> None:
     _check_folder(folder, options.resume)
     checkpoint = Path(options.resume) if options.resume not in ("auto", "never") else None
     try:
-        with _reporting(console, recipe) as report:
-            problems = run_training(
+        with _reporting(console, recipe) as (report, on_step):
+            run_training(
                 recipe,
                 folder,
                 report,
+                on_step=on_step,
                 resume=checkpoint,
                 progress=lambda items: console.progress(items, "encode"),
                 stop_after=float("inf") if options.stop_after is None else options.stop_after,
@@ -58,8 +62,6 @@ def train(options: Train) -> None:
         if not console.quiet:
             say("info", f"{folder}: stopped; the same command continues it")
         raise (Terminated if stop.signum == signal.SIGTERM else KeyboardInterrupt) from None
-    for problem in problems:
-        console.warn(f"passed over a damaged checkpoint: {problem}")
     console.result({"model": str(folder / "final")}, str(folder / "final"))
 
 
@@ -76,13 +78,20 @@ def _check_folder(folder: Path, resume: str) -> None:
 
 
 @contextmanager
-def _reporting(console: Console, recipe: Recipe) -> Iterator[Report]:
-    """A bar on a terminal, else a line to stderr at every report."""
+def _reporting(console: Console, recipe: Recipe) -> Iterator[tuple[Report, Callable[[int], None]]]:
+    """A bar on a terminal, which every step moves, else a line to stderr at every report."""
     if not console.terminal:
-        yield (lambda step, row: None) if console.quiet else _line
+        yield (lambda step, row: None) if console.quiet else _line, lambda step: None
         return
+    note = ""
+
+    def report(step: int, row: dict[str, float]) -> None:
+        nonlocal note
+        note = _figures(row)
+        bar.to(step, note)
+
     with console.bar(f"train {recipe.name}", recipe.run.steps) as bar:
-        yield lambda step, row: bar.to(step, _figures(row))
+        yield report, lambda step: bar.to(step, note)
 
 
 def _line(step: int, row: dict[str, float]) -> None:
@@ -90,8 +99,17 @@ def _line(step: int, row: dict[str, float]) -> None:
     say("info", f"step {step}: {_figures(row)}, {minutes:.0f} min left")
 
 
+_UNSHOWN = ("step", "seconds_left", "samples_per_s", "tokens_per_s", "data_wait", "memory_gb")
+
+
 def _figures(row: dict[str, float]) -> str:
+    """The figures that matter while one watches; log.jsonl has them all."""
     shown = [
-        f"{name} {value:.4g}" for name, value in row.items() if name not in ("step", "seconds_left", "samples_per_s")
+        f"{'learning rate' if name == 'lr' else name.replace('_', ' ')} {value:.4g}"
+        for name, value in row.items()
+        if name not in _UNSHOWN and "/" not in name  # those are by selection ratio
     ]
-    return f"{', '.join(shown)}, {row['samples_per_s']:.1f} samples/s"
+    return (
+        f"{', '.join(shown)}, {row['samples_per_s']:.1f} samples/s, {row['data_wait']:.0%} waiting for data, "
+        f"{row['memory_gb']:.1f} GB"
+    )

@@ -58,13 +58,13 @@ class Manifest(_Checked):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds, on the CPU. optimizers: by module, the states of what optimizes it."""
+    """What a checkpoint holds, on the CPU. recipe: resolved, if it is known. optimizers: by module, what optimizes it."""
 
     step: int
     recipe: dict[str, Any] | None
     weights: dict[str, Tensor]
     average: dict[str, Tensor] | None
-    optimizers: dict[str, list[dict[str, Any]]]
+    optimizers: dict[str, Any]
 
 
 class Checkpoints:

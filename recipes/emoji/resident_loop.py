@@ -17,7 +17,7 @@ import torch
 from banks import Dice
 from torch import Tensor, nn
 
-from grn.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from grn.training.checkpoint import Checkpoint, Checkpoints, load_checkpoint
 from grn.training.config import OptimizerConfig, RunConfig
 
 _KEEP = 2  # checkpoints
@@ -69,28 +69,28 @@ class Run:
 
     def resume(self) -> bool:
         """Go on from the newest intact checkpoint, if there is one."""
-        path, problems = newest_checkpoint(self.folder)
+        path, problems = Checkpoints(self.folder).newest()
         for problem in problems:
             print(f"left out: {problem}", flush=True)
         if path is None:
             return False
-        self.step, weights, average, states = load_checkpoint(path)
-        self.modules.load_state_dict(weights)
-        assert average is not None, "resident runs keep an average"
+        stored = load_checkpoint(path)
+        self.step = stored.step
+        self.modules.load_state_dict(stored.weights)
+        assert stored.average is not None, "resident runs keep an average"
         for name, value in self.average.items():
-            value.copy_(average[name])
+            value.copy_(stored.average[name])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(states[name])
-        self.seconds = states["seconds"]
+            optimizer.load_state_dict(stored.optimizers[name])
+        self.seconds = stored.optimizers["seconds"]
         return True
 
     def save(self) -> Path:
         """Write a checkpoint of this step."""
         states: dict[str, object] = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         states["seconds"] = self.seconds
-        return save_checkpoint(
-            self.folder, self.step, dict(self.modules.state_dict()), self.average, states, keep=_KEEP
-        )
+        checkpoint = Checkpoint(self.step, None, dict(self.modules.state_dict()), self.average, states)
+        return Checkpoints(self.folder, _KEEP).save(checkpoint)
 
     def with_average(self, use: Callable[[nn.Module], None]) -> None:
         """Call `use` on the model while it has the averaged weights."""
