@@ -204,6 +204,7 @@ log_every = 1
 [optimizer]
 lr = 1e-3
 decay_steps = 2
+final_lr = 0.1
 [losses]
 l1 = 1.0
 perceptual = 0.1
