@@ -4,6 +4,8 @@ Every message says what is wrong, where, and what to do about it, in one line. M
 instead.
 """
 
+from pathlib import Path
+
 
 class GrnError(Exception):
     """Base of everything that grn raises on purpose."""
@@ -35,6 +37,14 @@ class ModelMismatchError(GrnError):
 
 class EnvironmentFaultError(GrnError):
     """The machine's fault rather than the user's: disk, memory, device, network, a busy run folder."""
+
+
+class BusyError(EnvironmentFaultError):
+    """Another process has what only one may have. path: the lock file. owner: who has it, "" where that is unknown."""
+
+    def __init__(self, message: str, path: Path, owner: str) -> None:
+        super().__init__(message)
+        self.path, self.owner = path, owner
 
 
 class TrainingDivergedError(GrnError):

@@ -4,26 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 from typing_extensions import Unpack
 
-from grn.errors import ConfigError
+from grn.errors import ModelMismatchError
 from grn.files import display
 from grn.hub.resolve import resolve
-from grn.models.folder import load_config, load_network, network_config
-from grn.models.tensors import CONFIG
-from grn.networks.class_to_image import ClassToImage
-from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
-from grn.networks.text_to_visual import TextToVisual
+from grn.models.config import GeneratorModelConfig
+from grn.models.folder import ModelFolder
 from grn.refine.config import SamplerConfig, SamplerOverrides, sampler_config
 from grn.refine.sampler import Sampler
-from grn.validation import describe
-
-_FAMILIES: dict[str, tuple[Any, Any]] = {
-    "class-to-image": (ClassToImageConfig, ClassToImage),
-    "text-to-visual": (TextToVisualConfig, TextToVisual),
-}
 
 
 class Generator:
@@ -44,26 +34,16 @@ class Generator:
 
         Raises ModelNotFoundError, ConfigError or ModelMismatchError.
         """
-        return cls.load(resolve(str(name), offline=offline, kind="generator").folder, device, dtype)
+        return cls.load(resolve(str(name), offline=offline, kind="generator").open(), device, dtype)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> "Generator":
+    def load(cls, folder: Path | ModelFolder, device: str = "cpu", dtype: torch.dtype | None = None) -> "Generator":
         """Load a model folder. Raises as `from_pretrained` does."""
-        config = load_config(folder)
-        if config["kind"] not in _FAMILIES:
-            raise ConfigError(
-                f"{display(folder / CONFIG)}: kind: expected {' or '.join(_FAMILIES)}, found {config['kind']!r:.40}; "
-                "restore the file"
-            )
-        fields, family = _FAMILIES[config["kind"]]
-        sizes = network_config(config, fields, folder)
-        try:
-            sampling = SamplerConfig(**config.get("sampling", {}))
-        except (ValidationError, TypeError) as error:
-            said = describe(error, [SamplerConfig]) if isinstance(error, ValidationError) else "expected an object"
-            raise ConfigError(f"{display(folder)}: sampling: {said}") from error
-        network, fingerprint = load_network(lambda: family(sizes), folder, device, dtype)
-        return cls(network, config["name"], fingerprint, sampling)
+        model = ModelFolder.open(folder) if isinstance(folder, Path) else folder
+        if not isinstance(model.config, GeneratorModelConfig):
+            raise ModelMismatchError(f"{display(model.path)}: is a {model.config.kind}, not a generator")
+        network, fingerprint = model.load_network(device, dtype)
+        return cls(network, model.config.name, fingerprint, model.config.sampling)
 
     @property
     def config(self) -> Any:

@@ -3,10 +3,10 @@
 Axes: a result's frames are uint8 [T, H, W, 3], RGB; token maps are [t, h, w, E] elements or [t, h, w, C] indices.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Unpack
 
-from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError, UsageError
+from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import display
 from grn.generator import Generator
 from grn.hub import registry
 from grn.hub.resolve import resolve
 from grn.media import from_pixels
-from grn.models.folder import load_config
+from grn.models.config import Clips, GeneratorModelConfig, TextToVisualModelConfig
+from grn.models.folder import ModelFolder
 from grn.models.tensors import CONFIG
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition, Condition
@@ -32,7 +33,6 @@ from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
 
 __all__ = ["Clips", "Part", "Pipeline", "Result", "sampler_config"]
-_MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,6 @@ class Part:
     name: str | Path | None = None
     device: str | None = None
     dtype: torch.dtype | None = None
-
-
-class Clips(NamedTuple):
-    """What a video model draws: frames that it was trained for, how many a second, and the most that it can draw."""
-
-    frames: int
-    fps: float
-    most: int = _MOST_FRAMES
 
 
 class Pipeline:
@@ -115,30 +107,27 @@ class Pipeline:
         prompts of a call are encoded, and the others wait for that before they go to their device; it is loaded again for new prompts.
         Raises ModelNotFoundError, ConfigError, ModelMismatchError, or UsageError for a part that the model has no use for.
         """
-        folder = resolve(str(name), offline=offline, kind="generator").folder
-        config = load_config(folder)
-        clips = _clips(config, folder)
+        model = resolve(str(name), offline=offline, kind="generator").open()
+        config = model.config
+        assert isinstance(config, GeneratorModelConfig)
         encoder: TextEncoder | None = None
-        if config["kind"] == "text-to-visual":
-            where = _part(folder, config, "text_encoder", text.name)
+        if isinstance(config, TextToVisualModelConfig):
+            where = _part(model, "text_encoder", text.name)
             found = resolve(str(where), offline=offline, kind="text-encoder").folder
             encoder = load_text_encoder(found, text.device or device, text.dtype or dtype)
         if text != Part() and (encoder is None or (isinstance(encoder, StaticWordVectors) and text != Part(text.name))):
             what = "classes" if encoder is None else "words from a table"
             raise UsageError(
-                f"{config['name']} reads {what}: there is no text encoder to place; leave out what is said of it"
+                f"{config.name} reads {what}: there is no text encoder to place; leave out what is said of it"
             )
         waits = free_text and encoder is not None
         devices = (device, tokenizer.device or device)
-        generator = Generator.load(folder, "cpu" if waits else device, dtype)
+        generator = Generator.load(model, "cpu" if waits else device, dtype)
         made = Tokenizer.from_pretrained(
-            _part(folder, config, "tokenizer", tokenizer.name),
-            "cpu" if waits else devices[1],
-            tokenizer.dtype or dtype,
-            offline,
+            _part(model, "tokenizer", tokenizer.name), "cpu" if waits else devices[1], tokenizer.dtype or dtype, offline
         )
-        size = _size(config, folder, generator, made)
-        return cls(generator, made, encoder, size=size, clips=clips, devices=devices if waits else None)
+        size = config.pixels(made.config.stride)
+        return cls(generator, made, encoder, size=size, clips=config.clips, devices=devices if waits else None)
 
     @property
     def name(self) -> str:
@@ -321,42 +310,17 @@ def _for_each(size: tuple[int, ...] | Sequence[tuple[int, ...]] | None, count: i
     return size  # type: ignore[return-value]
 
 
-def _part(folder: Path, config: Mapping[str, Any], part: str, asked: str | Path | None) -> str | Path:
+def _part(model: ModelFolder, part: str, asked: str | Path | None) -> str | Path:
     """Name or folder of a generator's tokenizer or text encoder: as asked, its own, as config.json says, as known by name."""
     if asked is not None:
         return asked
-    if (folder / part).is_dir():
-        return folder / part
-    named = config.get(part) or getattr(registry.ENTRIES.get(config["name"]), part, None)
-    if not isinstance(named, str):
+    if (model.path / part).is_dir():
+        return model.path / part
+    name = model.config.name
+    named: str | None = getattr(model.config, part) or getattr(registry.ENTRIES.get(name), part, None)
+    if named is None:
         what = part.replace("_", " ")
         raise ModelNotFoundError(
-            f"{display(folder)}: {config['name']} has no {what} (looked for a folder {part} in it and for {part} in {CONFIG}); name one"
+            f"{display(model.path)}: {name} has no {what} (looked for a folder {part} in it and for {part} in {CONFIG}); name one"
         )
     return named
-
-
-def _clips(config: Mapping[str, Any], folder: Path) -> Clips | None:
-    """The clips that a model draws, None for one of still pictures."""
-    frames: Any = config.get("frames", 1)
-    fps: Any = config.get("fps")
-    most: Any = config.get("most_frames", _MOST_FRAMES)
-    if not (type(frames) is int and 1 <= frames <= _MOST_FRAMES):
-        raise ConfigError(f"{folder}: frames: expected 1 to {_MOST_FRAMES}, found {frames!r}; restore config.json")
-    if frames == 1:
-        return None
-    if not (type(fps) in (int, float) and 0.01 <= fps <= 1000):
-        raise ConfigError(f"{folder}: fps: expected 0.01 to 1000 for clips, found {fps!r}; restore config.json")
-    if not (type(most) is int and frames <= most <= _MOST_FRAMES):
-        raise ConfigError(
-            f"{folder}: most_frames: expected {frames} to {_MOST_FRAMES}, found {most!r}; restore config.json"
-        )
-    return Clips(frames, float(fps), most)
-
-
-def _size(config: Mapping[str, Any], folder: Path, generator: Generator, tokenizer: Tokenizer) -> int:
-    """Pixels a side that a model was trained for."""
-    size: Any = config.get("size") or getattr(generator.config, "size", 16) * tokenizer.config.stride
-    if not (type(size) is int and 1 <= size <= _MOST_PIXELS):
-        raise ConfigError(f"{folder}: size: expected 1 to {_MOST_PIXELS}, found {size!r}; restore config.json")
-    return size

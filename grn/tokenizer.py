@@ -20,7 +20,8 @@ from grn import hbq
 from grn.codes import Codes, PackedCodes
 from grn.errors import BadInputError, ModelMismatchError
 from grn.hub.resolve import resolve
-from grn.models.folder import load_config, load_network, network_config, save_model
+from grn.models.config import TokenizerModelConfig
+from grn.models.folder import save_model
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.autoencoder_layers import TimeCache
@@ -43,14 +44,9 @@ class Tokenizer:
 
         Raises ModelNotFoundError, ConfigError or ModelMismatchError.
         """
-        found = resolve(str(name), offline=offline, kind="tokenizer")
-        config = load_config(found.folder)
-        sizes = network_config(config, TokenizerConfig, found.folder)
-        network, fingerprint = load_network(
-            lambda: CausalAutoencoder(sizes).to(dtype or torch.float32).lay_out(), found.folder, device, dtype
-        )
-        assert isinstance(network, CausalAutoencoder)
-        return cls(network, config["name"], fingerprint)
+        model = resolve(str(name), offline=offline, kind="tokenizer").open()
+        network, fingerprint = model.load_network(device, dtype, CausalAutoencoder.lay_out)
+        return cls(network, model.config.name, fingerprint)
 
     @property
     def config(self) -> TokenizerConfig:
@@ -202,5 +198,5 @@ def save_tokenizer(
     folder: Path, network: CausalAutoencoder, name: str, dtype: torch.dtype = torch.float16, card: str = ""
 ) -> None:
     """Write a tokenizer as a model folder."""
-    config = {"kind": "tokenizer", "name": name, "network": network.config.model_dump(mode="json")}
+    config = TokenizerModelConfig(name=name, network=network.config)
     save_model(folder, config, network.state_dict(), dtype=dtype, card=card)

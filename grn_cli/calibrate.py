@@ -7,7 +7,7 @@ from grn.errors import UsageError
 from grn.evaluation.generation import captions, spread
 from grn.evaluation.report import histogram
 from grn.hub.resolve import resolve
-from grn.models.folder import update_config
+from grn.models.folder import write_config
 from grn.refine.schedule import adaptive_steps
 from grn.refine.schedule import calibrate as find_b
 from grn_cli.evaluate_sets import open_set
@@ -37,7 +37,9 @@ def calibrate(options: Calibrate) -> None:
     steps = [adaptive_steps(entropy, options.k, b, bounds) for entropy in entropies]
     chosen = {"tmin": bounds[0], "tmax": bounds[1], "k": options.k, "b": b}
     if not options.dry_run:
-        update_config(found.folder, "sampling", chosen)
+        config = found.open().config
+        sampling = pipeline.settings(tmin=bounds[0], tmax=bounds[1], k=options.k, b=b)
+        write_config(found.folder, config.model_copy(update={"sampling": sampling}))
     mean = sum(steps) / len(steps)
     record = {"name": options.name, "folder": str(found.folder), **chosen, "mean": mean, "entropies": entropies}
     summary = f"k = {options.k:g}, b = {b:g}: mean {mean:.1f} steps, {min(steps)} to {max(steps)}, {len(steps)} prompts"

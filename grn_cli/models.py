@@ -6,7 +6,6 @@ from typing import Any
 from grn.hub import download, registry
 from grn.hub.registry import Entry
 from grn.hub.resolve import EMBEDDED, Resolved, converted_folder, resolve
-from grn.models.folder import load_config
 from grn_cli.errors import Batch
 from grn_cli.options.models import List, Pull, Show
 
@@ -49,7 +48,7 @@ def pull(options: Pull) -> None:
 
 def describe(found: Resolved, name: str) -> tuple[Any, ...]:
     """A record of a model folder for programs, then the lines for people."""
-    config, size = load_config(found.folder), _weight(found.folder)
+    config, size = found.open().config.document(), _weight(found.folder)
     record = {"name": name, "folder": str(found.folder), "source": found.source, "bytes": size, "config": config}
     lines = [
         f"name      {config['name']}",
@@ -67,9 +66,9 @@ def describe(found: Resolved, name: str) -> tuple[Any, ...]:
 
 def _parts(found: Resolved) -> list[str]:
     """The known names that a generator's config.json has for what is not in its folder."""
-    config = load_config(found.folder)
-    named = [config.get(part) for part in ("tokenizer", "text_encoder") if not (found.folder / part).is_dir()]
-    return [name for name in named if name in registry.ENTRIES]
+    config = found.open().config
+    parts = [part for part in ("tokenizer", "text_encoder") if not (found.folder / part).is_dir()]
+    return [name for name in (getattr(config, part, None) for part in parts) if name in registry.ENTRIES]
 
 
 def _state(entry: Entry) -> tuple[str, int]:

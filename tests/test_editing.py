@@ -1,7 +1,5 @@
 """Starting from pictures and clips, in the library: what is given stays, what is asked for changes."""
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from helpers.generators import SIDE
 
 from grn import editing
-from grn.errors import ConfigError, UsageError
+from grn.errors import UsageError
 from grn.media import to_pixels
 from grn.pipeline import Pipeline
 from grn.refine.step import StepView
@@ -129,24 +127,3 @@ def test_what_cannot_be_drawn_is_refused(drawing: Pipeline, filming: Pipeline) -
     for strength in (0.0, 1.1, -1.0):
         with pytest.raises(UsageError, match="out of range"):
             editing.refined_picture(drawing, photo, strength)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"frames": 0}, "frames: expected 1 to 100000, found 0"),
-        ({"frames": 2.5}, "frames: expected"),
-        ({"frames": 9, "fps": None}, "fps: expected 0.01 to 1000 for clips, found None"),
-        ({"frames": 9, "fps": 0}, "fps: expected"),
-        ({"most_frames": 8}, "most_frames: expected 9 to 100000, found 8"),
-        ({"size": "64"}, "size: expected 1 to 65536, found '64'"),
-    ],
-)
-def test_the_length_in_a_model_folder_is_checked(
-    clips_model: Path, tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
-    shutil.copytree(clips_model, tmp_path / "a")
-    config = json.loads((tmp_path / "a" / "config.json").read_text())
-    (tmp_path / "a" / "config.json").write_text(json.dumps(config | change))
-    with pytest.raises(ConfigError, match=message):
-        Pipeline.from_pretrained(tmp_path / "a")

@@ -11,7 +11,7 @@ import torch
 from helpers.generators import SIDE, text_model
 
 from grn.errors import BadInputError, ConfigError, ModelMismatchError, UsageError
-from grn.models.folder import load_config
+from grn.models.folder import ModelFolder
 from grn.pipeline import Pipeline, Result
 from grn.refine.step import StepView
 
@@ -244,7 +244,9 @@ def _changed(words: Path, folder: Path, **changes: Any) -> Path:
 
 def test_sampling_of_a_model_folder_is_checked(words: Path, tmp_path: Path) -> None:
     folder = _changed(words, tmp_path / "a", sampling={"stepz": 3})
-    with pytest.raises(ConfigError, match=r"a: sampling: unknown key 'stepz'; did you mean 'steps'\?"):
+    with pytest.raises(
+        ConfigError, match=r"a/config.json: unknown key 'sampling.stepz'; did you mean 'sampling.steps'\?"
+    ):
         Pipeline.from_pretrained(folder)
 
 
@@ -269,4 +271,4 @@ def test_a_tokenizer_of_other_channels_is_refused(words: Path, drawing: Pipeline
 def test_a_tokenizer_is_no_generator(words: Path) -> None:
     with pytest.raises(ModelMismatchError, match="is a tokenizer; name a generator"):
         Pipeline.from_pretrained(words / "tokenizer")
-    assert load_config(words)["kind"] == "text-to-visual"
+    assert ModelFolder.open(words).config.kind == "text-to-visual"

@@ -80,12 +80,7 @@ def digest(data: bytes) -> str:
 
 def grn(folder: Path, *arguments: object) -> None:
     """Run one command in `folder`."""
-    settings = {
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "GRN_CACHE": str(folder / "cache"),
-        "GRN_HOME": str(folder / "cache"),
-    }
+    settings = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GRN_CACHE": str(folder / "cache")}
     command = [sys.executable, "-m", "grn_cli", *map(str, arguments)]
     root = Path(__file__).resolve().parents[1]
     subprocess.run(

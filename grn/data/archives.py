@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from grn.data.digests import digest_of
-from grn.data.folders import cache_folder
 from grn.errors import BadInputError, EnvironmentFaultError
-from grn.files import atomic_path, display
+from grn.files import atomic_path, cache_folder, display
 
 COMPRESSED = (".tgz", ".tar.gz")
 # Pictures hardly shrink and texts to a tenth; what unpacks to more than this is made to fill a disk.

@@ -18,7 +18,7 @@ from grn.data.samples import Sample
 from grn.data.sources import Source
 from grn.data.transforms import nearest_shape
 from grn.errors import EnvironmentFaultError
-from grn.files import atomic_path, display
+from grn.files import atomic_path, cache_folder, display, sha256
 from grn.media import READER_VERSION, fit, square, to_batch
 from grn.tokenizer import Tokenizer
 
@@ -85,11 +85,11 @@ def cached_maps(
 ) -> np.ndarray:
     """The token map of every sample as `view` says, from the cache or made now.
 
-    The cache (GRN_CACHE, else ~/.cache/grn) is keyed by the tokenizer's weights, the samples' bytes, how they are read and the view. A
+    The cache (`grn.files.cache_folder`) is keyed by the tokenizer's weights, the samples' bytes, how they are read and the view. A
     damaged file is made anew. wait: another process of this machine makes the file; come back when it has. Raises BadInputError for a
     sample that cannot be read and EnvironmentFaultError where the cache cannot be written.
     """
-    path = _folder() / f"{_key(source, tokenizer, view)}.npy"
+    path = cache_folder("codes", make=True) / f"{_key(source, tokenizer, view)}.npy"
     maps = _load(path)
     while maps is None and wait:
         time.sleep(_POLL_SECONDS)
@@ -100,17 +100,6 @@ def cached_maps(
     if maps is None:
         raise EnvironmentFaultError(f"{display(path)}: reads otherwise than it was written; check the disk")
     return maps
-
-
-def _folder() -> Path:
-    folder = Path(os.environ.get("GRN_CACHE") or Path.home() / ".cache" / "grn") / "codes"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFaultError(
-            f"{display(folder)}: cannot be made ({error.strerror or error}); set GRN_CACHE to a folder with space"
-        ) from error
-    return folder
 
 
 def _key(source: Source, tokenizer: Tokenizer, view: View) -> str:
@@ -126,7 +115,7 @@ def _load(path: Path) -> np.ndarray | None:
     try:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
-            digest = _digest(path, length)
+            digest = bytes.fromhex(sha256(path, length))
             file.seek(max(0, length))
             if file.read() != digest:
                 return None
@@ -147,19 +136,9 @@ def _write(path: Path, source: Source, tokenizer: Tokenizer, view: View, progres
                     header = {"descr": batch.dtype.str, "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
                 file.write(batch.tobytes())
-        digest = _digest(aside, aside.stat().st_size)
+        digest = bytes.fromhex(sha256(aside))
         with aside.open("ab") as file:
             file.write(digest)
-
-
-def _digest(path: Path, length: int) -> bytes:
-    """sha256 of the first `length` bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while length > 0 and (block := file.read(min(1 << 20, length))):
-            digest.update(block)
-            length -= len(block)
-    return digest.digest()
 
 
 def _encode(samples: Source, tokenizer: Tokenizer, view: View) -> np.ndarray:

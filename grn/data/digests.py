@@ -13,8 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
-from grn.data.folders import cache_folder
 from grn.data.samples import FilePart
+from grn.files import cache_folder
 
 _SETTLED_SECONDS = 2.0
 _WAIT_SECONDS = 60.0  # for another process that writes

@@ -6,37 +6,31 @@ The tables of renames are in `grn.hub.renames`, reading a checkpoint in `grn.hub
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError, ModelNotFoundError
 from grn.files import display
 from grn.hub import registry
 from grn.hub.checkpoint import Checkpoint
 from grn.hub.renames import rename
-from grn.models.folder import save_model
+from grn.models.config import MODELS
+from grn.models.folder import NETWORKS, save_model
 from grn.models.tensors import VOCABULARY, compare, summary
-from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
-from grn.networks.class_to_image import ClassToImage, sincos_positions
+from grn.networks.class_to_image import sincos_positions
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.presets import PRESETS
-from grn.networks.text_to_visual import TextToVisual
-from grn.networks.umt5 import Umt5Config, encoder_network
+from grn.networks.umt5 import Umt5Config
+from grn.refine.config import SamplerConfig
 from grn.validation import describe
 
 NetworkConfig = TokenizerConfig | ClassToImageConfig | TextToVisualConfig | Umt5Config
-NETWORKS: dict[str, Callable[[Any], nn.Module]] = {
-    "tokenizer": CausalAutoencoder,
-    "class-to-image": ClassToImage,
-    "text-to-visual": TextToVisual,
-    "text-encoder": encoder_network,
-}
 PUBLISHED_ROUNDS = 4
 PUBLISHED_CHANNELS = (16, 64)
 _MARKS = {
@@ -98,7 +92,7 @@ def infer_config(
         raise ModelMismatchError(f"key {error} is missing from this {family} file; give an unaltered file") from None
     except ValidationError as error:
         raise ModelMismatchError(
-            f"no {family} network has these shapes ({describe(error, ())}); give an unaltered file"
+            f"no {family} network has these shapes ({describe(error)}); give an unaltered file"
         ) from error
     except (ValueError, IndexError, ArithmeticError) as error:
         raise ModelMismatchError(f"no {family} network has such shapes; give an unaltered file") from error
@@ -232,14 +226,12 @@ def convert(
     except (ModelMismatchError, ConfigError) as error:
         message = str(error).removeprefix(f"{display(path)}: ")
         raise type(error)(f"{display(path)}: {message}") from error
-    whole: dict[str, Any] = {"kind": family, "name": name, "network": config.model_dump(mode="json")}
     like = registry.entry_like(family, name, path.name, getattr(config, "channels", None))
-    files = {}
+    settings, files = _settings(like) if like is not None else {}, {}
     if family == "text-encoder":
         files[VOCABULARY] = _vocabulary(path, vocabulary)
-        whole["vocabulary_sha256"] = hashlib.sha256(files[VOCABULARY]).hexdigest()
-    if like is not None:
-        whole.update(_settings(like))
+        settings["vocabulary_sha256"] = hashlib.sha256(files[VOCABULARY]).hexdigest()
+    whole = MODELS[family](name=name, network=config, **settings)
     types = {tensor.dtype for tensor in shapes.values() if tensor.is_floating_point()}
     dtype = types.pop() if len(types) == 1 and types <= {torch.float16, torch.bfloat16} else torch.float32
     card = (
@@ -252,17 +244,17 @@ def convert(
 
 
 def _settings(entry: registry.Entry) -> dict[str, Any]:
-    """What of an entry a model folder says too."""
-    settings = {
-        "sampling": dict(entry.sampling),
+    """What of a generator's entry its model folder says too."""
+    if entry.kind not in registry.GENERATORS:
+        return {}
+    clips = {"frames": entry.frames, "most_frames": entry.frames, "fps": entry.fps} if entry.fps else {}
+    return {
+        "sampling": SamplerConfig(**entry.sampling),
         "size": entry.size,
-        "frames": entry.frames if entry.fps else None,
-        "most_frames": entry.frames if entry.fps else None,
-        "fps": entry.fps,
         "tokenizer": entry.tokenizer,
         "text_encoder": entry.text_encoder,
+        **clips,
     }
-    return {key: value for key, value in settings.items() if value}
 
 
 def _vocabulary(path: Path, given: Path | None) -> bytes:

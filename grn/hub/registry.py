@@ -115,7 +115,7 @@ _ENTRIES = (
         vocabulary="umt5-xxl/umt5-xxl/tokenizer.json", bytes_each=2,
     ),
 )  # fmt: skip
-_GENERATORS = ("class-to-image", "text-to-visual")
+GENERATORS = ("class-to-image", "text-to-visual")
 ENTRIES = {entry.name: entry for entry in _ENTRIES}
 
 
@@ -123,7 +123,7 @@ def names(kind: str | None = None) -> tuple[str, ...]:
     """Known names, of tokenizers, text encoders, generators, one family of generators (a config's kind), or all."""
     wanted: dict[str | None, Callable[[Entry], bool]] = {
         None: lambda entry: True,
-        "generator": lambda entry: entry.kind in _GENERATORS,
+        "generator": lambda entry: entry.kind in GENERATORS,
     }
     accept = wanted.get(kind, lambda entry: entry.kind == kind)
     return tuple(name for name, entry in ENTRIES.items() if accept(entry))
@@ -133,7 +133,7 @@ def entry_like(kind: str, name: str, file: str = "", channels: int | None = None
     """The entry whose settings suit a published model: that of its name or file, else a generator's of its kind and channels."""
     alike = [entry for entry in ENTRIES.values() if entry.kind == kind and entry.repo]
     named = [entry for entry in alike if entry.name == name or (file and Path(entry.file or "").name == file)]
-    others = [entry for entry in alike if kind in _GENERATORS and entry.tokenizer == f"hbq-{channels}"]
+    others = [entry for entry in alike if kind in GENERATORS and entry.tokenizer == f"hbq-{channels}"]
     return next(iter([*named, *others]), None)
 
 

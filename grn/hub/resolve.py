@@ -1,15 +1,15 @@
 """Where a name leads: an alias, a folder, the hub's cache, the hub."""
 
 import logging
-import os
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from grn.errors import ModelMismatchError, ModelNotFoundError
-from grn.files import display
+from grn.files import cache_folder, display
 from grn.hub import download, registry
-from grn.models.folder import load_config
+from grn.models.config import GeneratorModelConfig
+from grn.models.folder import ModelFolder
 from grn.models.tensors import CONFIG
 
 EMBEDDED = Path(__file__).parents[1] / "models" / "embedded"
@@ -20,12 +20,18 @@ _log = logging.getLogger("grn")
 class Resolved:
     """A model folder and how it was found.
 
-    source: "embedded", "folder", "converted", "hub cache" or "hub". looked_in: every place tried, in order.
+    source: "embedded", "folder", "converted", "hub cache" or "hub". looked_in: every place tried, in order. opened: the
+    folder with its config, where that has been read on the way.
     """
 
     folder: Path
     source: str
     looked_in: tuple[str, ...]
+    opened: ModelFolder | None = None
+
+    def open(self) -> ModelFolder:
+        """The folder with its config, read now if it was not before. Raises as `ModelFolder.open` does."""
+        return self.opened or ModelFolder.open(self.folder)
 
 
 def resolve(name: str, offline: bool = False, kind: str | None = None) -> Resolved:
@@ -53,9 +59,8 @@ def resolve(name: str, offline: bool = False, kind: str | None = None) -> Resolv
 
 
 def converted_folder(name: str) -> Path:
-    """Where the converted weights of a published model are kept: $GRN_HOME/models/NAME, or ~/.cache/grn/models/NAME."""
-    home = os.environ.get("GRN_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "grn"
-    return Path(home).expanduser() / "models" / name
+    """Where the converted weights of a published model are kept."""
+    return cache_folder(f"models/{name}")
 
 
 def _embedded(entry: registry.Entry) -> Resolved:
@@ -156,10 +161,10 @@ def _of_kind(name: str, found: Resolved, kind: str | None) -> Resolved:
         )  # it is read by who knows its formats
     if kind is None:
         return found
-    is_a = load_config(found.folder)["kind"]
-    is_generator = is_a not in ("tokenizer", "text-encoder")
-    if is_a == kind or (is_generator and kind == "generator"):
-        return found
+    opened = ModelFolder.open(found.folder)
+    is_generator = isinstance(opened.config, GeneratorModelConfig)
+    if opened.config.kind == kind or (is_generator and kind == "generator"):
+        return replace(found, opened=opened)
     if is_generator:
         inner = found.folder / "tokenizer"
         if (inner / CONFIG).is_file():
@@ -169,5 +174,6 @@ def _of_kind(name: str, found: Resolved, kind: str | None) -> Resolved:
             f"({', '.join(registry.names('tokenizer'))})"
         )
     raise ModelMismatchError(
-        f"{display(name)}: is a {is_a.replace('-', ' ')}; name a {kind} ({', '.join(registry.names(kind))}, or a folder)"
+        f"{display(name)}: is a {opened.config.kind.replace('-', ' ')}; name a {kind} "
+        f"({', '.join(registry.names(kind))}, or a folder)"
     )

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from grn.errors import EnvironmentFaultError, ModelMismatchError
-from grn.files import atomic_path, display
+from grn.files import atomic_path, display, sha256
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -124,17 +124,17 @@ def _write_tensors(path: Path, state: Mapping[str, Tensor], layout: Mapping[str,
         header[name] = {"dtype": _CODES[place.dtype], "shape": list(place.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    digest = hashlib.sha256()
+    written = hashlib.sha256()
     with path.open("wb") as file:
         for block in (struct.pack("<Q", len(text)), text):
-            digest.update(block)
+            written.update(block)
             file.write(block)
         for name in order:
             for piece in _pieces(state, name):
                 data = _bytes(name, piece, layout[name].dtype)
-                digest.update(data)
+                written.update(data)
                 file.write(data)
-    return digest.hexdigest()
+    return written.hexdigest()
 
 
 def read_weights(
@@ -201,14 +201,14 @@ def _shards(index: Path) -> list[Path]:
     if not named:
         raise ModelMismatchError(f"{display(index)}: not an index of shards as grn writes it; restore the file")
     paths = []
-    for name, digest in digests:
+    for name, expected in digests:
         path = index.parent / name
         if not path.is_file():
             raise ModelMismatchError(f"{display(path)}: no such file, and {INDEX} has it; restore the file")
-        found = sha256(path)
-        if found != digest:
+        found = digest(path)
+        if found != expected:
             raise ModelMismatchError(
-                f"{display(path)}: damaged or of another model (expected sha256 {str(digest)[:12]} as in {INDEX}, "
+                f"{display(path)}: damaged or of another model (expected sha256 {str(expected)[:12]} as in {INDEX}, "
                 f"found {found[:12]}); restore the file"
             )
         paths.append(path)
@@ -233,14 +233,10 @@ def stored_type(path: Path) -> torch.dtype:
     return {"BF16": torch.bfloat16, "F16": torch.float16}.get(types.pop() if len(types) == 1 else "", torch.float32)
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+def digest(path: Path) -> str:
+    """The sha256 of a file, in hex. EnvironmentFaultError where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return digest.hexdigest()
+        return sha256(path)
     except OSError as error:
         raise EnvironmentFaultError(
             f"{display(path)}: cannot be read ({error.strerror or error}); check the disk"

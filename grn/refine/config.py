@@ -95,4 +95,4 @@ def sampler_config(base: SamplerConfig, **overrides: Unpack[SamplerOverrides]) -
     try:
         return SamplerConfig.model_validate({**base.model_dump(), **chosen})
     except ValidationError as error:
-        raise UsageError(describe(error, [SamplerConfig])) from error
+        raise UsageError(describe(error, SamplerConfig)) from error

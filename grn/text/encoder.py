@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from grn.models.folder import read_json
+from grn.models.tensors import CONFIG
 from grn.networks.condition import TextCondition, Texts
 from grn.text.word_vectors import StaticWordVectors
 
@@ -36,10 +37,10 @@ def load_text_encoder(folder: Path, device: str = "cpu", dtype: torch.dtype | No
     device and dtype (None: as stored) are umT5's: word vectors are no network. Raises ModelNotFoundError, ConfigError or
     ModelMismatchError.
     """
-    path = folder / "config.json"
-    raw = read_json(path) if path.is_file() else {}
-    if "format_version" in raw or "model_type" in raw:
+    path = folder / CONFIG
+    content = read_json(path) if path.is_file() else {}
+    if "format_version" in content or "model_type" in content:
         from grn.text.umt5 import Umt5Encoder
 
-        return Umt5Encoder.load(folder, device, dtype)
-    return StaticWordVectors.load(folder)
+        return Umt5Encoder.load(folder, device, dtype, content)
+    return StaticWordVectors.load(folder, content or None)

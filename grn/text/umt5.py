@@ -13,7 +13,7 @@ import html
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError
 from grn.files import display
-from grn.models.folder import empty_network, load_config, load_network, network_config, read_json
-from grn.models.tensors import CONFIG, INDEX, VOCABULARY, WEIGHTS, read_weights, sha256, stored_type, tensor_names
+from grn.models.config import TextEncoderModelConfig
+from grn.models.folder import ModelFolder, empty_network, parse_config, read_json
+from grn.models.tensors import CONFIG, INDEX, VOCABULARY, WEIGHTS, digest, read_weights, stored_type, tensor_names
 from grn.networks.condition import Texts
 from grn.networks.umt5 import Umt5Config, encoder_network
 from grn.validation import describe
@@ -59,31 +60,52 @@ class Umt5Encoder:
         self._known: dict[str, Tensor] = {}
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> "Umt5Encoder":
+    def load(
+        cls,
+        folder: Path,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        content: Mapping[str, Any] | None = None,
+    ) -> "Umt5Encoder":
         """Read a folder; its weights are read when the first text comes. dtype None: as they are stored.
 
-        Raises ModelNotFoundError, ConfigError or ModelMismatchError.
+        content: of its config.json, where that has been read. Raises ModelNotFoundError, ConfigError or
+        ModelMismatchError.
         """
-        raw = read_json(folder / CONFIG)
-        ours = "format_version" in raw
-        config = _own_config(folder) if ours else _transformers_config(folder, raw)
+        if content is None:
+            content = read_json(folder / CONFIG)
         weights = folder / (INDEX if (folder / INDEX).is_file() else WEIGHTS)
-        if not weights.is_file():
-            raise ModelNotFoundError(f"{display(weights)}: no such file; a text encoder's folder holds {WEIGHTS}")
-        pieces = _pieces(folder, config, raw.get("vocabulary_sha256") if ours else None)
-        name = raw["name"] if ours else folder.resolve().name
+        if "format_version" in content:
+            return cls._own(folder, content, weights, device, dtype)
+        config, name = _transformers_config(folder, content), folder.resolve().name
+        _needed(weights)
 
         def network() -> nn.Module:
             _log.info("%s: loading the text encoder on %s", name, device)
-            chosen = dtype or stored_type(weights)
-            if ours:
-                return load_network(lambda: encoder_network(config), folder, device, chosen)[0]
-            made = empty_network(lambda: encoder_network(config), device, chosen)
+            made = empty_network(lambda: encoder_network(config), device, dtype or stored_type(weights))
             files = _files(weights)
             read_weights(weights, made, False, files=files, rename=_encoder_names(files).get)
             return made
 
-        return cls(config, pieces, name, network)
+        return cls(config, _pieces(folder, config, None), name, network)
+
+    @classmethod
+    def _own(
+        cls, folder: Path, content: Mapping[str, Any], weights: Path, device: str, dtype: torch.dtype | None
+    ) -> "Umt5Encoder":
+        """One of our model folders."""
+        model = ModelFolder(folder, parse_config(content, folder / CONFIG))
+        if not isinstance(model.config, TextEncoderModelConfig):
+            raise ModelMismatchError(f"{display(folder)}: is a {model.config.kind}; give the folder of a text encoder")
+        config, name = model.config.network, model.config.name
+        _needed(weights)
+
+        def network() -> nn.Module:
+            _log.info("%s: loading the text encoder on %s", name, device)
+            made: nn.Module = model.load_network(device, dtype or stored_type(weights))[0]
+            return made
+
+        return cls(config, _pieces(folder, config, model.config.vocabulary_sha256), name, network)
 
     @property
     def dim(self) -> int:
@@ -130,16 +152,12 @@ class Umt5Encoder:
             size -= dropped.numel() * dropped.element_size()
 
 
-def _own_config(folder: Path) -> Umt5Config:
-    config = load_config(folder)
-    if config["kind"] != "text-encoder":
-        raise ModelMismatchError(
-            f"{display(folder)}: is a {config['kind']}; give the folder of a text encoder (grn models list)"
-        )
-    return network_config(config, Umt5Config, folder)
+def _needed(weights: Path) -> None:
+    if not weights.is_file():
+        raise ModelNotFoundError(f"{display(weights)}: no such file; a text encoder's folder holds {WEIGHTS}")
 
 
-def _transformers_config(folder: Path, raw: dict[str, Any]) -> Umt5Config:
+def _transformers_config(folder: Path, raw: Mapping[str, Any]) -> Umt5Config:
     where = display(folder / CONFIG)
     if raw.get("model_type") != "umt5":
         raise ModelMismatchError(f"{where}: expected a umt5 model, found {raw.get('model_type')!r:.40}; give one")
@@ -157,16 +175,16 @@ def _transformers_config(folder: Path, raw: dict[str, Any]) -> Umt5Config:
     try:
         return Umt5Config(**found)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {describe(error, [Umt5Config])}; restore the file") from error
+        raise ConfigError(f"{where}: {describe(error, Umt5Config)}; restore the file") from error
 
 
-def _pieces(folder: Path, config: Umt5Config, digest: str | None) -> "Pieces":
+def _pieces(folder: Path, config: Umt5Config, expected: str | None) -> "Pieces":
     from tokenizers import Tokenizer as Pieces
 
     path = folder / VOCABULARY
     if not path.is_file():
         raise ModelNotFoundError(f"{display(path)}: no such file; put the text encoder's {VOCABULARY} there")
-    if digest is not None and sha256(path) != digest:
+    if expected is not None and digest(path) != expected:
         raise ModelMismatchError(f"{display(path)}: damaged or of another model; restore the file")
     try:
         pieces = Pieces.from_file(str(path))

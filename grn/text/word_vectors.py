@@ -7,9 +7,10 @@ token a word in the order of the prompt. The empty prompt is one zero token: the
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import ftfy
 import torch
@@ -20,7 +21,9 @@ from torch import Tensor
 
 from grn.errors import BadInputError, ConfigError, ModelMismatchError, ModelNotFoundError
 from grn.files import atomic_path, display
+from grn.models.folder import read_json
 from grn.networks.condition import TextCondition
+from grn.validation import describe
 
 # Function words that change no picture. "no", "on", "under" and the like do, and stay.
 STOP_WORDS = frozenset("a an the of and with in at for to by is are be this that these those it its as".split())  # noqa: SIM905
@@ -85,8 +88,8 @@ class StaticWordVectors:
         return self.config.dim
 
     @classmethod
-    def load(cls, folder: Path) -> "StaticWordVectors":
-        """Read config.json, vocab.txt and vectors.safetensors.
+    def load(cls, folder: Path, content: Mapping[str, Any] | None = None) -> "StaticWordVectors":
+        """Read config.json, vocab.txt and vectors.safetensors; `content` is config.json's, where that has been read.
 
         Raises ModelNotFoundError for a missing file, ConfigError for a bad config.json and ModelMismatchError for files
         that are damaged or do not belong together.
@@ -96,11 +99,10 @@ class StaticWordVectors:
             if not path.is_file():
                 raise ModelNotFoundError(f"{display(path)}: no such file; restore the text encoder's folder")
         try:
-            config = StaticWordVectorsConfig.model_validate_json(paths[0].read_bytes())
+            config = StaticWordVectorsConfig.model_validate(read_json(paths[0]) if content is None else content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "config"
-            raise ConfigError(f"{display(paths[0])}: {where}: {first['msg']}; restore the file") from error
+            said = describe(error, StaticWordVectorsConfig)
+            raise ConfigError(f"{display(paths[0])}: {said}; restore the file") from error
         try:
             vocabulary = paths[1].read_text(encoding="utf-8").splitlines()
             vectors = load_file(paths[2])["vectors"]

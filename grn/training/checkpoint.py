@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError
-from grn.files import display
+from grn.files import display, sha256
 
 MANIFEST = "manifest.json"
 WEIGHTS, AVERAGE, OPTIMIZERS = "weights.safetensors", "ema.safetensors", "optimizer.pt"
@@ -133,7 +133,7 @@ class Checkpoints:
         with (folder / OPTIMIZERS).open("wb") as file:
             torch.save(checkpoint.optimizers, file)
         files = {
-            path.name: FileEntry(bytes=path.stat().st_size, sha256=_sha256(path)) for path in sorted(folder.iterdir())
+            path.name: FileEntry(bytes=path.stat().st_size, sha256=sha256(path)) for path in sorted(folder.iterdir())
         }
         serial = 1 + max((_serial(path) for path in self._found()), default=0)
         manifest = Manifest(step=checkpoint.step, serial=serial, recipe=checkpoint.recipe, files=files)
@@ -180,7 +180,7 @@ def verify_checkpoint(path: Path) -> str | None:
         return f"{display(path / MANIFEST)}: names {display(sorted(odd)[0])!r}, which no checkpoint holds"
     for file, entry in manifest.files.items():
         try:
-            if (path / file).stat().st_size != entry.bytes or _sha256(path / file) != entry.sha256:
+            if (path / file).stat().st_size != entry.bytes or sha256(path / file) != entry.sha256:
                 return f"{display(path / file)}: differs from the manifest"
         except OSError as error:
             return f"{display(path / file)}: {error.strerror or error}"
@@ -262,14 +262,6 @@ def _cause(error: BaseException) -> str:
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -275,14 +275,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TokenizerRecipe | 
     try:
         return TypeAdapter(Recipe).validate_python(tree)
     except ValidationError as error:
-        raise ConfigError(f"{display(path)}: {describe(error, _KNOWN)}") from error
-
-
-_KNOWN = (
-    *(SourceConfig, DataConfig, OptimizerConfig, RunConfig, TokenizerLosses, RatioConfig, WordsConfig, SamplerConfig),
-    *(TokenizerRecipe, GeneratorRecipe),
-    *(TokenizerConfig, ClassToImageConfig, TextToVisualConfig),
-)
+        family = TokenizerRecipe if tree.get("kind") == "tokenizer" else GeneratorRecipe
+        raise ConfigError(f"{display(path)}: {describe(error, family)}") from error
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

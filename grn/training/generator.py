@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from grn.data.code_cache import Progress
 from grn.errors import ConfigError, ModelMismatchError
+from grn.models.config import MODELS
 from grn.models.folder import save_model
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition, Condition, Texts
@@ -150,17 +151,15 @@ class GeneratorTask:
 
     def export(self, folder: Path) -> None:
         """Write the model folder, with its tokenizer and text encoder."""
-        config: dict[str, Any] = {
-            "kind": self.config.kind,
-            "name": self.recipe.name,
-            "network": self.config.model_dump(mode="json", exclude={"kind"}),
-            "sampling": self.recipe.sampling.model_dump(mode="json"),
-            "size": self.recipe.data.size,
-        }
-        if self.recipe.data.frames > 1:
-            config |= {"frames": self.recipe.data.frames, "fps": self.recipe.data.fps}
+        data = self.recipe.data
+        settings: dict[str, Any] = {"frames": data.frames, "fps": data.fps} if data.frames > 1 else {}
         if self.text is not None and not isinstance(self.text, StaticWordVectors):
-            config["text_encoder"] = str(self.recipe.text_encoder)  # many times the generator's size: named, not copied
+            settings["text_encoder"] = str(
+                self.recipe.text_encoder
+            )  # many times the generator's size: named, not copied
+        config = MODELS[self.config.kind](
+            name=self.recipe.name, network=self.config, sampling=self.recipe.sampling, size=data.size, **settings
+        )
         save_model(folder, config, self.network.state_dict(), dtype=torch.float16)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if isinstance(self.text, StaticWordVectors):

@@ -8,14 +8,13 @@ from typing import Any
 
 import tomli_w
 import torch
+from pydantic import BaseModel
 
 from grn.data.code_cache import Progress
 from grn.errors import ModelMismatchError
 from grn.files import atomic_path
 from grn.hub.resolve import resolve
-from grn.models.folder import load_config, load_weights, network_config
 from grn.networks.autoencoder import CausalAutoencoder
-from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.inflate import TIME_KEYS, can_inflate, inflate
@@ -105,27 +104,24 @@ def _start_from(network: Any, name: Path | str | None, kind: str) -> None:
     """Take over a model's weights; those of an image tokenizer by a joint one too. ModelMismatchError where they do not fit."""
     if name is None:
         return
-    found = resolve(str(name), kind=kind)
-    config = load_config(found.folder)
+    model = resolve(str(name), kind=kind).open()
     if isinstance(network, CausalAutoencoder):
-        image = network_config(config, TokenizerConfig, found.folder)
+        image = model.config.network
         if can_inflate(image, network.config):
             smaller = CausalAutoencoder(image)
-            load_weights(smaller, found.folder)
+            model.load_weights(smaller)
             inflate(smaller.state_dict(), network)
             return
-        _compare(
-            image.model_dump(mode="json"), network.config.model_dump(mode="json", exclude={"rounds"}), found.folder
-        )
+        _compare(image, network.config.model_dump(exclude={"rounds"}), model.path)
     else:
-        _compare(config["network"], network.config.model_dump(mode="json", exclude={"kind"}), found.folder)
-    load_weights(network, found.folder)
+        _compare(model.config.network, network.config.model_dump(exclude={"kind"}), model.path)
+    model.load_weights(network)
 
 
-def _compare(stored: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+def _compare(stored: BaseModel, wanted: dict[str, Any], folder: Path) -> None:
     for key, value in wanted.items():
-        if key in stored and stored[key] != value:
+        if getattr(stored, key, value) != value:
             more = "; to start from an image tokenizer, with network.folds_time = false" if key in TIME_KEYS else ""
             raise ModelMismatchError(
-                f"{folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe{more}"
+                f"{folder}: has {key} {getattr(stored, key)} and the recipe {value}; change network.{key} in the recipe{more}"
             )

@@ -28,7 +28,7 @@ from grn.hub import convert, registry
 from grn.hub.renames import rename
 from grn.hub.resolve import resolve
 from grn.media import open_media, read_image
-from grn.models.folder import load_config
+from grn.models.folder import NETWORKS
 from grn.networks import shapes
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.pipeline import Part, Pipeline
@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("machine")
     hub_cache(place / "hub")
     with pytest.MonkeyPatch.context() as changed:
-        changed.setenv("GRN_HOME", str(place / "grn"))
+        changed.setenv("GRN_CACHE", str(place / "grn"))
         changed.setenv("HF_HUB_OFFLINE", "1")
         changed.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "hub"))
         yield place
@@ -60,8 +60,8 @@ def test_each_name_is_converted_once(name: str, home: Path) -> None:
     assert second.source == "converted"
     assert first.source in ("hub cache", "converted")
     assert first.folder == second.folder == home / "grn" / "models" / name
-    assert load_config(first.folder)["kind"] == kind
-    assert load_config(first.folder)["name"] == name
+    assert first.open().config.kind == kind
+    assert first.open().config.name == name
 
 
 def test_averages_are_taken(home: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_file_and_its_folder_compute_the_same(tmp_path: Path) -> None:
     state = filled(text_shapes(TEXTS))
     torch.save(state, tmp_path / "w.pth")
     convert.convert(tmp_path / "w.pth", tmp_path / "out", "mine")
-    direct = convert.NETWORKS["text-to-visual"](TEXTS)
+    direct = NETWORKS["text-to-visual"](TEXTS)
     direct.load_state_dict(dict(rename("text-to-visual", state)))
     loaded = grn.Generator.from_pretrained(tmp_path / "out").network
     assert loaded.config == direct.config
@@ -259,7 +259,7 @@ def test_parts_that_are_not_there_cannot_be_placed(name: str, part: dict[str, Pa
     ],
 )
 def test_parts_that_do_not_fit_are_refused_by_name(name: str, part: dict[str, Part], says: str, home: Path) -> None:
-    width = load_config(resolve("emoji").folder)["network"]["text_width"]
+    width = resolve("emoji").open().config.network.text_width
     with pytest.raises(ModelMismatchError, match=says.replace("128", str(width))):
         Pipeline.from_pretrained(name, **part)
 
@@ -460,7 +460,7 @@ def test_list_says_what_is_fetched_and_what_is_on_disk(
     grn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = hub_cache(tmp_path / "hub")
-    monkeypatch.setenv("GRN_HOME", str(tmp_path / "grn"))
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "grn"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     (snapshot / "GRN_T2V_2B.pth").unlink()
     assert grn("models", "pull", "hbq-16", "--offline").code == 0
@@ -484,7 +484,7 @@ def test_list_says_what_is_fetched_and_what_is_on_disk(
 
 def test_a_repository_without_pieces_has_no_text_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = hub_cache(tmp_path / "hub")
-    monkeypatch.setenv("GRN_HOME", str(tmp_path / "grn"))
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "grn"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     (snapshot / "umt5-xxl" / "umt5-xxl" / "tokenizer.json").unlink()
     with pytest.raises(ModelNotFoundError, match=r"umt5-xxl: weights are not here .*tokenizer\.json"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from grn.models.folder import load_config
+from grn.models.folder import ModelFolder
 from grn.pipeline import Pipeline
 from grn.refine.schedule import adaptive_steps
 
@@ -27,21 +27,21 @@ def place(here: Path, words: Path, classes: Path) -> Path:
 
 
 def _sampling(folder: str = "model") -> dict[str, Any]:
-    return load_config(Path(folder))["sampling"]
+    return ModelFolder.open(Path(folder)).config.document()["sampling"]
 
 
 BASE = ("models", "calibrate", "model", "--captions", "set")
 
 
 def test_the_mean_is_reached_and_stored(grn: Any, place: Path) -> None:
-    before = load_config(Path("model"))
+    before = ModelFolder.open(Path("model")).config.document()
     record = json.loads(grn(*BASE, "--json", "--k", "3000", "--mean", "20", "--tmin", "6", "--tmax", "40").text)
     steps = [adaptive_steps(entropy, record["k"], record["b"], (6, 40)) for entropy in record["entropies"]]
     assert len(steps) == 4
     assert record["mean"] == pytest.approx(sum(steps) / 4)
     assert record["mean"] == pytest.approx(20, abs=1)
     assert len(set(steps)) > 1
-    after = load_config(Path("model"))
+    after = ModelFolder.open(Path("model")).config.document()
     assert after["sampling"] == {**before["sampling"], "tmin": 6, "tmax": 40, "k": 3000.0, "b": record["b"]}
     assert {k: v for k, v in after.items() if k != "sampling"} == {k: v for k, v in before.items() if k != "sampling"}
     # The entropies are those that sampling will meet: the same prompts and seeds take just these steps.

@@ -11,7 +11,7 @@ from grn.evaluation.video import measure_motion
 from grn.hub import registry
 from grn.hub.resolve import EMBEDDED, resolve
 from grn.media import open_media, read_image
-from grn.models.folder import load_config
+from grn.models.folder import ModelFolder
 from grn.pipeline import Pipeline
 from grn.tokenizer import Tokenizer
 
@@ -30,8 +30,7 @@ def test_the_package_stays_small() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_embedded_model_has_a_card_and_weights_that_are_its_own(name: str) -> None:
     folder = resolve(name).folder
-    config = load_config(folder)
-    assert config["name"] == name
+    assert ModelFolder.open(folder).config.name == name
     card = (folder / "README.md").read_text()
     assert card.startswith(f"# {name}\n")
     assert "## Licence" in card or "licences" in card

@@ -14,7 +14,7 @@ from grn.hub.resolve import converted_folder
 
 @pytest.fixture(autouse=True)
 def _nothing_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from grn.files import locked
 from grn.media import write_image
 from grn.training.checkpoint import verify_checkpoint
 from grn_cli import train as command
@@ -163,7 +164,7 @@ def test_overrides_replace_values_of_the_recipe(run: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("override", "code", "err"),
     [
-        ("run.stepz=3", 4, "tiny.toml: unknown key 'run.stepz'; did you mean 'steps'?"),
+        ("run.stepz=3", 4, "tiny.toml: unknown key 'run.stepz'; did you mean 'run.steps'?"),
         ("runn.steps=3", 4, "tiny.toml: unknown key 'runn'; did you mean 'run'?"),
         ("run.steps=many", 4, "tiny.toml: run.steps: "),
         ("run.steps=-1", 4, "tiny.toml: run.steps: "),
@@ -248,7 +249,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(run: Any, tmp
             "a/step-00000004: cannot go on with this recipe: network.channels was 4 and is now 5",
         ),
         ("-o tiny.toml", 2, "tiny.toml: is a file; choose another folder with -o"),
-        ("-o busy", 5, "busy: in use by process {pid} on {host}; wait for it or choose"),
+        ("-o busy", 5, "busy/lock: in use by process {pid} on {host}; wait until that has ended"),
     ],
 )
 def test_run_folders_that_are_refused(run: Any, tmp_path: Path, arguments: str, code: int, err: str) -> None:
@@ -256,9 +257,9 @@ def test_run_folders_that_are_refused(run: Any, tmp_path: Path, arguments: str, 
     cut = (tmp_path / "a" / "step-00000002").rename(tmp_path / "a" / "cut")
     (cut / "weights.safetensors").write_bytes((cut / "weights.safetensors").read_bytes()[:100])
     (tmp_path / "busy").mkdir()
-    (tmp_path / "busy" / "lock").write_text(f"{os.uname().nodename} {os.getpid()}")
     before = _weights(tmp_path / "a" / "step-00000004")
-    outcome = run("tiny.toml", *arguments.split())
+    with locked(tmp_path / "busy" / "lock"):
+        outcome = run("tiny.toml", *arguments.split())
     # Filled in here: a parameter that differs between the workers of one run would be another test to each.
     assert outcome.err.startswith(f"grn: error: {err.format(pid=os.getpid(), host=os.uname().nodename)}")
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (code, b"", 1)

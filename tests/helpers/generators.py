@@ -1,16 +1,19 @@
 """Tiny generators as model folders: untrained, with weights large enough that what they are asked for shows."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from grn.models.config import MODELS
 from grn.models.folder import save_model
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.generator_config import ClassToImageConfig, Target, TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
+from grn.refine.config import SamplerConfig
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import save_tokenizer
 
@@ -40,7 +43,7 @@ def _save(
     folder: Path,
     name: str,
     network: ClassToImage | TextToVisual,
-    sampling: dict[str, float],
+    sampling: dict[str, Any],
     length: dict[str, int] | None = None,
 ) -> Path:
     torch.manual_seed(0)
@@ -48,9 +51,9 @@ def _save(
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.5 if parameter.dim() < 2 else parameter.shape[-1] ** -0.5)
     nn.init.normal_(network.head.weight, std=0.7)
-    kind = network.config.kind
-    config = {"kind": kind, "name": name, "network": network.config.model_dump(mode="json", exclude={"kind"})}
-    config |= {"sampling": sampling, "size": SIDE, **(length or {})}
+    config = MODELS[network.config.kind](
+        name=name, network=network.config, sampling=SamplerConfig(**sampling), size=SIDE, **(length or {})
+    )
     save_model(folder, config, network.state_dict(), torch.float32)
     torch.manual_seed(0)
     save_tokenizer(folder / "tokenizer", CausalAutoencoder(TokenizerConfig.tiny()), "tiny")

@@ -6,10 +6,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from grn.models.folder import save_model, sha256
+from grn.files import sha256
+from grn.models.config import ModelConfig, TextToVisualModelConfig, TokenizerModelConfig
+from grn.models.folder import ModelFolder, save_model
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.generator_config import TextToVisualConfig
 
-TOKENIZER = {"kind": "tokenizer", "name": "small", "network": {}}
-GENERATOR = {"kind": "text-to-visual", "name": "large", "network": {}}
+TOKENIZER = TokenizerModelConfig(name="small", network=TokenizerConfig.tiny())
+GENERATOR = TextToVisualModelConfig(name="large", network=TextToVisualConfig.tiny())
 WEIGHTS = "model.safetensors"
 
 
@@ -18,10 +22,15 @@ def layer(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
 
 
-def saved(folder: Path, dtype: torch.dtype = torch.float32, config: dict | None = None) -> nn.Module:
+def saved(folder: Path, dtype: torch.dtype = torch.float32, config: ModelConfig = TOKENIZER) -> nn.Module:
     module = layer()
-    save_model(folder, config or TOKENIZER, module.state_dict(), dtype, "card")
+    save_model(folder, config, module.state_dict(), dtype, "card")
     return module
+
+
+def load_weights(module: nn.Module, folder: Path, allow_nonfinite: bool = False) -> str:
+    """Fill any network with a folder's weights; their fingerprint."""
+    return ModelFolder.open(folder).load_weights(module, allow_nonfinite)
 
 
 def edit(folder: Path, **changes: object) -> None:

@@ -29,13 +29,15 @@ from grn.errors import ModelMismatchError, ModelNotFoundError
 from grn.hub import checkpoint, convert, registry, renames
 from grn.hub.checkpoint import Checkpoint
 from grn.models import tensors
-from grn.models.folder import load_config, load_weights, network_config
+from grn.models.config import ClassToImageModelConfig, Clips, TextToVisualModelConfig
+from grn.models.folder import NETWORKS, ModelFolder
 from grn.models.tensors import write_weights
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.class_to_image import sincos_positions
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.presets import PRESETS
 from grn.networks.umt5 import Umt5Config
+from grn.refine.config import SamplerConfig
 
 CASES = {
     "tokenizer": ("tokenizer", TokenizerConfig.tiny(), {}),
@@ -80,10 +82,9 @@ def test_every_layout_converts_and_loads_to_the_published_numbers(name: str, tmp
         path, folder = tmp_path / f"{where or name}.pth", tmp_path / f"{name}-{where}"
         torch.save(tree, path)
         assert convert.convert(path, folder, "mine", **hints)[:2] == (family, where)
-        loaded = load_config(folder)
-        assert network_config(loaded, type(config), folder) == config
-        network = convert.NETWORKS[family](config)
-        load_weights(network, folder)
+        model = ModelFolder.open(folder)
+        assert model.config.network == config
+        network, _ = model.load_network("cpu", None)
         renamed = renames.rename(family, state)
         assert set(renamed) == set(network.state_dict())
         for key, value in network.state_dict().items():
@@ -143,7 +144,7 @@ def test_files_of_the_published_sizes_are_known(name: str) -> None:
     assert convert.recognise(state) == kind
     assert convert.infer_config(kind, state) == preset
     with torch.device("meta"):
-        network = convert.NETWORKS[kind](preset)
+        network = NETWORKS[kind](preset)
     renamed = renames.rename(kind, state)
     assert {key: value.shape for key, value in renamed.items()} == {
         key: value.shape for key, value in network.state_dict().items()
@@ -311,9 +312,8 @@ def encoder_file(tmp_path: Path) -> Path:
 
 def test_the_text_encoder_converts_with_the_pieces_beside_it(encoder_file: Path, tmp_path: Path) -> None:
     assert convert.convert(encoder_file, tmp_path / "out", "mine") == ("text-encoder", "", None)
-    config = load_config(tmp_path / "out")
     expected = Umt5Config(vocabulary=64, width=32, depth=2, heads=4, head_width=8, hidden=48)
-    assert network_config(config, Umt5Config, tmp_path / "out") == expected
+    assert ModelFolder.open(tmp_path / "out").config.network == expected
     beside = encoder_file.parent / "umt5-xxl" / "tokenizer.json"
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == beside.read_bytes()
 
@@ -336,7 +336,7 @@ def test_a_file_of_the_published_encoders_size_is_known() -> None:
     config = convert.infer_config("text-encoder", state)
     assert config == Umt5Config()
     with torch.device("meta"):
-        network = convert.NETWORKS["text-encoder"](config)
+        network = NETWORKS["text-encoder"](config)
     renamed = renames.rename("text-encoder", state)
     assert {key: value.shape for key, value in renamed.items()} == {k: v.shape for k, v in network.state_dict().items()}
     count = sum(parameter.numel() for parameter in network.parameters())
@@ -358,18 +358,20 @@ def test_a_file_of_the_published_encoders_size_is_known() -> None:
 def test_a_folder_says_how_it_is_sampled_and_with_what(file: str, name: str, like: str, tmp_path: Path) -> None:
     torch.save(filled(text_shapes(TEXTS)), tmp_path / file)
     assert convert.convert(tmp_path / file, tmp_path / "out", name).like == like
-    config, entry = load_config(tmp_path / "out"), registry.ENTRIES[like]
-    assert config["name"] == name
-    assert config["sampling"] == dict(entry.sampling)
-    assert (config["tokenizer"], config["text_encoder"], config["size"]) == ("hbq-64", "umt5-xxl", entry.size)
-    assert (config.get("frames"), config.get("fps")) == ((81, 16.0) if like == "grn-t2v" else (None, None))
+    config, entry = ModelFolder.open(tmp_path / "out").config, registry.ENTRIES[like]
+    assert isinstance(config, TextToVisualModelConfig)
+    assert config.name == name
+    assert config.sampling == SamplerConfig(**entry.sampling)
+    assert (config.tokenizer, config.text_encoder, config.size) == ("hbq-64", "umt5-xxl", entry.size)
+    assert config.clips == (Clips(81, 16.0, 81) if like == "grn-t2v" else None)
 
 
 def test_a_class_file_of_any_name_is_sampled_as_the_published_one(tmp_path: Path) -> None:
     torch.save({"model_ema1": class_state(CLASSES)}, tmp_path / "x.pth")
     assert convert.convert(tmp_path / "x.pth", tmp_path / "out", "mine").like == "grn-b"
-    config = load_config(tmp_path / "out")
-    assert (config["sampling"], config["tokenizer"]) == (dict(registry.ENTRIES["grn-b"].sampling), "hbq-16")
+    config = ModelFolder.open(tmp_path / "out").config
+    assert isinstance(config, ClassToImageModelConfig)
+    assert (config.sampling, config.tokenizer) == (SamplerConfig(**registry.ENTRIES["grn-b"].sampling), "hbq-16")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -396,8 +398,7 @@ def test_shards_are_written_without_joining_pieces(tmp_path: Path, monkeypatch: 
     convert.convert(tmp_path / "w.pth", tmp_path / "out", "mine", channels=4)
     monkeypatch.undo()
     assert len(list((tmp_path / "out").glob("model-*.safetensors"))) > 5
-    network = convert.NETWORKS["text-to-visual"](CASES["t2iv_ind"][1])
-    load_weights(network, tmp_path / "out")
+    network, _ = ModelFolder.open(tmp_path / "out").load_network("cpu", None)
     for key, value in renames.rename("text-to-visual", state).items():
         assert torch.equal(network.state_dict()[key], value)
 

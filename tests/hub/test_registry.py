@@ -6,8 +6,9 @@ import sys
 import pytest
 import torch
 
-from grn.hub import convert, registry
+from grn.hub import registry
 from grn.hub.resolve import EMBEDDED
+from grn.models.folder import NETWORKS
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.presets import PRESETS
@@ -28,7 +29,7 @@ from grn.refine.config import SamplerConfig
 def test_presets_have_the_papers_numbers_of_parameters(name: str, millions: int, rounding: int) -> None:
     config = PRESETS[name]
     with torch.device("meta"):
-        network = convert.NETWORKS[config.kind](config)
+        network = NETWORKS[config.kind](config)
     count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     assert abs(count - millions) < rounding
     assert abs(count - registry.ENTRIES[name].parameters / 1e6) < rounding
@@ -37,7 +38,7 @@ def test_presets_have_the_papers_numbers_of_parameters(name: str, millions: int,
 @pytest.mark.parametrize(("name", "channels"), [("hbq-16", 16), ("hbq-64", 64)])
 def test_the_published_tokenizers_size_is_what_the_table_says(name: str, channels: int) -> None:
     with torch.device("meta"):
-        network = convert.NETWORKS["tokenizer"](TokenizerConfig(channels=channels))
+        network = NETWORKS["tokenizer"](TokenizerConfig(channels=channels))
     count = sum(parameter.numel() for parameter in network.parameters())
     assert abs(count - registry.ENTRIES[name].parameters) < 1e6
     assert registry.ENTRIES[name].approximate_bytes == 4 * registry.ENTRIES[name].parameters

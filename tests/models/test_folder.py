@@ -8,20 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.model_folders import TOKENIZER, WEIGHTS, edit, layer, reseal, saved
+from helpers.model_folders import TOKENIZER, WEIGHTS, edit, layer, load_weights, reseal, saved
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError
-from grn.models.folder import (
-    FORMAT_VERSION,
-    load_config,
-    load_weights,
-    network_config,
-    save_model,
-    sha256,
-    write_weights,
-)
+from grn.errors import EnvironmentFaultError, ModelMismatchError
+from grn.files import sha256
+from grn.models.folder import ModelFolder, save_model
+from grn.models.tensors import write_weights
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.tokenizer import Tokenizer, save_tokenizer
@@ -36,7 +30,7 @@ def test_weights_come_back_in_the_networks_own_type(stored: torch.dtype, own: to
     loaded = layer(1).to(own)
     fingerprint = load_weights(loaded, tmp_path / "m")
     assert fingerprint == sha256(tmp_path / "m" / WEIGHTS)
-    assert fingerprint == load_config(tmp_path / "m")["weights_sha256"]
+    assert fingerprint == ModelFolder.open(tmp_path / "m").config.weights_sha256
     for name, value in loaded.state_dict().items():
         original = module.state_dict()[name]
         assert torch.equal(value, original.to(stored).to(own) if original.is_floating_point() else original)
@@ -63,7 +57,7 @@ def test_equal_models_are_equal_bytes_whatever_the_order(tmp_path: Path) -> None
     for name in ("config.json", WEIGHTS, "README.md"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert (tmp_path / "a" / "README.md").read_text() == "card"
-    assert load_config(tmp_path / "a")["format_version"] == FORMAT_VERSION
+    assert ModelFolder.open(tmp_path / "a").config.format_version == 1
 
 
 def test_a_folder_that_is_there_keeps_what_else_it_holds(tmp_path: Path) -> None:
@@ -203,7 +197,7 @@ def test_of_many_that_fill_one_folder_none_fails(tmp_path: Path) -> None:
         thread.join()
     assert not failures
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
-    assert load_config(tmp_path / "m")["weights_sha256"] == sha256(tmp_path / "m" / WEIGHTS)
+    assert ModelFolder.open(tmp_path / "m").config.weights_sha256 == sha256(tmp_path / "m" / WEIGHTS)
 
 
 def test_another_model_that_came_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,58 +215,6 @@ def test_another_model_that_came_first_is_kept(tmp_path: Path, monkeypatch: pyte
         save_model(tmp_path / "m", TOKENIZER, {"a": torch.zeros(3)}, torch.float32)
     assert load_file(tmp_path / "m" / WEIGHTS).keys() == {"b"}
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
-
-
-_DEEP = "[" * 100_000
-CONFIGS: dict[str, tuple[str, type[GrnError], str]] = {
-    "empty": ("", ConfigError, "not a JSON document"),
-    "cut": ('{"kind": "tok', ConfigError, "not a JSON document"),
-    "bytes": ("\udcff", ConfigError, "not a JSON document"),
-    "deep": (_DEEP, ConfigError, "not a JSON document"),
-    "not finite": ('{"format_version": NaN}', ConfigError, "NaN is not a number"),
-    "a list": ("[1]", ConfigError, "expected an object, found list"),
-    "no version": ('{"kind": "tokenizer"}', ConfigError, "format_version: expected 1 to 1, found None"),
-    "a version that is none": ('{"format_version": true}', ConfigError, "found True"),
-    "a newer version": ('{"format_version": 2, "new": 1}', ConfigError, "version 2 and this grn reads up to version 1"),
-    "no kind": ('{"format_version": 1}', ConfigError, "kind: expected a string, found None"),
-    "no network": ('{"format_version": 1, "kind": "a", "name": "b", "network": 3}', ConfigError, "network: expected"),
-    "too large": (" " * (1 << 21), ConfigError, "too large"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "kind", "says"), CONFIGS.values(), ids=CONFIGS.keys())
-def test_a_bad_config_is_refused(text: str, kind: type[GrnError], says: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(kind) as caught:
-        load_config(tmp_path)
-    assert says in str(caught.value)
-    assert str(tmp_path / "config.json") in str(caught.value)
-    assert len(str(caught.value)) < 400
-    assert "\n" not in str(caught.value)
-
-
-NETWORKS = {
-    "unknown key": ({"chanels": 4}, "unknown key 'chanels'; did you mean 'channels'?"),
-    "negative": ({"channels": -1}, "channels: "),
-    "a wrong type": ({"channels": "many"}, "channels: "),
-    "huge": ({"encoder_blocks": 10**9}, "encoder_blocks: "),
-    "stages": ({"halves_time": [True]}, "halves_time has 1 entries"),
-}
-
-
-@pytest.mark.parametrize(("network", "says"), NETWORKS.values(), ids=NETWORKS.keys())
-def test_a_bad_network_is_refused_before_it_is_built(network: dict, says: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        network_config({"network": network}, TokenizerConfig, tmp_path)
-    assert says in str(caught.value)
-    assert str(tmp_path / "config.json") in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_network_config_round_trips(tmp_path: Path) -> None:
-    config = TokenizerConfig.tiny()
-    saved(tmp_path / "m", config={**TOKENIZER, "network": config.model_dump(mode="json")})
-    assert network_config(load_config(tmp_path / "m"), TokenizerConfig, tmp_path / "m") == config
 
 
 def test_a_tokenizer_goes_to_a_folder_and_back(tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.model_folders import TOKENIZER, load_weights
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from grn.errors import ModelMismatchError, ModelNotFoundError
+from grn.files import sha256
 from grn.hub import download
 from grn.hub.resolve import resolve
-from grn.models.folder import load_config, load_weights, save_model, sha256
+from grn.models.folder import ModelFolder, save_model
 
-CONFIG = {"kind": "tokenizer", "name": "small", "network": {}}
 INDEX = "model.safetensors.index.json"
 
 
@@ -25,7 +26,7 @@ def network(seed: int = 0) -> nn.Module:
 
 def saved(folder: Path, shard_bytes: int) -> tuple[nn.Module, str]:
     module = network()
-    return module, save_model(folder, CONFIG, module.state_dict(), torch.float32, shard_bytes=shard_bytes)
+    return module, save_model(folder, TOKENIZER, module.state_dict(), torch.float32, shard_bytes=shard_bytes)
 
 
 def shards(folder: Path) -> list[Path]:
@@ -42,7 +43,7 @@ def test_shards_are_no_larger_than_asked_and_load_to_the_same(shard_bytes: int, 
         assert len(tensors) == 1 or sum(4 * t.numel() for t in tensors.values()) <= shard_bytes
     loaded = network(1)
     assert load_weights(loaded, tmp_path / "m") == fingerprint
-    assert load_config(tmp_path / "m")["weights_sha256"] == fingerprint
+    assert ModelFolder.open(tmp_path / "m").config.weights_sha256 == fingerprint
     for name, value in module.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
 
@@ -65,7 +66,7 @@ def test_saving_again_leaves_no_weights_of_before(tmp_path: Path) -> None:
 
 
 def test_a_default_model_is_one_file(tmp_path: Path) -> None:
-    save_model(tmp_path / "m", CONFIG, network().state_dict(), torch.float32)
+    save_model(tmp_path / "m", TOKENIZER, network().state_dict(), torch.float32)
     assert (tmp_path / "m" / "model.safetensors").is_file()
     assert not (tmp_path / "m" / INDEX).exists()
 

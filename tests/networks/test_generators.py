@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from grn.errors import UsageError
 from grn.hub import convert, renames
+from grn.models.folder import NETWORKS
 from grn.networks.class_to_image import ClassToImage, PreparedClass
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
@@ -45,7 +46,7 @@ def load_published(name: str, **hints: int) -> tuple[nn.Module, dict[str, Tensor
     reference = load_file(REFERENCE / f"{name}.safetensors")
     state = {key.removeprefix("weights."): value for key, value in reference.items() if key.startswith("weights.")}
     family = convert.recognise(state)
-    network = convert.NETWORKS[family](convert.infer_config(family, state, **hints))
+    network = NETWORKS[family](convert.infer_config(family, state, **hints))
     network.load_state_dict(dict(renames.rename(family, state)))
     return network.eval(), reference
 

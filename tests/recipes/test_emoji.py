@@ -16,8 +16,7 @@ from PIL import Image
 from grn.data.sources import open_source
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.hub.resolve import resolve
-from grn.models.folder import load_config, network_config
-from grn.networks.autoencoder_config import TokenizerConfig
+from grn.models.folder import ModelFolder
 from grn.networks.inflate import can_inflate
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
@@ -337,7 +336,7 @@ def test_the_video_recipes_go_together() -> None:
     tokenizer, generator = (load_recipe(RECIPE / f"{name}.toml") for name in ("video-tokenizer", "video"))
     assert isinstance(tokenizer, TokenizerRecipe)
     folder = resolve(str(tokenizer.run.init), kind="tokenizer").folder
-    image = network_config(load_config(folder), TokenizerConfig, folder)
+    image = ModelFolder.open(folder).config.network
     assert can_inflate(image, tokenizer.network)
     assert isinstance(generator, GeneratorRecipe)
     made, wanted = tokenizer.network, generator.network

@@ -250,9 +250,9 @@ OURS: dict[str, tuple[Any, type[GrnError], str]] = {
     "no pieces": (lambda f: (f / "tokenizer.json").unlink(), ModelNotFoundError, "put the text encoder's tokenizer.json"),
     "other pieces": (_other_pieces, ModelMismatchError, "tokenizer.json: damaged or of another model"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), ModelNotFoundError, "model.safetensors: no such file"),
-    "another kind": (lambda f: _config(f, kind="tokenizer"), ModelMismatchError, "is a tokenizer; give the folder of"),
+    "another kind": (lambda f: _config(f, kind="tokenizer", network={}), ModelMismatchError, "is a tokenizer; give the folder of"),
     "a newer version": (lambda f: _config(f, format_version=9), ConfigError, "written in format version 9"),
-    "a misspelt size": (lambda f: _config(f, network={"headz": 3}), ConfigError, "did you mean 'heads'?"),
+    "a misspelt size": (lambda f: _config(f, network={"headz": 3}), ConfigError, "did you mean 'network.heads'?"),
     "damaged weights": (lambda f: _tensors(f, lambda s: s.popitem()), ModelMismatchError, "damaged or of another model"),
 }  # fmt: skip
 

@@ -1,0 +1,116 @@
+"""What a model folder says of itself: one object a folder, which is its config.json.
+
+    format_version, kind, name, weights_sha256      every model
+    network                                         its dimensions: the config of its network's class
+    sampling, size, frames, fps, most_frames        a generator: how it is sampled, and what it makes
+    tokenizer, text_encoder                         a generator: names of its parts, where its folder lacks them
+    vocabulary_sha256                               a text encoder: of its tokenizer.json
+
+Reading is in `grn.models.folder`. A key that this version does not know is kept and ignored, but not inside `network`
+and `sampling`: there it would change what a model computes.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.umt5 import Umt5Config
+from grn.refine.config import SamplerConfig
+
+FORMAT_VERSION: Literal[1] = 1
+MOST_FRAMES, MOST_PIXELS = 100_000, 65_536
+_TEXT_MODEL_TOKENS = 16  # tokens a side of a text model's pictures where its folder names no size
+
+
+class Clips(NamedTuple):
+    """What a video model makes: frames that it was trained for, how many a second, and the most that it can make."""
+
+    frames: int
+    fps: float
+    most: int = MOST_FRAMES
+
+
+class ModelConfig(BaseModel):
+    """What every model says of itself; `MODELS` has the class of each kind."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: str
+    name: str
+    network: Any
+    weights_sha256: str = Field("", description="of model.safetensors, or of the index of its shards")
+
+    def document(self) -> dict[str, Any]:
+        """The content of config.json: every setting that there is, those that are None left out."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"network": {"kind"}})
+
+
+class TokenizerModelConfig(ModelConfig):
+    """A tokenizer."""
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    network: TokenizerConfig
+
+
+class TextEncoderModelConfig(ModelConfig):
+    """An encoder of prompts."""
+
+    kind: Literal["text-encoder"] = "text-encoder"
+    network: Umt5Config
+    vocabulary_sha256: str | None = None
+
+
+class GeneratorModelConfig(ModelConfig):
+    """What generators of both kinds say of themselves."""
+
+    sampling: SamplerConfig = SamplerConfig()
+    size: int | None = Field(None, ge=1, le=MOST_PIXELS, strict=True, description="pixels a side of its pictures")
+    frames: int = Field(1, ge=1, le=MOST_FRAMES, strict=True, description="of its clips; 1: it makes still pictures")
+    fps: float | None = Field(None, ge=0.01, le=1000, strict=True, description="frames a second of its clips")
+    most_frames: int | None = Field(None, ge=1, le=MOST_FRAMES, strict=True, description="of the longest clip")
+    tokenizer: str | None = Field(None, description="its tokenizer's name, where the folder holds none")
+    text_encoder: str | None = Field(None, description="its text encoder's name, where the folder holds none")
+
+    @model_validator(mode="after")
+    def _check_clips(self) -> "GeneratorModelConfig":
+        if self.frames > 1 and self.fps is None:
+            raise ValueError(f"fps: missing, and clips of {self.frames} frames need it")
+        if self.most_frames is not None and self.most_frames < self.frames:
+            raise ValueError(f"most_frames: expected {self.frames} to {MOST_FRAMES}, found {self.most_frames}")
+        return self
+
+    @property
+    def clips(self) -> Clips | None:
+        """The clips that it makes, None for a model of still pictures."""
+        if self.frames == 1 or self.fps is None:
+            return None
+        return Clips(self.frames, self.fps, self.most_frames or MOST_FRAMES)
+
+    def pixels(self, stride: int) -> int:
+        """Pixels a side of the pictures that it was trained for; `stride` is its tokenizer's."""
+        return self.size or getattr(self.network, "size", _TEXT_MODEL_TOKENS) * stride
+
+
+class ClassToImageModelConfig(GeneratorModelConfig):
+    """A generator of pictures of a class."""
+
+    kind: Literal["class-to-image"] = "class-to-image"
+    network: ClassToImageConfig
+
+
+class TextToVisualModelConfig(GeneratorModelConfig):
+    """A generator of pictures or clips of a text."""
+
+    kind: Literal["text-to-visual"] = "text-to-visual"
+    network: TextToVisualConfig
+
+
+MODELS: dict[str, type[ModelConfig]] = {
+    "tokenizer": TokenizerModelConfig,
+    "class-to-image": ClassToImageModelConfig,
+    "text-to-visual": TextToVisualModelConfig,
+    "text-encoder": TextEncoderModelConfig,
+}
