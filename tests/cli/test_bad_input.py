@@ -48,8 +48,8 @@ def material(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path, words: P
     """A folder of bad files and a few good ones; photo.npz and words/ are made with tiny models."""
     import torch
 
+    from grn.files import sha256
     from grn.media import open_media
-    from grn.models.folder import sha256
     from grn.tokenizer import Tokenizer
 
     folder = tmp_path_factory.mktemp("bad")
