@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grn.data.folders import cache_folder
 from grn.data.frame_cache import FrameCache, Frames, make_room
 from grn.data.samples import FilePart, Sample, clip_start
 from grn.data.sources import Source
 from grn.errors import BadInputError
+from grn.files import cache_folder
 from grn.media import READER_VERSION, square
 
 
