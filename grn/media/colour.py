@@ -43,12 +43,15 @@ class Space:
         return self.gamma is None and np.allclose(self.primaries, _SRGB, atol=2e-3)
 
 
+AS_SRGB = Space()
+
+
 def png_space(image: Image.Image, cicp: tuple[int, ...] | None) -> Space:
     """What a PNG says of its colours: its code points before sRGB before gamma and primaries."""
     if cicp is not None:
         return Space(None, _PRIMARIES.get(cicp[0], _SRGB))
     if "srgb" in image.info:
-        return Space()
+        return AS_SRGB
     gamma, primaries = image.info.get("gamma"), image.info.get("chromaticity", _SRGB)
     if not gamma or not 0.01 < gamma < 10 or abs(gamma - _SRGB_GAMMA) < _CLOSE:
         gamma = None

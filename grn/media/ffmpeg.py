@@ -7,9 +7,11 @@ error, follows playlists, brings every clip to a constant rate, drops transparen
 """
 
 import functools
+import math
 import re
 import subprocess
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import IO
@@ -72,30 +74,32 @@ class Watchdog:
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.bit = False
         self._process = process
-        self._timer: threading.Timer | None = None
+        self._due = math.inf
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Watchdog":
         self.restart()
+        self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.pause()
+        self._over.set()
 
     def restart(self) -> None:
         """Something was heard, or is to be expected from now on."""
-        self.pause()
-        self._timer = threading.Timer(SILENCE_SECONDS, self._bite)
-        self._timer.daemon = True
-        self._timer.start()
+        self._due = time.monotonic() + SILENCE_SECONDS
 
     def pause(self) -> None:
         """Nothing is expected for now."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._due = math.inf
 
-    def _bite(self) -> None:
-        self.bit = True
-        self._process.kill()
+    def _watch(self) -> None:
+        while not self._over.wait(SILENCE_SECONDS / 10):
+            if time.monotonic() > self._due:
+                self.bit = True
+                self._process.kill()
+                return
 
 
 class Log:

@@ -20,7 +20,8 @@ from PIL import Image
 
 from grn.errors import BadInputError, UsageError
 from grn.media.decode import Cut, DecodeError, count_decoded, decode
-from grn.media.picture import ImageInput, OpenImage, as_frame, open_image, parse_colour
+from grn.media.image_file import ImageFile, open_image
+from grn.media.picture import ImageInput, as_frame, parse_colour
 from grn.media.probe import VideoInfo, probe
 from grn.media.resize import fit
 from grn.media.samples import Colour, lay_over
@@ -128,7 +129,7 @@ class _Image(Media):
 
     def __init__(self, source: Source, options: _Options, stack: contextlib.ExitStack) -> None:
         super().__init__(source.name, options)
-        self._found: OpenImage = stack.enter_context(open_image(source))
+        self._found: ImageFile = stack.enter_context(open_image(source))
         self._chosen, self._repeats = range(1), [1]
         animation, cut = self._found.animation, options.cut
         self._moves = animation is not None and animation.timeline.frames > 1

@@ -23,6 +23,9 @@ class Depth:
     low_bytes: Callable[[], Image.Image] | None = None
 
 
+AS_DECODED = Depth()
+
+
 def separate(image: Image.Image, depth: Depth) -> tuple[Image.Image, Image.Image | None]:
     """A decoded image as mode L, RGB or CMYK, and its opacity as mode L; None where all is opaque.
 
