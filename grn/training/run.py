@@ -112,16 +112,17 @@ def _start_from(network: Any, name: Path | str | None, kind: str) -> None:
             model.load_weights(smaller)
             inflate(smaller.state_dict(), network)
             return
-        _compare(image, network.config.model_dump(exclude={"rounds"}), model.path)
+        _compare(image, network.config.model_dump(mode="json", exclude={"rounds"}), model.path)
     else:
-        _compare(model.config.network, network.config.model_dump(exclude={"kind"}), model.path)
+        _compare(model.config.network, network.config.model_dump(mode="json", exclude={"kind"}), model.path)
     model.load_weights(network)
 
 
-def _compare(stored: BaseModel, wanted: dict[str, Any], folder: Path) -> None:
+def _compare(network: BaseModel, wanted: dict[str, Any], folder: Path) -> None:
+    stored = network.model_dump(mode="json")
     for key, value in wanted.items():
-        if getattr(stored, key, value) != value:
+        if key in stored and stored[key] != value:
             more = "; to start from an image tokenizer, with network.folds_time = false" if key in TIME_KEYS else ""
             raise ModelMismatchError(
-                f"{folder}: has {key} {getattr(stored, key)} and the recipe {value}; change network.{key} in the recipe{more}"
+                f"{folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe{more}"
             )
