@@ -18,9 +18,11 @@ class TokenizerConfig(BaseModel):
 
     channels: int = Field(16, ge=1, le=4096, description="latent channels C")
     rounds: int = Field(4, ge=1, le=MAX_ROUNDS, description="rounds M used where the caller names none")
-    encoder_width: int = Field(160, ge=1, le=65536)
-    decoder_width: int = Field(256, ge=1, le=65536)
-    multipliers: tuple[int, ...] = Field((1, 2, 4, 4), min_length=1, max_length=8)
+    encoder_width: int = Field(160, ge=1, le=65536, description="channels of the encoder's first stage")
+    decoder_width: int = Field(256, ge=1, le=65536, description="channels of the decoder's last stage")
+    multipliers: tuple[int, ...] = Field(
+        (1, 2, 4, 4), min_length=1, max_length=8, description="widths of the stages, in those of the first"
+    )
     encoder_blocks: int = Field(2, ge=1, le=64, description="residual blocks in each encoder stage")
     decoder_blocks: int = Field(3, ge=1, le=64, description="residual blocks in each decoder stage")
     patch: int = Field(2, ge=1, le=16, description="side of the space-to-depth square on the way in")

@@ -18,9 +18,9 @@ class TokenMapConfig(BaseModel):
     target: Target = Field("ind", description="indices (GRN_ind), bits (GRN_bit), or which bits of the state are wrong")
     channels: int = Field(16, ge=1, le=4096, description="latent channels C")
     rounds: int = Field(4, ge=1, le=MAX_ROUNDS, description="rounds M")
-    width: int = Field(ge=1, le=65536)
-    depth: int = Field(ge=1, le=1024)
-    heads: int = Field(ge=1, le=1024)
+    width: int = Field(ge=1, le=65536, description="channels of a token inside the network")
+    depth: int = Field(ge=1, le=1024, description="number of blocks")
+    heads: int = Field(ge=1, le=1024, description="attention heads of a block")
 
     @property
     def elements(self) -> int:
@@ -56,10 +56,10 @@ class TokenMapConfig(BaseModel):
 class ClassToImageConfig(TokenMapConfig):
     """The class-to-image network."""
 
-    kind: Literal["class-to-image"] = "class-to-image"
-    num_classes: int = Field(1000, ge=1, le=10**6)
+    kind: Literal["class-to-image"] = Field("class-to-image", description="the family")
+    num_classes: int = Field(1000, ge=1, le=10**6, description="number of classes")
     size: int = Field(16, ge=1, le=1024, description="tokens a side of the map")
-    bottleneck: int = Field(128, ge=1, le=65536)
+    bottleneck: int = Field(128, ge=1, le=65536, description="channels that a token is embedded through")
     context_tokens: int = Field(32, ge=0, le=1024, description="copies of the class embedding before the image tokens")
     context_start: int = Field(4, ge=0, description="block that they join at")
 
@@ -82,7 +82,7 @@ class ClassToImageConfig(TokenMapConfig):
 class TextToVisualConfig(TokenMapConfig):
     """The text-to-image and text-to-video network."""
 
-    kind: Literal["text-to-visual"] = "text-to-visual"
+    kind: Literal["text-to-visual"] = Field("text-to-visual", description="the family")
     text_width: int = Field(4096, ge=1, le=65536, description="channels of the text encoder's tokens")
     mlp_ratio: float = Field(3.55, gt=0, le=64, description="hidden over width, rounded to multiples of 256")
     patch: int = Field(1, ge=1, le=8, description="side of the square of tokens that share one place in the sequence")

@@ -23,10 +23,10 @@ class SamplerConfig(BaseModel):
 
     steps: int = Field(50, ge=1, le=10_000, description="T of a run that is not adaptive")
     adaptive: bool = Field(False, description="choose T from the entropy of each sample")
-    tmin: int = Field(10, ge=1, le=10_000)
-    tmax: int = Field(50, ge=1, le=10_000)
+    tmin: int = Field(10, ge=1, le=10_000, description="fewest steps of an adaptive run")
+    tmax: int = Field(50, ge=1, le=10_000, description="most steps of an adaptive run")
     k: float = Field(0.0, allow_inf_nan=False, description="T = round(clip(k * H + b, tmin, tmax))")
-    b: float = Field(50.0, allow_inf_nan=False)
+    b: float = Field(50.0, allow_inf_nan=False, description="see k")
     warmup: int = Field(5, ge=0, le=PACE - 1, description="t0: steps before the entropy is measured")
     guidance: float = Field(1.0, ge=0, le=1000, description="scale s; 1 is none")
     guidance_start: float = Field(

@@ -39,7 +39,7 @@ class SourceConfig(_Section):
 
     path: Path = Field(description="what `grn.data.sources.open_source` opens")
     clips: bool = Field(False, description="take animations and videos, of data.frames frames each, and no pictures")
-    weight: float = Field(1.0, ge=1e-6, le=1e6)
+    weight: float = Field(1.0, ge=1e-6, le=1e6, description="how often it is drawn from, in relation to its size")
     keep: dict[str, tuple[str | int | float | bool, ...]] = Field(
         {}, description="only samples whose JSON facts have one of these values"
     )
@@ -51,7 +51,7 @@ class SourceConfig(_Section):
 class DataConfig(_Section):
     """Pictures and clips, and how they become square crops of `size` pixels."""
 
-    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    sources: tuple[SourceConfig, ...] = Field(min_length=1, description="where the samples come from")
     size: int = Field(256, ge=1, le=4096, description="pixels a side of what the network sees")
     sizes: tuple[tuple[int, int], ...] = Field(
         (), description="(width, height) pairs, of which each sample takes the nearest in shape; none: size x size"
@@ -63,8 +63,8 @@ class DataConfig(_Section):
         le=1000,
         description="frames a second that clips are resampled to; none: as they are. A generator draws at this rate",
     )
-    flip: bool = False
-    workers: int = Field(0, ge=0, le=64)
+    flip: bool = Field(False, description="mirror half of the samples, left to right")
+    workers: int = Field(0, ge=0, le=64, description="processes that read and prepare samples; 0: the training's own")
     cache: float = Field(
         16.0, ge=0, le=1e6, description="GiB of decoded pictures and clips that are kept in the cache folder; 0: none"
     )
@@ -88,16 +88,18 @@ class DataConfig(_Section):
 class OptimizerConfig(_Section):
     """AdamW, or Muon for matrices with AdamW for the rest."""
 
-    name: Literal["adamw", "muon"] = "adamw"
-    lr: Positive = 1e-4
+    name: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: for the matrices inside the blocks, AdamW for the rest"
+    )
+    lr: Positive = Field(1e-4, description="largest learning rate")
     matrix_lr: Positive = Field(0.02, description="Muon's rate, for the matrices inside the blocks")
-    betas: tuple[Decay, Decay] = (0.9, 0.95)
-    weight_decay: Weight = 0.0
-    warmup_steps: Steps = 0
+    betas: tuple[Decay, Decay] = Field((0.9, 0.95), description="AdamW's averages of gradients and of their squares")
+    weight_decay: Weight = Field(0.0, description="of AdamW, each step times the rate")
+    warmup_steps: Steps = Field(0, description="steps in which the rate rises linearly from 0")
     final_lr: Share = Field(
         1.0, description="share of the rate that a linear decay over the last `decay_steps` ends at"
     )
-    decay_steps: Steps = 0
+    decay_steps: Steps = Field(0, description="steps of the decay at the end; 0: the rate stays")
     clip: Positive = Field(1.0, description="largest norm of the whole gradient")
 
     @model_validator(mode="after")
@@ -112,18 +114,18 @@ class OptimizerConfig(_Section):
 class RunConfig(_Section):
     """How long, how often, with what randomness."""
 
-    steps: int = Field(ge=1, le=10**9)
+    steps: int = Field(ge=1, le=10**9, description="how many")
     batch_size: int = Field(ge=1, le=10**6, description="samples a step, over all devices")
     accumulate: int = Field(
         1, ge=1, le=10**6, description="parts that each device computes its share of a batch in: less memory"
     )
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**63, description="decides everything random")
     ema: Share = Field(
         0.999, description="decay of the weights' moving average, which is what is kept in the end; 0: none"
     )
-    save_every: int = Field(1000, ge=1, le=10**9)
+    save_every: int = Field(1000, ge=1, le=10**9, description="steps between checkpoints")
     keep: int = Field(2, ge=2, le=10**6, description="good checkpoints kept")
-    log_every: int = Field(50, ge=1, le=10**9)
+    log_every: int = Field(50, ge=1, le=10**9, description="steps between lines of log.jsonl")
     sheet_every: int = Field(1000, ge=1, le=10**9, description="steps between sample sheets")
     bad_steps: int = Field(
         3,
@@ -134,7 +136,7 @@ class RunConfig(_Section):
     precision: Literal["float32", "bfloat16"] | None = Field(
         None, description="what most of the network is computed in; none: bfloat16 on a GPU, float32 on a CPU"
     )
-    compile: bool = False
+    compile: bool = Field(False, description="compile the network, which needs a C++ compiler on a CPU")
     init: Path | str | None = Field(None, description="model to start from: a name or a model folder")
 
     def lowered(self, device: str) -> bool:
@@ -145,15 +147,15 @@ class RunConfig(_Section):
 class TokenizerLosses(_Section):
     """Weights of the losses; 0 leaves one out."""
 
-    l1: Weight = 1.0
-    l2: Weight = 0.0
-    perceptual: Weight = 1.0
+    l1: Weight = Field(1.0, description="mean absolute difference")
+    l2: Weight = Field(0.0, description="mean squared difference")
+    perceptual: Weight = Field(1.0, description="difference of the features of EfficientNet-Lite0")
     motion: Weight = Field(0.0, description="of clips: how much each place changes from frame to frame, whichever way")
-    gan: Weight = 0.1
+    gan: Weight = Field(0.1, description="what the PatchGAN discriminator says, scaled by the gradients of the others")
     gan_start: Steps = Field(0, description="step from which the discriminator counts")
     gan_lr: Positive = Field(1e-4, description="the discriminator's learning rate")
-    gan_betas: tuple[Decay, Decay] = (0.5, 0.9)
-    gan_weight_decay: Weight = 0.01
+    gan_betas: tuple[Decay, Decay] = Field((0.5, 0.9), description="the averages of its AdamW")
+    gan_weight_decay: Weight = Field(0.01, description="of its AdamW")
 
     @model_validator(mode="after")
     def _check_use(self) -> "TokenizerLosses":
@@ -166,8 +168,8 @@ class TokenizerLosses(_Section):
 class TokenizerRecipe(_Section):
     """Reconstruction, perceptual and PatchGAN losses on pictures and clips quantized to a random number of rounds."""
 
-    kind: Literal["tokenizer"]
-    name: str
+    kind: Literal["tokenizer"] = Field(description="what is trained")
+    name: str = Field(description="the model's, and its run folder's")
     network: TokenizerConfig
     data: DataConfig
     run: RunConfig
@@ -205,8 +207,8 @@ class TokenizerRecipe(_Section):
 class RatioConfig(_Section):
     """Selection ratios in training: sigmoid of a normal (logit-normal)."""
 
-    mean: float = Field(-0.8, ge=-20, le=20)
-    deviation: float = Field(0.8, gt=0, le=20)
+    mean: float = Field(-0.8, ge=-20, le=20, description="of the normal")
+    deviation: float = Field(0.8, gt=0, le=20, description="of the normal")
 
 
 class WordsConfig(_Section):
@@ -219,8 +221,8 @@ class WordsConfig(_Section):
 class GeneratorRecipe(_Section):
     """Cross-entropy on randomly corrupted token maps (algorithm 2)."""
 
-    kind: Literal["generator"]
-    name: str
+    kind: Literal["generator"] = Field(description="what is trained")
+    name: str = Field(description="the model's, and its run folder's")
     network: Annotated[ClassToImageConfig | TextToVisualConfig, Field(discriminator="kind")]
     tokenizer: str = Field(description="name or folder of the tokenizer whose codes are generated")
     text_encoder: Path | None = Field(None, description="name or folder of the text encoder; text models need one")
@@ -228,7 +230,7 @@ class GeneratorRecipe(_Section):
     run: RunConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     ratio: RatioConfig = RatioConfig()
-    drop_condition: Share = 0.1
+    drop_condition: Share = Field(0.1, description="share of the samples without their condition, for guidance")
     words: WordsConfig = WordsConfig()
     cut: Share = Field(0.0, description="share of the steps whose clips are cut to a random shorter length")
     sheet_prompts: tuple[str, ...] = Field((), description="drawn on the sample sheets; captions of the data if empty")

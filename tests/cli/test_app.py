@@ -94,11 +94,6 @@ def test_help_imports_nothing_heavy(arguments: list[str], absent: list[str]) -> 
     assert process.communicate()[1] == "set()\n"
 
 
-def test_runs_as_a_module() -> None:
-    process = start("-m", "grn_cli", "--version")
-    assert process.communicate() == ("grn 0.1.0\n", "")
-
-
 @pytest.mark.parametrize(
     ("error", "code"),
     [
