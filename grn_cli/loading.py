@@ -1,12 +1,16 @@
 """From options to what computes: devices, number formats, models."""
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from grn.errors import EnvironmentFaultError
 from grn.hub import registry
-from grn.pipeline import Part, Pipeline
 from grn.tokenizer import Tokenizer
 from grn_cli.options.shared import Computing, DType, ExactComputing, OnDevice, Parts
+
+if TYPE_CHECKING:
+    from grn.pipeline import Pipeline
 
 
 def torch_device(device: str, option: str = "--device") -> str:
@@ -36,11 +40,13 @@ def load_tokenizer(name: str | None, options: Computing | ExactComputing) -> Tok
     return Tokenizer.from_pretrained(name, device_of(options), dtype, options.offline)
 
 
-def load_pipeline(name: str, options: Parts) -> Pipeline:
+def load_pipeline(name: str, options: Parts) -> "Pipeline":
     """A generator and its parts; a text encoder's network leaves once the prompts are encoded.
 
     Raises ModelNotFoundError, ConfigError, ModelMismatchError, UsageError or EnvironmentFaultError.
     """
+
+    from grn.pipeline import Part, Pipeline  # which tokenizing does without
 
     def part(what: str, name: str | None, device: str | None, dtype: DType | None) -> Part:
         return Part(name, device and torch_device(device, f"--{what}-device"), torch_type(dtype))

@@ -15,7 +15,6 @@ from grn.errors import ModelNotFoundError, UsageError
 from grn.hub import registry
 from grn.media import VideoWriter, write_image
 from grn.tokenizer import Tokenizer
-from grn_cli.comparison import Comparison
 from grn_cli.console import Console
 from grn_cli.errors import Batch, say
 from grn_cli.loading import load_tokenizer
@@ -64,6 +63,8 @@ class _Run:
                 frames = console.progress(frames, "frames", codes.frames)
             compare = None
             if options.reference:
+                from grn_cli.comparison import Comparison  # whose measures take a second to import
+
                 compare = stack.enter_context(Comparison(options.reference, codes, item, options.reference_start))
                 frames = compare.along(frames, console.warn)
             written = _write(frames, codes, self.outputs, item, console, foreign)

@@ -16,7 +16,6 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
-import imageio_ffmpeg
 from PIL import Image
 
 from grn.errors import BadInputError, EnvironmentFaultError
@@ -29,6 +28,8 @@ _LOG_LINES, _LOG_LINE_BYTES = 200, 1000
 
 def executable() -> str:
     """Path of the ffmpeg program; EnvironmentFaultError where the machine has none."""
+    import imageio_ffmpeg  # only clips need it
+
     try:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:

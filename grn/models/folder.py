@@ -195,4 +195,8 @@ def empty_network(build: Callable[[], nn.Module], device: str, dtype: torch.dtyp
         network = build()
     lost = dict(network.named_buffers()).keys() - network.state_dict().keys()
     assert not lost, f"{sorted(lost)} would be left without values"
-    return network.to(dtype).to_empty(device=device)
+    network = network.to(dtype)
+    # Not to_empty(): on "meta" it imports sympy, half a second.
+    empty = {name: torch.empty(t.shape, dtype=t.dtype, device=device) for name, t in network.state_dict().items()}
+    network.load_state_dict(empty, assign=True)
+    return network

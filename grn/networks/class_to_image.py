@@ -89,7 +89,10 @@ class ClassToImage(nn.Module):
         self.head_norm = nn.RMSNorm(config.width, eps=EPSILON)
         self.head_modulation = Modulation(config.width, 2)
         self.head = nn.Linear(config.width, per_token)
-        self._initialise()
+        if (
+            not self.head.weight.is_meta
+        ):  # what is loaded from a file needs none; on "meta" it imports the compiler, 0.5 s
+            self._initialise()
 
     def prepare(self, condition: Condition) -> PreparedClass:
         """Look up the classes. Raises UsageError for conditions that are no classes."""

@@ -97,7 +97,10 @@ class TextToVisual(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_norm = nn.RMSNorm(config.width, eps=EPSILON)
         self.head = nn.Linear(config.width, per_token)
-        self._initialise()
+        if (
+            not self.head.weight.is_meta
+        ):  # what is loaded from a file needs none; on "meta" it imports the compiler, 0.5 s
+            self._initialise()
 
     def prepare(self, condition: Condition) -> PreparedText:
         """Run the text tokens through every layer. Raises UsageError for conditions that are no texts."""

@@ -1,0 +1,62 @@
+"""What each command may import: help nothing heavy, work only what it uses, no compiler, no training."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Whatever takes a tenth of a second or more, or belongs to one kind of work.
+HEAVY = {
+    "PIL", "accelerate", "efficientnet_lite_pytorch", "ftfy", "huggingface_hub", "imageio_ffmpeg", "matplotlib", "numpy",
+    "pydantic", "rich", "safetensors", "scipy", "sympy", "tokenizers", "torch", "torch._dynamo", "torchmetrics", "transformers",
+}  # fmt: skip
+NETWORK = {"numpy", "pydantic", "safetensors", "torch"}
+PICTURES = NETWORK | {"PIL"}
+ALLOWED = {
+    "--help": set(),
+    "--version": set(),
+    # Typer itself takes pydantic to read options.
+    **{
+        f"{command} --help": {"pydantic"}
+        for command in ("eval", "tokenize", "generate", "train", "eval fid", "models show")
+    },
+    "models list": NETWORK | {"huggingface_hub"},
+    "models show emoji": NETWORK,
+    "tokenize photo.png -o a.npz": PICTURES,
+    "reconstruct photo.npz -o a.png": PICTURES,
+    "generate cat --steps 1 -o a.png": PICTURES | {"ftfy"},  # which mends prompts
+    "inspect photo.npz photo.png": PICTURES | {"huggingface_hub"},
+}
+SCRIPT = """
+import sys
+from grn_cli.app import run
+code = run(sys.argv[1:])
+print(code, *sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a picture and its codes."""
+    import numpy as np
+
+    from grn.media import open_media, write_image
+    from grn.tokenizer import Tokenizer
+
+    folder = tmp_path_factory.mktemp("place")
+    write_image(folder / "photo.png", np.full((32, 32, 3), 90, np.uint8))
+    with open_media(folder / "photo.png") as media:
+        Tokenizer.from_pretrained("emoji-tokenizer").tokenize(media).save(folder / "photo.npz")
+    return folder
+
+
+@pytest.mark.parametrize("line", ALLOWED)
+def test_a_command_imports_what_it_uses(line: str, place: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, *line.split(), *(["--force"] if "-o" in line.split() else [])]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    code, *modules = done.stderr.splitlines()[-1].split()
+    assert (code, done.returncode) == ("0", 0), done.stderr
+    assert {*modules} & HEAVY <= ALLOWED[line]
