@@ -236,9 +236,7 @@ class Pipeline:
         config = self.generator.config
         if self.text is None:
             if not isinstance(prompt, int) or not 0 <= prompt < config.num_classes:
-                raise UsageError(
-                    f"{prompt!r} is no class of {self.name} (expected 0 to {config.num_classes - 1}); give --class NUMBER"
-                )
+                raise UsageError(f"{prompt!r} is no class of {self.name} (expected 0 to {config.num_classes - 1})")
         elif isinstance(prompt, str):
             self.text.check(prompt)
         else:

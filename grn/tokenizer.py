@@ -140,8 +140,7 @@ class Tokenizer:
         if codes.fingerprint != self.fingerprint and not any_tokenizer:
             raise ModelMismatchError(
                 f"the codes were made with {codes.tokenizer} ({codes.fingerprint[:12]}) and this tokenizer is "
-                f"{self.name} ({self.fingerprint[:12]}); name the right one with --tokenizer, or --force to decode "
-                "all the same"
+                f"{self.name} ({self.fingerprint[:12]})"
             )
         expected = (*self.config.map_shape(codes.frames, codes.height, codes.width), self.config.channels)
         if tuple(codes.shape) != expected:
