@@ -163,7 +163,7 @@ class Session:
         resident_generator.train(resident_generator.parse([
             str(HERE / "scenes.toml"), "-o", str(options.runs / f"generator-{options.names}"), "--minutes", str(minutes),
             "--sprites", str(pack / "sprites.tar.xz"), "--photos", str(pack / "photos.tar.xz"),
-            "--clips", str(pack / "clips.tar.xz"), "--names", options.names, "--scenes", str(options.generator_scenes),
+            "--clips", str(pack / "clips.tar.xz"), "--words-of", "emoji", "--names", options.names, "--scenes", str(options.generator_scenes),
             "--processes", str(options.processes), "--device", self.device, *(f"--set={one}" for one in sets),
         ]))  # fmt: skip
 

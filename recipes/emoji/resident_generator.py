@@ -232,8 +232,10 @@ def clip_source(
     return ClipSource(torch.cat(maps), first[twice].to(device), counts[twice].to(device), words)
 
 
-def export(recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a model folder with its tokenizer, in half precision; the text encoder stays where it is."""
+def export(
+    recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, text: StaticWordVectors | str, folder: Path
+) -> None:
+    """Write a model folder with its tokenizer, in half precision, and with the text encoder or, where that has a name, a note of it."""
     config = {
         "kind": recipe.network.kind,
         "name": recipe.name,
@@ -243,9 +245,13 @@ def export(recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, fo
     }
     if recipe.data.frames > 1:
         config |= {"frames": recipe.data.frames, "fps": recipe.data.fps}
+    if isinstance(text, str):
+        config["text_encoder"] = text
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     folders.save_model(folder, config, weights, dtype=torch.float16)
     save_tokenizer(folder / "tokenizer", tokenizer.network, tokenizer.name)
+    if not isinstance(text, str):
+        text.save(folder / "text_encoder")
 
 
 @torch.no_grad()
@@ -273,6 +279,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--styles", nargs="+", default=["3d", "flat", "noto"])
     parser.add_argument("--names", choices=["train", "all"], default="all", help="leave held-out names and pairs out")
     parser.add_argument("--scenes", type=int, default=400_000, help="made before the start, then drawn from")
+    parser.add_argument(
+        "--words-of", metavar="MODEL", help="whose text encoder the recipe's is: it is then named, not copied"
+    )
     parser.add_argument("--photos", type=Path, help="tar of photographs for soft grounds")
     parser.add_argument("--clips", type=Path, help="tar written by prepare_video.py")
     parser.add_argument("--clip-share", type=float, default=0.25, help="share of the steps that take clips")
@@ -336,7 +345,9 @@ def train(options: argparse.Namespace) -> bool:
         update,
         options.save_minutes,
     )
-    run.with_average(lambda network: export(recipe, network, tokenizer, options.out / "final"))
+    run.with_average(
+        lambda network: export(recipe, network, tokenizer, options.words_of or text, options.out / "final")
+    )
     run.with_average(draw)
     return finished
 

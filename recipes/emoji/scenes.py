@@ -163,6 +163,8 @@ class Composer:
             made = self.rules[chosen](style, rng)
             if not self.wanted(made):
                 continue
+            if any(thing.colour == "white" for thing in made.things):
+                made = replace(made, ground=GROUNDS["grey"])  # it could not be seen on white
             if style != self.default:
                 said = ("{}, {} style", "{} in {} style")[int(rng.integers(2))]
                 made = replace(made, caption=said.format(made.caption, style))
@@ -172,7 +174,8 @@ class Composer:
         """Sometimes on a coloured ground, or on a soft photograph."""
         chance = rng.random()
         if chance < 0.14:
-            name = _pick(list(GROUNDS), rng)
+            colours = {thing.colour for thing in made.things}
+            name = _pick([name for name in GROUNDS if name not in colours], rng)
             return replace(made, caption=_pick(_ON, rng).format(made.caption, name), ground=GROUNDS[name])
         if chance < 0.17:
             return replace(made, caption=_pick(_PHOTO, rng).format(made.caption), photo=True)

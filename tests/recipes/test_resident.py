@@ -25,6 +25,7 @@ from grn.errors import BadInputError
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import TextToVisualConfig
+from grn.pipeline import Pipeline
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import OptimizerConfig, RunConfig, WordsConfig
@@ -415,4 +416,7 @@ steps = 2
     assert {"loss_pictures", "loss_clips"} <= {key for row in rows(place / "run") for key in row}
     assert (place / "run" / "samples" / "00000006.png").is_file()
     assert (place / "run" / "final" / "tokenizer" / "config.json").is_file()
-    assert json.loads((place / "run" / "final" / "config.json").read_text())["frames"] == 5
+    drawn = next(Pipeline.from_pretrained(place / "run" / "final")(["two red cats"], size=(1, SIDE, SIDE)))
+    assert drawn.frames.shape == (1, SIDE, SIDE, 3)
+    clip = next(Pipeline.from_pretrained(place / "run" / "final")(["two red cats"]))
+    assert clip.frames.shape == (5, SIDE, SIDE, 3)
