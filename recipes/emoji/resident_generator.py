@@ -12,6 +12,7 @@ its tokenizer. The same command goes on where a run was stopped.
 """
 
 import argparse
+import copy
 import json
 import multiprocessing
 import sys
@@ -174,18 +175,18 @@ def make_scenes(sprites: Sequence[Sprite], count: int, seed: int, processes: int
         with multiprocessing.Pool(processes) as pool:
             made = pool.map(make, list(enumerate(sizes)), chunksize=1)
     captions = [caption for part, _ in made for caption in part]
-    joined = Scenes(
-        torch.cat([scenes.objects for _, scenes in made]),
-        torch.cat([scenes.grounds for _, scenes in made]),
-        torch.cat([scenes.photos for _, scenes in made]),
-    )
-    return captions, joined
+    objects, grounds, photos = (np.concatenate([arrays[n] for _, arrays in made]) for n in range(3))
+    return captions, Scenes(torch.from_numpy(objects), torch.from_numpy(grounds), torch.from_numpy(photos))
 
 
-def _make_part(sprites: Sequence[Sprite], seed: int, task: tuple[int, int]) -> tuple[list[list[str]], Scenes]:
+def _make_part(
+    sprites: Sequence[Sprite], seed: int, task: tuple[int, int]
+) -> tuple[list[list[str]], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """In a process of its own, which therefore gives arrays back: tensors would share memory and files."""
     number, count = task
     captions, scenes = compose(Composer(sprites).scene, count, seed * _MOST_PARTS + number)
-    return [words_of(caption) for caption in captions], scenes
+    arrays = scenes.objects.numpy(), scenes.grounds.numpy(), scenes.photos.numpy()
+    return [words_of(caption) for caption in captions], arrays
 
 
 def choose(sprites: Sequence[Sprite], styles: Sequence[str], names: str, limit: int | None = None) -> list[int]:
@@ -249,7 +250,7 @@ def export(
         config["text_encoder"] = text
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     folders.save_model(folder, config, weights, dtype=torch.float16)
-    save_tokenizer(folder / "tokenizer", tokenizer.network, tokenizer.name)
+    save_tokenizer(folder / "tokenizer", copy.deepcopy(tokenizer.network).cpu(), tokenizer.name)
     if not isinstance(text, str):
         text.save(folder / "text_encoder")
 

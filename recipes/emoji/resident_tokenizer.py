@@ -11,6 +11,7 @@ RUN holds checkpoints, log.jsonl and in the end final/, a model folder. The same
 """
 
 import argparse
+import copy
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -302,7 +303,7 @@ def fit(recipe: TokenizerRecipe, data: Data, options: argparse.Namespace, device
 
     def export(network: nn.Module) -> None:
         assert isinstance(network, CausalAutoencoder)
-        save_tokenizer(options.out / "final", network, recipe.name)
+        save_tokenizer(options.out / "final", copy.deepcopy(network).cpu(), recipe.name)
 
     print(f"resumed at step {run.step}" if run.resume() else "from the start", flush=True)
     finished = run.train(

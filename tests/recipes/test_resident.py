@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from banks import Bank, Dice, cut, decode, divide, read_bank
 from helpers.drawings import SIDE, THINGS, clips_tar, encoded, pictures_tar, sprites
-from resident_generator import choose
+from resident_generator import choose, make_scenes
 from resident_generator import main as train_generator
 from resident_loop import Length, Run, learning_rate
 from resident_tokenizer import Batches, TokenizerStep, parse, quantize, read_data, read_recipe, some_frames
@@ -373,6 +373,14 @@ def test_a_caption_that_cannot_be_spelt_is_refused(words: Path) -> None:
         DeviceWords(StaticWordVectors.load(words), [["cat"], ["7"]], CPU)
 
 
+def test_scenes_are_the_same_by_any_number_of_processes() -> None:
+    (words, one), (others, two) = (make_scenes(sprites()[0], 90, 3, processes) for processes in (1, 2))
+    assert words == others
+    assert len(words) == len(one) == 90
+    assert torch.equal(one.objects.nan_to_num(9), two.objects.nan_to_num(9))
+    assert torch.equal(one.grounds, two.grounds)
+
+
 def test_a_twin_is_not_trained_on_held_out_names() -> None:
     made, _ = sprites()
     names = {names: {made[n].name for n in choose(made, ["3d"], names)} for names in ("all", "train")}
@@ -411,7 +419,7 @@ steps = 2
 """
     (place / "generator.toml").write_text(recipe)
     common = ["generator.toml", "-o", "run", "--sprites", "sprites.tar", "--clips", "clips.tar", "--scenes", "40"]
-    common += ["--names", "train", "--clip-share", "0.5", "--clip-batch", "2", "--processes", "1", "--device", "cpu"]
+    common += ["--names", "train", "--clip-share", "0.5", "--clip-batch", "2", "--processes", "2", "--device", "cpu"]
     assert train_generator(common) == 0
     assert {"loss_pictures", "loss_clips"} <= {key for row in rows(place / "run") for key in row}
     assert (place / "run" / "samples" / "00000006.png").is_file()
