@@ -17,7 +17,13 @@ import sys
 import time
 import traceback
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what the pack holds can be imported only once it is known where it lies
+    from resident_tokenizer import Data
 
 HERE = Path(__file__).resolve().parent
 MOST = 16_000_000  # bytes of a file that is carried back
@@ -79,22 +85,21 @@ class Session:
         self.options = options
         self.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.failed: list[str] = []
-        self._data: object = None
+        self._data: Data | None = None
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
 
-    def stage(self, name: str, run: object, *arguments: object) -> None:
+    def stage(self, name: str, run: Callable[[], None]) -> None:
         """Run one stage; a failure is printed, and does not end the others."""
         begin = time.perf_counter()
         print(f"== {name}", flush=True)
         try:
-            run(*arguments)  # type: ignore[operator]
-        except (
-            Exception
-        ):  # a borrowed machine's time is short: whatever one stage does, the others must have their chance
+            run()
+        except Exception:  # a borrowed machine's time is short: the other stages must have their chance
             traceback.print_exc()
             self.failed.append(name)
+        self.carry()  # now: the next stage may run into the lender's limit
         print(f"== {name} took {time.perf_counter() - begin:.0f} s", flush=True)
 
     def tokenizer_options(self, name: str, minutes: float, sets: list[str]) -> argparse.Namespace:
@@ -107,7 +112,7 @@ class Session:
         return resident_tokenizer.parse([
             str(HERE / "joint-pack.toml"), "-o", str(options.runs / name), "--minutes", str(minutes),
             "--sprites", str(pack / "sprites.tar.xz"), "--scenes", str(options.scenes), "--device", self.device,
-            "--clip-batch", str(options.clip_batch), "--measure-every", str(options.measure_every),
+            "--data", str(pack), "--clip-batch", str(options.clip_batch), "--measure-every", str(options.measure_every),
             "--processes", str(options.processes), "--heldout", *heldout, *(f"--set={one}" for one in common),
         ])  # fmt: skip
 
@@ -120,11 +125,7 @@ class Session:
             device = resident.torch.device(self.device)
             recipe = resident.read_recipe(options.recipe, options.set)
             if self._data is None:
-                os.chdir(self.options.pack)  # the recipe's paths are the pack's
-                try:
-                    self._data = resident.read_data(options, recipe, device)
-                finally:
-                    os.chdir(self.options.cwd)
+                self._data = resident.read_data(options, recipe, device)
             try:
                 resident.fit(recipe, self._data, options, device)
                 return
@@ -190,7 +191,6 @@ def channels(tokenizer: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the stages that have minutes; 1 where one failed."""
     options = parse(argv)
-    options.cwd = Path.cwd()
     for name in ("pack", "out", "runs"):
         setattr(options, name, getattr(options, name).resolve())
     find_packages(options.pack)
@@ -200,21 +200,16 @@ def main(argv: list[str] | None = None) -> int:
     if options.compare:
         for variant in options.variants:
             name, _, sets = variant.partition(":")
-            session.stage(
-                f"compare {name}",
-                session.tokenizer,
-                f"compare-{name}",
-                options.compare,
-                sets.split(";") if sets else [],
-            )
+            settings = sets.split(";") if sets else []
+            train = partial(session.tokenizer, f"compare-{name}", options.compare, settings)
+            session.stage(f"compare {name}", train)
     start = [f"run.init={options.init}"] if options.init else []
     if options.tokenizer:
-        session.stage("tokenizer", session.tokenizer, "tokenizer", options.tokenizer, start)
+        session.stage("tokenizer", partial(session.tokenizer, "tokenizer", options.tokenizer, start))
     if options.decoder:
-        session.stage("decoder", session.decoder, options.decoder)
+        session.stage("decoder", partial(session.decoder, options.decoder))
     if options.generator:
-        session.stage("generator", session.generator, options.generator)
-    session.carry()
+        session.stage("generator", partial(session.generator, options.generator))
     print("failed: " + ", ".join(session.failed) if session.failed else "all stages ran", flush=True)
     return 1 if session.failed else 0
 

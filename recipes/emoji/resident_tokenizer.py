@@ -226,7 +226,7 @@ def read_data(options: argparse.Namespace, recipe: TokenizerRecipe, device: torc
         if source.keep:
             raise ConfigError(f"{source.path}: keep is not read here; make a tar of what is kept")
         frames = recipe.data.frames if source.clips else 1
-        samples = read_bank(source.path, resize[1], frames, options.processes)
+        samples = read_bank(options.data / source.path, resize[1], frames, options.processes)
         found[source.clips].append(Bank(samples.to(device), resize, len(samples) * source.weight))
     if options.sprites is not None:
         photos = next((bank.samples[:, 0] for bank in found[False]), None)
@@ -261,6 +261,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change the recipe")
     parser.add_argument("--minutes", type=float, help="length of the whole run, resumed or not; else run.steps")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder that the recipe's paths start from")
     parser.add_argument("--clip-batch", type=int, default=4, help="clips in a batch of clips")
     parser.add_argument("--clip-share", type=float, default=0.3, help="share of the steps that take clips")
     parser.add_argument("--crop-frames", type=int, help="frames of a clip's crop; else data.frames")

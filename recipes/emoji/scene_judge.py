@@ -203,7 +203,8 @@ class Judge:
     def look(self, pictures: Sequence[np.ndarray], coloured: bool) -> list[list[Seen]]:
         """The objects of each picture. coloured: things may have any colour, which is told."""
         masks = [foreground(picture) for picture in pictures]
-        trees, crops = [], []
+        trees: list[_Piece | None] = []
+        crops: list[np.ndarray] = []
         for picture, mask in zip(pictures, masks, strict=True):
             box = bounds(mask, (0, 0, picture.shape[1], picture.shape[0]))
             tree = None if box is None else cut(mask, box)

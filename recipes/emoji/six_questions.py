@@ -4,7 +4,8 @@
 
 Prompts are scenes' captions whose combinations were never trained on (scenes.py), of things that no other emoji looks like. Pictures are judged by
 scene_judge.py, strictly: the right name must be the nearest of all emoji's. --check judges composed pictures of the same scenes instead of a model's:
-how often the judge itself is right, and what it takes for what.
+how often the judge itself is right, and what it takes for what; with --through, of these pictures as a tokenizer keeps them, which is the most that a
+generator of its codes can reach.
 """
 
 import argparse
@@ -23,10 +24,12 @@ from scenes import Composer, Scene, held_out
 from sprites import Sprite
 from sprites import read as read_sprites
 
+from grn import hbq
 from grn.errors import GrnError
 from grn.evaluation.report import table
 from grn.features.efficientnet import OfflineFeatures
 from grn.pipeline import Pipeline
+from grn.tokenizer import Tokenizer
 
 KINDS = {
     "single object": ("single",),
@@ -68,7 +71,8 @@ def ask(sprites: Sequence[Sprite], names: set[str], count: int, seed: int) -> di
     composer = Composer([sprites[number] for number in kept], styled=0.0, wanted=is_asked)
     found: dict[str, list[Scene]] = {}
     for question, kinds in KINDS.items():
-        rng, scenes = np.random.default_rng([seed, len(found)]), []
+        rng = np.random.default_rng([seed, len(found)])
+        scenes: list[Scene] = []
         while len(scenes) < count:
             made = composer.scene(rng, kinds[len(scenes) % len(kinds)])
             if question == "single object" and made.objects[0].sprite not in composer.things[composer.default]:
@@ -98,6 +102,14 @@ def composed(renderer: Renderer, scenes: Sequence[Scene], seed: int) -> list[np.
     """The scenes as they should look."""
     pictures = renderer(Scenes.of(scenes), torch.Generator().manual_seed(seed))
     return list(((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+
+
+def reconstructed(tokenizer: Tokenizer, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The pictures as the tokenizer keeps them: no generator of its codes can draw better ones."""
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    indices = hbq.encode(tokenizer.features(pixels[:, :, None]), tokenizer.config.rounds).movedim(1, -1)
+    drawn = tokenizer.decode(indices, tokenizer.config.rounds)[:, :, 0].clamp(-1, 1)
+    return list(((drawn + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
 
 
 def generated(pipeline: Pipeline, scenes: Sequence[Scene], seed: int, batch_size: int) -> list[np.ndarray]:
@@ -149,6 +161,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="emoji", help="name or folder")
     parser.add_argument("--check", action="store_true", help="judge composed pictures")
+    parser.add_argument("--through", metavar="TOKENIZER", help="with --check: pictures as this tokenizer keeps them")
     parser.add_argument("--sprites", type=Path, default=Path("data/emoji/sprites.tar"))
     parser.add_argument("--num", type=int, default=50, help="pictures a question")
     parser.add_argument("--seed", type=int, default=0)
@@ -166,7 +179,13 @@ def run(options: argparse.Namespace) -> list[Verdict]:
     asked = ask(sprites, judge.distinct(DISTINCT), options.num, options.seed)
     if options.check:
         renderer = Renderer(torch.from_numpy(pixels))
-        return judge_all(judge, asked, lambda scenes: composed(renderer, scenes, options.seed))
+        kept = Tokenizer.from_pretrained(options.through) if options.through else None
+
+        def draw(scenes: Sequence[Scene]) -> list[np.ndarray]:
+            pictures = composed(renderer, scenes, options.seed)
+            return pictures if kept is None else reconstructed(kept, pictures)
+
+        return judge_all(judge, asked, draw)
     pipeline = Pipeline.from_pretrained(options.model, options.device)
     return judge_all(judge, asked, lambda scenes: generated(pipeline, scenes, options.seed, options.batch_size))
 

@@ -1,6 +1,7 @@
 """The six questions: the judge finds, names and colours what stands in a picture, and says what is wrong."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from compose import Renderer, Scenes
 from helpers.drawings import THINGS
 from scene_judge import Judge, Seen, bounds, colour_of, cut, foreground
 from scenes import COLOURS, Composer, Placed, Scene, Thing
-from six_questions import KINDS, ask, composed, is_right, judge_all, report, shares
+from six_questions import KINDS, ask, composed, is_right, judge_all, main, reconstructed, report, shares
 from sprites import Sprite
 from torch import Tensor
 
 from grn.features.efficientnet import OfflineFeatures
+from grn.tokenizer import Tokenizer
 
 SIDE = 96
 
@@ -176,3 +178,16 @@ def test_prompts_are_the_same_by_seed_and_never_trained_on(sprites: tuple[list[S
     trained = Composer(made, styled=0.0)
     assert not any(trained.wanted(scene) for scene in one["two objects"] + one["counting"] + one["position"])
     assert all(thing.count <= 4 for scene in one["counting"] for thing in scene.things)
+
+
+def test_pictures_go_through_a_tokenizer(sprites: tuple[list[Sprite], np.ndarray]) -> None:
+    picture = drawn(sprites[1], Placed(0, 0, 0, 0.9))
+    (kept,) = reconstructed(Tokenizer.from_pretrained("emoji-tokenizer"), [picture])
+    assert kept.shape == picture.shape
+    difference = np.abs(kept.astype(int) - picture).mean()
+    assert 0 < difference < 40
+
+
+def test_misuse_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", "--sprites", str(tmp_path / "none.tar")]) == 1
+    assert "not a tar of sprites" in capsys.readouterr().err
