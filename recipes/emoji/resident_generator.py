@@ -36,7 +36,8 @@ from words_on_device import DeviceWords, words_of
 
 from grn import hbq
 from grn.errors import BadInputError, ConfigError, GrnError, UsageError
-from grn.models import folder as folders
+from grn.models.config import TextToVisualModelConfig
+from grn.models.folder import ModelFolder, save_model
 from grn.networks.generator_config import TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
@@ -95,7 +96,7 @@ def encode(tokenizer: Tokenizer, pixels: Tensor, rounds: int) -> Tensor:
 
 
 def corrupt(targets: Tensor, classes: int, config: RatioConfig, dice: Dice) -> tuple[Tensor, Tensor]:
-    """The state that the network sees and its selection ratio [B] (algorithm 2), as `grn.training.generator.corrupt` for a whole batch."""
+    """The state that the network sees and its selection ratio [B] (algorithm 2), as `grn.training.generator_data.corrupt` on the device."""
     device, generator = targets.device, dice.device
     normal = torch.randn(len(targets), generator=generator, device=device)
     ratio = torch.sigmoid(config.mean + config.deviation * normal)
@@ -122,7 +123,7 @@ class GeneratorStep:
         self.clip_share, self.clip_batch = clip_share, clip_batch
         self.network = TextToVisual(recipe.network)
         if recipe.run.init is not None:
-            folders.load_weights(self.network, Path(recipe.run.init))
+            ModelFolder.open(Path(recipe.run.init)).load_weights(self.network)
         self.modules = nn.ModuleDict({"model": self.network}).to(device)
         self.forward = torch.compile(self.network) if recipe.run.compile else self.network
         self.run: Run | None = None
@@ -237,19 +238,17 @@ def export(
     recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, text: StaticWordVectors | str, folder: Path
 ) -> None:
     """Write a model folder with its tokenizer, in half precision, and with the text encoder or, where that has a name, a note of it."""
-    config = {
-        "kind": recipe.network.kind,
-        "name": recipe.name,
-        "network": recipe.network.model_dump(mode="json", exclude={"kind"}),
-        "sampling": recipe.sampling.model_dump(mode="json"),
-        "size": recipe.data.size,
-    }
-    if recipe.data.frames > 1:
-        config |= {"frames": recipe.data.frames, "fps": recipe.data.fps}
-    if isinstance(text, str):
-        config["text_encoder"] = text
+    config = TextToVisualModelConfig(
+        name=recipe.name,
+        network=recipe.network,
+        sampling=recipe.sampling,
+        size=recipe.data.size,
+        text_encoder=text if isinstance(text, str) else None,
+        frames=recipe.data.frames,
+        fps=recipe.data.fps,
+    )
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
-    folders.save_model(folder, config, weights, dtype=torch.float16)
+    save_model(folder, config, weights, dtype=torch.float16)
     save_tokenizer(folder / "tokenizer", copy.deepcopy(tokenizer.network).cpu(), tokenizer.name)
     if not isinstance(text, str):
         text.save(folder / "text_encoder")
