@@ -1,52 +1,48 @@
 """Words or classes in, pictures out: a generator joined with its tokenizer and text encoder.
 
-Axes: a result's frames are uint8 [T, H, W, 3], RGB; token maps are [t, h, w, E] elements or [t, h, w, C] indices.
+    pipeline = Pipeline.from_pretrained("emoji")
+    pipeline("a cat").image                                  one result
+    pipeline(["a cat", "a dog"], seed=7)                     a list of results
+    for result in pipeline.stream(prompts): ...              each as soon as it is its turn
+
+Axes: token maps are [t, h, w, E] elements or [t, h, w, C] indices.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
+from grn.devices import drawing_type
 from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import display
 from grn.generator import Generator
 from grn.hub import registry
 from grn.hub.resolve import resolve
 from grn.media import from_pixels
-from grn.models.config import Clips, GeneratorModelConfig, TextToVisualModelConfig
-from grn.models.folder import ModelFolder
+from grn.models.config import ClassToImageModelConfig, Clips, GeneratorModelConfig, TextToVisualModelConfig
+from grn.models.folder import ModelFolder, save_model
 from grn.models.tensors import CONFIG
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition, Condition
-from grn.refine.config import SamplerConfig, SamplerOverrides, sampler_config
-from grn.refine.known import Known
-from grn.refine.sampler import Callback, Sample, Sampler
+from grn.networks.contract import Shape
+from grn.networks.generator_config import ClassToImageConfig
+from grn.progress import StepBar
+from grn.refine.config import SamplerConfig, SamplerOverrides
+from grn.refine.sampler import Sample, Sampler
+from grn.refine.step import StepView
+from grn.request import DrawOptions, Prompts, Request, Size
+from grn.result import Made, Result
 from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.text.word_vectors import StaticWordVectors
-from grn.tokenizer import Tokenizer
-
-__all__ = ["Clips", "Part", "Pipeline", "Result", "sampler_config"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One drawn picture or clip and how it came about.
-
-    frames: uint8 [T, H, W, 3]. seed: what decided its randomness. entropy: H at step t0 + 1, None if the run was shorter.
-    """
-
-    frames: NDArray[np.uint8] = field(repr=False)
-    prompt: str | int
-    seed: int
-    steps: int
-    entropy: float | None
+from grn.tokenizer import Tokenizer, save_tokenizer
 
 
 @dataclass(frozen=True)
@@ -67,27 +63,26 @@ class Pipeline:
         tokenizer: Tokenizer,
         text: TextEncoder | None,
         *,
-        size: int,
-        clips: Clips | None = None,
+        source: str | None = None,
         devices: tuple[str, str] | None = None,
     ) -> None:
-        """size: pixels a side that the generator was trained for. clips: what it draws; None: still pictures. devices: of generator and
-        tokenizer, where they are to wait on the CPU until prompts are encoded, after which the encoder's network is let go of. Raises
-        ModelMismatchError where the parts do not fit.
+        """source: what the model was asked for by. devices: of generator and tokenizer, where they are to wait on the CPU
+        until prompts are encoded, after which the encoder's network is let go of. Raises ModelMismatchError where the
+        parts do not fit.
         """
-        config = generator.config
-        made, wanted = tokenizer.config.channels, config.channels
+        made, wanted = tokenizer.config.channels, generator.config.channels
         if made != wanted:
             raise ModelMismatchError(
                 f"{generator.name} draws codes of {wanted} channels and tokenizer {tokenizer.name} has {made}; use the tokenizer it was trained with"
             )
-        if text is not None and text.dim != config.text_width:
+        width = getattr(generator.config, "text_width", None)
+        if text is not None and text.dim != width:
             raise ModelMismatchError(
-                f"{generator.name} reads tokens of width {config.text_width} and text encoder {text.name} makes {text.dim}; "
+                f"{generator.name} reads tokens of width {width} and text encoder {text.name} makes {text.dim}; "
                 "use the text encoder it was trained with"
             )
         self.generator, self.tokenizer, self.text, self._devices = generator, tokenizer, text, devices
-        self.size, self.clips = size, clips
+        self.source = generator.name if source is None else source
 
     @classmethod
     def from_pretrained(
@@ -97,19 +92,22 @@ class Pipeline:
         dtype: torch.dtype | None = None,
         offline: bool = False,
         *,
+        revision: str | None = None,
         tokenizer: Part = Part(),
         text: Part = Part(),
         free_text: bool = False,
-    ) -> "Pipeline":
-        """Load by alias, folder or hub name (`grn.hub.resolve.resolve`); dtype None is float32, for a text encoder as stored.
+    ) -> Self:
+        """Load by alias, folder or hub name (`grn.hub.resolve.resolve`).
 
-        tokenizer, text: which ones and where, if not as the model says. free_text: a text encoder's network is let go of as soon as the
-        prompts of a call are encoded, and the others wait for that before they go to their device; it is loaded again for new prompts.
+        dtype None: bfloat16 where the device multiplies it faster, else float32, in which a picture repeats exactly; of a
+        text encoder, as stored. revision: commit of a repository on the hub. tokenizer, text: which ones and where, if not
+        as the model says. free_text: a text encoder's network is let go of as soon as the prompts of a call are encoded,
+        and the others wait for that before they go to their device; it is loaded again for new prompts.
         Raises ModelNotFoundError, ConfigError, ModelMismatchError, or UsageError for a part that the model has no use for.
         """
-        model = resolve(str(name), offline=offline, kind="generator").open()
+        model = resolve(str(name), offline=offline, kind="generator", revision=revision).open()
         config = model.config
-        assert isinstance(config, GeneratorModelConfig)
+        assert isinstance(config, GeneratorModelConfig), f"{config.kind} is no generator"
         encoder: TextEncoder | None = None
         if isinstance(config, TextToVisualModelConfig):
             where = _part(model, "text_encoder", text.name)
@@ -122,12 +120,38 @@ class Pipeline:
             )
         waits = free_text and encoder is not None
         devices = (device, tokenizer.device or device)
-        generator = Generator.load(model, "cpu" if waits else device, dtype)
+        generator = Generator.load(model, "cpu" if waits else device, dtype or drawing_type(device))
         made = Tokenizer.from_pretrained(
-            _part(model, "tokenizer", tokenizer.name), "cpu" if waits else devices[1], tokenizer.dtype or dtype, offline
+            _part(model, "tokenizer", tokenizer.name),
+            "cpu" if waits else devices[1],
+            tokenizer.dtype or dtype or drawing_type(devices[1]),
+            offline,
         )
-        size = config.pixels(made.config.stride)
-        return cls(generator, made, encoder, size=size, clips=config.clips, devices=devices if waits else None)
+        return cls(generator, made, encoder, source=str(name), devices=devices if waits else None)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a model folder with all parts in it, in the number format that they have here.
+
+        Of a text encoder that is a network, only where it was found is written. Raises EnvironmentFaultError where the
+        disk refuses.
+        """
+        folder = Path(folder)
+        names: dict[str, str | None] = {"tokenizer": None, "text_encoder": None}
+        if self.text is not None and not isinstance(self.text, StaticWordVectors):
+            names["text_encoder"] = self.text.name
+        network, about = self.generator.network, self.generator.about.model_copy(update=names)
+        save_model(folder, about, network.state_dict(), dtype=self.generator.dtype)
+        save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name, dtype=self.tokenizer.dtype)
+        if isinstance(self.text, StaticWordVectors):
+            self.text.save(folder / "text_encoder")
+
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move generator and tokenizer, or change their number format; prompts are encoded where they were."""
+        self.generator.to(device, dtype)
+        self.tokenizer.network.to(device=device, dtype=dtype)
+        if device is not None:
+            self._devices = None
+        return self
 
     @property
     def name(self) -> str:
@@ -139,8 +163,18 @@ class Pipeline:
         return self.generator.sampling
 
     @property
+    def size(self) -> int:
+        """Pixels a side of the pictures that it was trained for."""
+        return self.generator.about.pixels(self.tokenizer.config.stride)
+
+    @property
+    def clips(self) -> Clips | None:
+        """The clips that it draws, None if it draws still pictures."""
+        return self.generator.about.clips
+
+    @property
     def frames(self) -> int:
-        """Of a clip, if none are asked for; 1: it draws still pictures."""
+        """Frames that it draws where no number is asked for: those of its clips, 1 if it draws still pictures."""
         return self.clips.frames if self.clips else 1
 
     @property
@@ -150,76 +184,80 @@ class Pipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the generator draws."""
+        """Where the generator computes."""
         return torch.device(self._devices[0]) if self._devices else self.generator.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format that the generator computes in."""
+        return self.generator.dtype
+
+    @property
+    def dtype_name(self) -> str:
+        """The number format as results say it: "float32"."""
+        return str(self.dtype).removeprefix("torch.")
 
     def settings(self, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
         """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""
         return self.generator.settings(**overrides)
 
-    def __call__(
-        self,
-        prompts: Sequence[str] | Sequence[int],
-        *,
-        seed: int = 0,
-        seeds: Sequence[int] | None = None,
-        size: tuple[int, ...] | Sequence[tuple[int, ...]] | None = None,
-        negative_prompt: str = "",
-        batch_size: int = 16,
-        callback: Callback | None = None,
-        known: Known | None = None,
-        **overrides: Unpack[SamplerOverrides],
-    ) -> Iterator[Result]:
-        """Draw one picture or clip for each prompt (text models) or class number, yielded in their order.
+    @overload  # a str is a sequence of them too, which nobody means
+    def __call__(  # type: ignore[overload-overlap]
+        self, prompts: str | int, *, progress: bool = True, **options: Unpack[DrawOptions]
+    ) -> Result: ...
 
-        seed: of the first picture of each prompt; the same prompt's next one has the next seed. seeds: one for each instead.
-        size: (height, width) in pixels or
-        (frames, height, width), or one for each prompt; by default what the model was trained for. known: what all of them start from
-        (`grn.editing`), of the same size. overrides: fields of SamplerConfig. Raises UsageError for sizes or settings that the model cannot
-        take, BadInputError for an unreadable prompt.
+    @overload
+    def __call__(self, prompts: Prompts, *, progress: bool = True, **options: Unpack[DrawOptions]) -> list[Result]: ...
+
+    def __call__(
+        self, prompts: Prompts | str | int, *, progress: bool = True, **options: Unpack[DrawOptions]
+    ) -> Result | list[Result]:
+        """Draw one picture or clip of a prompt (text models) or a class number or name, or one of each in a list.
+
+        progress: a bar of steps, shown on a terminal and in a notebook. options: `DrawOptions`, and the fields of
+        `SamplerConfig` to change. Raises UsageError for sizes or settings that the model cannot take, BadInputError for a
+        prompt that it cannot read.
         """
-        sampling = self.settings(**overrides)
-        seeds = _counted(prompts, seed) if seeds is None else list(seeds)
-        assert len(seeds) == len(prompts), f"{len(seeds)} seeds for {len(prompts)} prompts"
-        sizes = [self._whole_size(one) for one in _for_each(size, len(prompts))]
+        request = Request.of(prompts, **options)
+        settings, theirs = self.settings(**request.overrides), request.callback
+        with StepBar(len(request.prompts), settings.tmax if settings.adaptive else settings.steps, progress) as bar:
+
+            def both(view: StepView) -> None:
+                bar.see(view)
+                if theirs is not None:
+                    theirs(view)
+
+            results = list(self._stream(replace(request, callback=both) if bar.shown else request))
+        return results[0] if isinstance(prompts, str | int) else results
+
+    def stream(self, prompts: Prompts, **options: Unpack[DrawOptions]) -> Iterator[Result]:
+        """What a call does, without a bar: results in the order of the prompts, each as soon as it is its turn. Raises at once."""
+        return self._stream(Request.of(prompts, **options))
+
+    def _stream(self, request: Request) -> Iterator[Result]:
+        sampling = self.settings(**request.overrides)
+        sizes = [self._whole_size(one) for one in request.sizes]
         shapes = [self.map_shape(frames, (height, width)) for frames, height, width in sizes]
-        if negative_prompt and (self.text is None or sampling.guidance == 1):
+        if request.negative_prompt and (self.text is None or sampling.guidance == 1):
             need = "a model that draws from words" if self.text is None else "guidance other than 1"
             raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
-        if not prompts:
+        if not request.prompts:
             return iter(())
-        condition, null = self._conditions(prompts, negative_prompt)
+        condition, null = self._conditions(request.prompts, request.negative_prompt)
         self._settle()
-        sampler = Sampler(self.generator.network, sampling)
-        samples = sampler.run(
-            condition, null, shapes, seed=seeds, batch_size=batch_size, callback=callback, known=known
+        samples = Sampler(self.generator.network, sampling).run(
+            condition,
+            null,
+            shapes,
+            seed=request.seeds,
+            batch_size=request.batch_size,
+            callback=request.callback,
+            known=request.known,
         )
-        return self._results(samples, prompts, seeds, [frames for frames, _, _ in sizes])
+        made = Made(self.source, request.negative_prompt, sampling, self.dtype_name, self.device.type)
+        return self._results(samples, request, [frames for frames, _, _ in sizes], made)
 
-    def pictures(self, indices: Tensor) -> NDArray[np.uint8]:
-        """Indices [B, t, h, w, C] -> frames uint8 [B, T, H, W, 3]."""
-        # One at a time: a batched convolution rounds differently, and a picture must not depend on its neighbours.
-        return np.stack([from_pixels(self.tokenizer.decode(one[None], self.rounds).cpu()) for one in indices])
-
-    def indices(self, elements: Tensor) -> Tensor:
-        """What the generator draws, [..., E], as indices [..., C]; masked elements count as 0."""
-        found: Tensor = self.generator.config.elements_to_indices(elements)
-        return found
-
-    def elements(self, indices: Tensor) -> Tensor:
-        """Indices [..., C] as what the generator draws, [..., E]."""
-        found: Tensor = self.generator.config.indices_to_elements(indices)
-        return found
-
-    @property
-    def rounds(self) -> int:
-        """M of the codes that are drawn."""
-        rounds: int = self.generator.config.rounds
-        return rounds
-
-    def _results(
-        self, samples: Iterator[Sample], prompts: Sequence[str] | Sequence[int], seeds: Sequence[int], frames: list[int]
-    ) -> Iterator[Result]:
+    def _results(self, samples: Iterable[Sample], request: Request, frames: list[int], made: Made) -> Iterator[Result]:
         """Decode finished samples and give them out in order; those that finish early wait for their turn."""
         waiting: dict[int, Sample] = {}
         following = 0
@@ -227,29 +265,69 @@ class Pipeline:
             waiting[sample.number] = sample
             while following in waiting:
                 ready = waiting.pop(following)
-                picture = self.pictures(ready.indices[None])[0, : frames[following]]
-                yield Result(picture, prompts[following], seeds[following], ready.steps, ready.entropy)
+                shown = self.pictures(ready.indices[None])[0, : frames[following]]
+                fps = self.fps if frames[following] > 1 else None
+                prompt, seed = request.prompts[following], request.seeds[following]
+                yield Result(shown, prompt, seed, ready.steps, ready.entropy, fps, made)
                 following += 1
+
+    def pictures(self, indices: Tensor) -> NDArray[np.uint8]:
+        """Indices [B, t, h, w, C] -> frames uint8 [B, T, H, W, 3]."""
+        # One at a time: a batched convolution rounds differently, and a picture must not depend on its neighbours.
+        return np.stack([from_pixels(self.tokenizer.decode(one[None], self.rounds).cpu()) for one in indices])
+
+    def indices(self, elements: Tensor) -> Tensor:
+        """What the generator predicts, [..., E], as indices [..., C]; masked elements count as 0."""
+        return self.generator.config.elements_to_indices(elements)
+
+    def elements(self, indices: Tensor) -> Tensor:
+        """Indices [..., C] as what the generator predicts, [..., E]."""
+        return self.generator.config.indices_to_elements(indices)
+
+    @property
+    def rounds(self) -> int:
+        """M of the codes that are drawn."""
+        return self.generator.config.rounds
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of a class model, the names of its classes in the order of their numbers; empty where it keeps none."""
+        about = self.generator.about
+        return about.class_names if isinstance(about, ClassToImageModelConfig) else ()
 
     def check(self, prompt: str | int) -> None:
         """Raise what drawing from this prompt or class would: UsageError, or BadInputError for an unreadable prompt."""
-        config = self.generator.config
         if self.text is None:
-            if not isinstance(prompt, int) or not 0 <= prompt < config.num_classes:
-                raise UsageError(f"{prompt!r} is no class of {self.name} (expected 0 to {config.num_classes - 1})")
+            self.class_number(prompt)
         elif isinstance(prompt, str):
             self.text.check(prompt)
         else:
-            raise UsageError(f"{self.name} draws from words, not from class numbers; give a prompt")
+            raise UsageError(f"{prompt!r}: {self.name} draws from words, not from class numbers")
 
-    def _conditions(self, prompts: Sequence[Any], negative_prompt: str) -> tuple[Condition, Condition]:
+    def class_number(self, prompt: str | int) -> int:
+        """The class of a number or name. Raises UsageError where there is none."""
+        config = self.generator.config
+        count = config.num_classes if isinstance(config, ClassToImageConfig) else 0
+        if isinstance(prompt, str) and prompt in self.class_names:
+            return self.class_names.index(prompt)
+        if isinstance(prompt, int) and 0 <= prompt < count:
+            return prompt
+        expected = f"0 to {count - 1}"
+        if isinstance(prompt, str) and self.class_names:
+            near = get_close_matches(prompt, self.class_names, 3) or self.class_names[:3]
+            expected += f", or a name such as {', '.join(near)}"
+        raise UsageError(f"{prompt!r} is no class of {self.name} (expected {expected})")
+
+    def _conditions(self, prompts: Sequence[str | int], negative_prompt: str) -> tuple[Condition, Condition]:
         for prompt in dict.fromkeys(prompts):
             self.check(prompt)
         if self.text is not None:
             null = self.text.encode([negative_prompt]).to(self.device).rows(torch.tensor([0]))
-            return self.text.encode(list(prompts)).to(self.device), null
-        labels = torch.tensor(list(prompts))
-        return ClassCondition(labels).to(self.device), self.generator.network.null_condition(1).to(self.device)
+            return self.text.encode([str(prompt) for prompt in prompts]).to(self.device), null
+        labels = torch.tensor([self.class_number(prompt) for prompt in prompts])
+        none = self.generator.network.null_condition(1)
+        assert none is not None, "a network that draws from texts, without an encoder of them"
+        return ClassCondition(labels).to(self.device), none.to(self.device)
 
     def _settle(self) -> None:
         """Let go of the text encoder's network and bring the others to where they compute."""
@@ -258,12 +336,12 @@ class Pipeline:
             self.generator.network.to(self._devices[0])
             self.tokenizer.network.to(self._devices[1])
 
-    def _whole_size(self, size: tuple[int, ...] | None) -> tuple[int, int, int]:
+    def _whole_size(self, size: Size | None) -> tuple[int, int, int]:
         """(frames, height, width), what is not given being the model's own."""
         *frames, height, width = size or (self.size, self.size)
         return frames[0] if frames else self.frames, height, width
 
-    def map_shape(self, frames: int, size: tuple[int, ...]) -> tuple[int, int, int]:
+    def map_shape(self, frames: int, size: tuple[int, ...]) -> Shape:
         """(t, h, w) of the token map of so many frames of (height, width) pixels. Raises UsageError for what cannot be drawn."""
         height, width = size
         if height % self.step or width % self.step or not min(size) > 0:
@@ -287,25 +365,6 @@ class Pipeline:
     def step(self) -> int:
         """Sides of pictures are multiples of so many pixels."""
         return self.tokenizer.config.stride * int(getattr(self.generator.config, "patch", 1))
-
-
-def _counted(prompts: Sequence[str | int], seed: int) -> list[int]:
-    """A seed for each: the n-th time that a prompt stands there it has seed + n, from 0, whatever else is asked for."""
-    times: dict[str | int, int] = {}
-    seeds = []
-    for prompt in prompts:
-        number = times.get(prompt, 0)
-        times[prompt] = number + 1
-        seeds.append(seed + number)
-    return seeds
-
-
-def _for_each(size: tuple[int, ...] | Sequence[tuple[int, ...]] | None, count: int) -> Sequence[tuple[int, ...] | None]:
-    """One size for each of `count` prompts."""
-    if size is None or isinstance(size[0], int):
-        return [size] * count  # type: ignore[list-item]
-    assert len(size) == count, f"{len(size)} sizes for {count} prompts"
-    return size  # type: ignore[return-value]
 
 
 def _part(model: ModelFolder, part: str, asked: str | Path | None) -> str | Path:

@@ -31,7 +31,7 @@ def calibrate(options: Calibrate) -> None:
     )
     measured = settings.warmup + 1  # steps after which the entropy is known
     seeds = range(options.seed, options.seed + len(prompts))
-    results = pipeline(prompts, seeds=seeds, adaptive=True, tmin=measured, tmax=measured)
+    results = pipeline.stream(prompts, seed=seeds, adaptive=True, tmin=measured, tmax=measured)
     entropies = [float(r.entropy or 0.0) for r in options.console.progress(results, "entropy", len(prompts))]
     b = round(find_b(entropies, options.k, bounds, options.mean), 3)
     steps = [adaptive_steps(entropy, options.k, b, bounds) for entropy in entropies]

@@ -52,7 +52,7 @@ def motion(options: Motion) -> None:
     prompts = captions(samples)
     settings = overrides(options, steps=options.steps)
     seeds = range(options.seed, options.seed + len(prompts))
-    results = pipeline(prompts, seeds=seeds, batch_size=options.batch_size, **settings)
+    results = pipeline.stream(prompts, seed=seeds, batch_size=options.batch_size, **settings)
     drawn = measure_motion(result.frames for result in console.progress(results, "generate", len(prompts)))
     real = measure_motion(
         _cropped(sample, pipeline.frames, pipeline.fps, pipeline.size) for sample in console.progress(samples, "data")

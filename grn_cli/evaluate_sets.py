@@ -101,7 +101,7 @@ class Generation:
         """
         options, size = self.options, self.options.batch_size
         seeds = range(options.seed, options.seed + len(prompts))
-        results = self.pipeline(prompts, seeds=seeds, batch_size=size, **overrides(options, **settings))
+        results = self.pipeline.stream(prompts, seed=seeds, batch_size=size, **overrides(options, **settings))
         shown = options.console.progress(results, description, len(prompts))
         classes = options.features is Features.inception
         return measure(shown, self.network, batch_size=size, device=self.device, classes=classes)

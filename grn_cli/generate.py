@@ -31,7 +31,9 @@ def generate(options: Generate) -> None:
     named = _check(job, options, outputs)
     job.model = job.model or default_model(_asks_for_a_clip(options, named))
     pipeline = load_pipeline(job.model, options)
-    console.detail(f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device}")
+    console.detail(
+        f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device} in {pipeline.dtype_name}"
+    )
     _check_steps(pipeline, job, options)
     if options.aspect or options.area:
         job.size = _shape(options, pipeline)
@@ -42,9 +44,9 @@ def generate(options: Generate) -> None:
     batch = Batch(alone=len(set(job.prompts)) == 1)
     _keep_readable(job, pipeline, batch)
     size = (length, *(job.size or (pipeline.size, pipeline.size)))
-    results = pipeline(
+    results = pipeline.stream(
         job.prompts,
-        seeds=job.seeds,
+        seed=job.seeds,
         size=size,
         negative_prompt=job.negative_prompt,
         batch_size=options.batch_size,
@@ -129,7 +131,11 @@ def _keep_readable(job: Job, pipeline: Pipeline, batch: Batch) -> None:
     readable = set()
     for prompt in dict.fromkeys(job.prompts):
         with batch.item():
-            pipeline.check(prompt)
+            try:
+                pipeline.check(prompt)
+            except UsageError as error:
+                remedy = "give --class NUMBER" if pipeline.text is None else "give a prompt"
+                raise UsageError(f"{error}; {remedy}") from error
             readable.add(prompt)
     kept = [(prompt, seed) for prompt, seed in zip(job.prompts, job.seeds, strict=True) if prompt in readable]
     job.prompts, job.seeds = [prompt for prompt, _ in kept], [seed for _, seed in kept]

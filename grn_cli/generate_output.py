@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from grn.errors import UsageError
 from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, contact_sheet, write_image
-from grn.pipeline import Pipeline, Result
+from grn.pipeline import Pipeline
+from grn.result import Result, png_texts
 from grn_cli.console import Console
 from grn_cli.generate_job import Job
 from grn_cli.paths import Item, Outputs, pipe_video
@@ -41,7 +42,7 @@ class Writer:
         record = self._record(result)
         many = len(set(self.job.seeds)) > 1
         slug = _SLUG.sub("-", str(result.prompt).lower()).strip("-")[:60] or "picture"
-        self._save(result.frames, _texts(record), record, f"{slug}-{record['seed']}" if many else slug)
+        self._save(result.frames, png_texts(record), record, f"{slug}-{record['seed']}" if many else slug)
 
     def grid(self, drawn: list[Result]) -> None:
         """All results in one contact sheet, frame by frame."""
@@ -51,21 +52,9 @@ class Writer:
         self._save(sheet, {"grn": json.dumps(record)}, record, "grid")
 
     def _record(self, result: Result) -> dict[str, Any]:
-        frames, height, width = result.frames.shape[:3]
-        length = {"frames": frames, "fps": self.pipeline.fps} if self.clip else {}
-        return {
-            "prompt": result.prompt,
-            "negative_prompt": self.job.negative_prompt,
-            "seed": result.seed,
-            "model": self.job.model,
-            "width": width,
-            "height": height,
-            **length,
-            "steps": result.steps,
-            "entropy": result.entropy,
-            "sampling": self.pipeline.settings(**self.job.overrides).model_dump(mode="json"),
-            **({"from": self._start} if self._start else {}),
-        }
+        length = {"frames": len(result.frames), "fps": self.pipeline.fps} if self.clip else {}
+        start = {"from": self._start} if self._start else {}
+        return {**result.record, "model": self.job.model, **length, **start}
 
     def _save(self, frames: NDArray[np.uint8], texts: dict[str, str], record: dict[str, Any], name: str) -> None:
 
@@ -90,17 +79,6 @@ class Writer:
     def _video(self, path: Path, frames: NDArray[np.uint8]) -> None:
         assert self.pipeline.fps is not None, "a model of clips has a frame rate"
         _write_video(path, frames, self.pipeline.fps)
-
-
-def _texts(record: dict[str, Any]) -> dict[str, str]:
-    """What a PNG says of itself: JSON for programs, one line for people and galleries."""
-    sampling = record["sampling"]
-    line = (
-        f"{record['prompt']}\nNegative prompt: {record['negative_prompt']}\n"
-        f"Steps: {record['steps']}, Sampler: GRN, CFG scale: {sampling['guidance']}, Seed: {record['seed']}, "
-        f"Size: {record['width']}x{record['height']}, Model: {record['model']}"
-    )
-    return {"grn": json.dumps(record), "parameters": line}
 
 
 def _write_video(path: Path, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], fps: float) -> None:

@@ -1,6 +1,7 @@
 """The package as a whole: what importing costs, what no file may do, that recipes and pinned versions hold."""
 
 import ast
+import importlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import grn
 from grn.training.config import load_recipe
 
 if sys.version_info >= (3, 11):
@@ -71,6 +73,30 @@ def test_importing_grn_is_light() -> None:
     script = "import sys, grn; grn.__version__; print({'torch', 'numpy', 'pydantic', 'PIL'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_every_name_of_the_package_is_there() -> None:
+    """What is found by name at run time is what a type checker is told."""
+    tree = ast.parse((ROOT / "grn" / "__init__.py").read_text(encoding="utf-8"))
+    told = {
+        (alias.asname, node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    names = set(grn.__all__) - {"__version__"}
+    assert {name for name, _ in told} == names == set(dir(grn)) - {"__version__"}
+    for name, module in told:
+        assert getattr(grn, name) is getattr(importlib.import_module(str(module)), name)
+    with pytest.raises(AttributeError, match="has no attribute 'Pipelines'"):
+        _ = grn.Pipelines
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "grn" / "py.typed").is_file()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "py.typed" in project["tool"]["setuptools"]["package-data"]["grn"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))

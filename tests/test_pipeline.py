@@ -12,8 +12,9 @@ from helpers.generators import SIDE, text_model
 
 from grn.errors import BadInputError, ConfigError, ModelMismatchError, UsageError
 from grn.models.folder import ModelFolder
-from grn.pipeline import Pipeline, Result
+from grn.pipeline import Pipeline
 from grn.refine.step import StepView
+from grn.result import Result
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +36,41 @@ def _frames(pipeline: Pipeline, prompts: Any, **options: Any) -> list[bytes]:
 PROMPTS = ["cat", "red dog in a green house", "", "dog", "green cat", "house", "red", "red cat", "dog house", "green"]
 
 
-def test_results_say_what_they_are(drawing: Pipeline) -> None:
-    cat, dog = drawing(["cat", "dog"], seed=7)
+def test_a_prompt_is_a_result_and_a_list_is_a_list(drawing: Pipeline) -> None:
+    cat = drawing("cat", seed=7)
+    assert isinstance(cat, Result)
+    both = drawing(["cat", "dog"], seed=7)
+    assert [result.prompt for result in both] == ["cat", "dog"]
+    assert np.array_equal(both[0].frames, cat.frames)
+    stream = drawing.stream(["cat", "dog"], seed=7)
+    assert np.array_equal(next(stream).frames, cat.frames)
+    assert len(list(stream)) == 1
+
+
+def test_results_say_what_they_are(drawing: Pipeline, words: Path) -> None:
+    cat, dog = drawing(["cat", "dog"], seed=7, guidance=3.0)
     assert cat.frames.dtype == np.uint8
     assert cat.frames.shape == (1, SIDE, SIDE, 3)
     assert (cat.prompt, cat.seed, cat.steps, cat.entropy) == ("cat", 7, 3, None)
     assert (dog.prompt, dog.seed) == ("dog", 7)
-    (long,) = drawing(["cat"], steps=6)
+    assert (cat.fps, cat.image.size) == (None, (SIDE, SIDE))
+    assert {"model": str(words), "dtype": "float32", "device": "cpu"}.items() <= cat.record.items()
+    assert cat.record["sampling"] == drawing.settings(guidance=3.0).model_dump(mode="json")
+    long = drawing("cat", steps=6)
     assert long.steps == 6
     assert long.entropy is not None
     assert 0 < long.entropy < 1
 
 
+def test_clips_have_a_rate(clips_model: Path) -> None:
+    clip = Pipeline.from_pretrained(clips_model)("cat")
+    assert (len(clip.images), clip.fps) == (9, 4)
+    still = Pipeline.from_pretrained(clips_model)("cat", size=(1, SIDE, SIDE))
+    assert (len(still.images), still.fps) == (1, None)
+
+
 def test_a_class_is_drawn(classing: Pipeline) -> None:
-    results = list(classing([4, 0, 4], seeds=[0, 0, 0]))
+    results = list(classing([4, 0, 4], seed=[0, 0, 0]))
     assert [result.prompt for result in results] == [4, 0, 4]
     pictures = [result.frames.tobytes() for result in results]
     assert pictures[0] == pictures[2] != pictures[1]
@@ -63,10 +85,10 @@ def test_prompts_and_seeds_decide_the_picture(drawing: Pipeline) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_a_picture_is_the_same_alone_or_in_a_batch(drawing: Pipeline, batch_size: int) -> None:
-    alone = [_frames(drawing, [p], seeds=[5 + n])[0] for n, p in enumerate(PROMPTS)]
-    assert _frames(drawing, PROMPTS, seeds=range(5, 5 + len(PROMPTS)), batch_size=batch_size) == alone
+    alone = [_frames(drawing, [p], seed=[5 + n])[0] for n, p in enumerate(PROMPTS)]
+    assert _frames(drawing, PROMPTS, seed=range(5, 5 + len(PROMPTS)), batch_size=batch_size) == alone
     backwards = [5 + n for n in reversed(range(len(PROMPTS)))]
-    assert _frames(drawing, PROMPTS[::-1], seeds=backwards, batch_size=batch_size) == alone[::-1]
+    assert _frames(drawing, PROMPTS[::-1], seed=backwards, batch_size=batch_size) == alone[::-1]
 
 
 def test_pictures_that_finish_early_keep_their_place(drawing: Pipeline) -> None:
@@ -89,8 +111,8 @@ def test_a_seed_for_each_prompt(drawing: Pipeline) -> None:
     assert [result.seed for result in found] == [7, 7, 8, 9, 8]
     assert len({result.frames.tobytes() for result in found}) == 5
     assert _frames(drawing, ["cat"], seed=8) == [found[2].frames.tobytes()]
-    with pytest.raises(AssertionError, match="1 seeds for 2 prompts"):
-        drawing(["cat", "dog"], seeds=[0])
+    with pytest.raises(UsageError, match="1 seeds for 2 pictures"):
+        drawing(["cat", "dog"], seed=[0])
 
 
 def test_other_sizes(drawing: Pipeline) -> None:
@@ -105,7 +127,7 @@ def test_a_size_for_each_prompt(drawing: Pipeline) -> None:
     for number, (prompt, size) in enumerate(zip(PROMPTS, sizes, strict=False)):
         (alone,) = drawing([prompt], size=size, seed=1)
         assert np.mean(alone.frames != results[number].frames) < 0.5  # packed sums round differently: a draw may differ
-    with pytest.raises(AssertionError, match="1 sizes for 2 prompts"):
+    with pytest.raises(UsageError, match="1 sizes for 2 pictures"):
         drawing(["cat", "dog"], size=[(32, 32)])
 
 
@@ -123,7 +145,7 @@ def test_sizes_that_cannot_be_drawn(drawing: Pipeline, size: tuple[int, int], me
 
 
 def test_class_models_say_why_they_have_one_size(classing: Pipeline) -> None:
-    assert next(classing([0], size=(SIDE, SIDE))).frames.shape == (1, SIDE, SIDE, 3)
+    assert classing(0, size=(SIDE, SIDE)).frames.shape == (1, SIDE, SIDE, 3)
     with pytest.raises(UsageError, match="size 32x32: tiny-classes has fixed positions for 64x64; text models"):
         classing([0], size=(32, 32))
 
@@ -132,6 +154,21 @@ def test_class_models_say_why_they_have_one_size(classing: Pipeline) -> None:
 def test_classes_that_are_none(classing: Pipeline, label: Any) -> None:
     with pytest.raises(UsageError, match=r"is no class of tiny-classes \(expected 0 to 4\)"):
         classing([0, label])
+
+
+def test_classes_have_names(classes: Path, tmp_path: Path) -> None:
+    names = ["dress", "hat", "pants", "shirt", "shoes"]
+    pipeline = Pipeline.from_pretrained(_changed(classes, tmp_path / "a", class_names=names))
+    assert pipeline.class_names == tuple(names)
+    shoes = pipeline("shoes")
+    assert shoes.prompt == "shoes"
+    assert np.array_equal(shoes.frames, pipeline(4).frames)
+    with pytest.raises(
+        UsageError, match="'shoe' is no class of tiny-classes \\(expected 0 to 4, or a name such as shoes"
+    ):
+        pipeline("shoe")
+    with pytest.raises(ConfigError, match="class_names: expected 5, found 2"):
+        Pipeline.from_pretrained(_changed(classes, tmp_path / "b", class_names=names[:2]))
 
 
 def test_words_that_are_none(drawing: Pipeline) -> None:
@@ -229,10 +266,23 @@ def test_half_precision(words: Path, drawing: Pipeline) -> None:
     assert half.device == torch.device("cpu")
 
 
-def test_results_do_not_print_their_pixels(drawing: Pipeline) -> None:
-    (result,) = drawing(["cat"])
-    assert isinstance(result, Result)
-    assert "frames" not in repr(result)
+def test_moving_and_changing_the_number_format(words: Path) -> None:
+    pipeline = Pipeline.from_pretrained(words)
+    float32 = pipeline("cat").frames
+    assert pipeline.to(dtype=torch.bfloat16) is pipeline
+    assert (pipeline.dtype, pipeline.tokenizer.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert pipeline("cat").record["dtype"] == "bfloat16"
+    assert np.array_equal(pipeline.to("cpu", torch.float32)("red").frames.shape, float32.shape)
+
+
+@pytest.mark.parametrize("kind", ["words", "classes", "clips_model"])
+def test_what_is_saved_draws_the_same(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    pipeline = Pipeline.from_pretrained(request.getfixturevalue(kind))
+    pipeline.save_pretrained(tmp_path / "mine")
+    again = Pipeline.from_pretrained(tmp_path / "mine")
+    what: list[Any] = [1, 3] if kind == "classes" else ["cat", "red dog"]
+    assert _frames(again, what) == _frames(pipeline, what)
+    assert (again.sampling, again.size, again.clips) == (pipeline.sampling, pipeline.size, pipeline.clips)
 
 
 def _changed(words: Path, folder: Path, **changes: Any) -> Path:

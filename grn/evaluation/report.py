@@ -72,7 +72,9 @@ def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise EnvironmentFaultError("a plot needs matplotlib, which is not installed") from error
+        raise EnvironmentFaultError(
+            "--plot needs matplotlib, which is not installed; pip install 'grn[plot]'"
+        ) from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -272,5 +272,6 @@ def _vocabulary(path: Path, given: Path | None) -> bytes:
             ) from error
     looked = " and ".join(display(place) for place in places)
     raise ModelNotFoundError(
-        f"{display(path)}: a text encoder needs its {VOCABULARY}, and there is none (looked for {looked})"
+        f"{display(path)}: a text encoder needs its {VOCABULARY}, and there is none (looked for {looked}); "
+        "give it with --vocabulary"
     )

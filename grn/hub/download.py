@@ -38,11 +38,13 @@ def cache_folder() -> str:
     return str(constants.HF_HUB_CACHE)
 
 
-def snapshot(name: str, local: bool) -> Path | None:
-    """The model folder of a repository, None where there is none; only the cache is asked if `local`."""
+def snapshot(name: str, local: bool, revision: str | None = None) -> Path | None:
+    """The model folder of a repository at a commit, None where there is none; only the cache is asked if `local`."""
     from huggingface_hub import snapshot_download
 
-    found = _fetch(name, lambda: snapshot_download(name, allow_patterns=_FILES, local_files_only=local))
+    found = _fetch(
+        name, lambda: snapshot_download(name, revision=revision, allow_patterns=_FILES, local_files_only=local)
+    )
     # A download that was cut short leaves a snapshot without all of its files.
     return found if found is not None and _is_whole(found) else None
 

@@ -1,11 +1,12 @@
 """Where a name leads: an alias, a folder, the hub's cache, the hub."""
 
 import logging
+import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from grn.errors import ModelMismatchError, ModelNotFoundError
+from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import cache_folder, display
 from grn.hub import download, registry
 from grn.models.config import GeneratorModelConfig
@@ -34,24 +35,29 @@ class Resolved:
         return self.opened or ModelFolder.open(self.folder)
 
 
-def resolve(name: str, offline: bool = False, kind: str | None = None) -> Resolved:
+def resolve(name: str, offline: bool = False, kind: str | None = None, revision: str | None = None) -> Resolved:
     """Find the model folder of an alias, folder path or hub name ("owner/model").
 
     kind: "tokenizer", "text-encoder" or "generator", what the caller needs; of a generator's folder the first two are
-    its own ones. The folder of a text encoder may be in another format than ours.
-    Raises ModelNotFoundError (where it looked, what to do), ModelMismatchError (a model of the other kind) or
-    EnvironmentFaultError (network).
+    its own ones. The folder of a text encoder may be in another format than ours. revision: commit of
+    a hub name. Raises ModelNotFoundError (where it looked, what to do), ModelMismatchError (a model of the other kind),
+    EnvironmentFaultError (network), or UsageError for a revision that is no commit or of what is not on the hub.
     """
     offline = offline or download.is_offline()
+    # A branch or tag may be moved to something else behind the back of whoever pinned it.
+    if revision is not None and not re.fullmatch("[0-9a-f]{40}", revision):
+        raise UsageError(f"revision {revision!r:.60}: expected the 40 digits of a commit")
     entry = registry.ENTRIES.get(name)
     if entry is not None:
         found = _embedded(entry) if entry.embedded else _published(entry, offline)
     elif (path := _existing(name)) is not None:
         found = _folder(name, path)
     elif download.is_name(name):
-        found = _hub(name, offline)
+        found = _hub(name, offline, revision)
     else:
         raise _unknown(name, kind)
+    if revision is not None and found.source not in ("hub", "hub cache"):
+        raise UsageError(f"revision {revision}: {display(name)} is no repository of the hub (found: {found.source})")
     found = _of_kind(name, found, kind)
     place = "" if str(found.folder) == name else f", {display(found.folder)}"
     _log.info("%s: %s%s", display(name), found.source, place)
@@ -111,7 +117,9 @@ def _folder(name: str, folder: Path) -> Resolved:
     if (folder / CONFIG).is_file():
         return Resolved(folder, "folder", (str(folder),))
     if folder.is_file():
-        raise ModelNotFoundError(f"{display(name)}: is a file; give a model folder")
+        raise ModelNotFoundError(
+            f"{display(name)}: is a file; give a model folder (published weights are fetched by name: grn models pull)"
+        )
     hint = (
         f"; did you mean {display(folder / 'final')!r}?"
         if (folder / "final" / CONFIG).is_file()
@@ -120,12 +128,12 @@ def _folder(name: str, folder: Path) -> Resolved:
     raise ModelNotFoundError(f"{display(name)}: the folder holds no {CONFIG}{hint}")
 
 
-def _hub(name: str, offline: bool) -> Resolved:
+def _hub(name: str, offline: bool, revision: str | None) -> Resolved:
     looked = [f"folder {name}", f"{download.cache_folder()} for {name}"]
-    folder, source = download.snapshot(name, local=True), "hub cache"
+    folder, source = download.snapshot(name, True, revision), "hub cache"
     if folder is None and not offline:
         looked.append(f"https://huggingface.co/{name}")
-        folder, source = download.snapshot(name, local=False), "hub"
+        folder, source = download.snapshot(name, False, revision), "hub"
     if folder is None:
         raise _absent(name, looked, offline)
     return Resolved(folder, source, tuple(looked))
@@ -133,7 +141,8 @@ def _hub(name: str, offline: bool) -> Resolved:
 
 def _absent(name: str, looked: list[str], offline: bool) -> ModelNotFoundError:
     remedy = (
-        "the network was left alone; fetch it once with the network, or give a model folder"
+        f"run `grn models pull {name}` once with the network (without --offline and HF_HUB_OFFLINE), "
+        "or give a model folder"
         if offline
         else "give a model folder"
     )

@@ -99,6 +99,13 @@ class ClassToImageModelConfig(GeneratorModelConfig):
 
     kind: Literal["class-to-image"] = "class-to-image"
     network: ClassToImageConfig
+    class_names: tuple[str, ...] = Field((), description="of its classes, in the order of their numbers")
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "ClassToImageModelConfig":
+        if self.class_names and len(self.class_names) != self.network.num_classes:
+            raise ValueError(f"class_names: expected {self.network.num_classes}, found {len(self.class_names)}")
+        return self
 
 
 class TextToVisualModelConfig(GeneratorModelConfig):

@@ -40,7 +40,7 @@ class Prepared(ABC):
 
 
 class GeneratorNetwork(Protocol):
-    """(token map, selection ratio, prepared condition) -> logits: equation 6's network, for any number of samples."""
+    """Equation 5's Phi: (token map, selection ratio, prepared condition) -> logits, for any number of samples."""
 
     @property
     def config(self) -> TokenMapConfig:

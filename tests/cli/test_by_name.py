@@ -448,7 +448,7 @@ def test_the_readmes_python_runs(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     # The tiny model has ten classes and no machine here has a GPU.
     exec(block.replace('"cuda"', '"cpu"').replace("207", "7"), found)
     assert found["result"].frames.shape == (1, 48, 80, 3)
-    (clip,) = found["clips"]
+    clip = found["clip"]
     assert clip.frames.shape == (33, 48, 80, 3)
     assert found["pixels"].shape == (1, 3, 1, 64, 64)
 

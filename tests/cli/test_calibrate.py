@@ -47,7 +47,7 @@ def test_the_mean_is_reached_and_stored(grn: Any, place: Path) -> None:
     # The entropies are those that sampling will meet: the same prompts and seeds take just these steps.
     captions = [(place / "set" / f"{i}.txt").read_text() for i in range(4)]
     assert [
-        result.steps for result in Pipeline.from_pretrained("model")(captions, seeds=range(4), adaptive=True)
+        result.steps for result in Pipeline.from_pretrained("model")(captions, seed=range(4), adaptive=True)
     ] == steps
 
 

@@ -157,10 +157,10 @@ class FakePipeline:
         self.generator = SimpleNamespace(config=SimpleNamespace(**config))
         self.calls: list[tuple] = []
 
-    def __call__(self, prompts, *, seeds, batch_size, **settings) -> Iterator[Result]:
-        self.calls.append((prompts, seeds, settings))
-        for i, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
-            rng = np.random.default_rng(seed)
+    def stream(self, prompts, *, seed, batch_size, **settings) -> Iterator[Result]:
+        self.calls.append((prompts, seed, settings))
+        for i, (prompt, one) in enumerate(zip(prompts, seed, strict=True)):
+            rng = np.random.default_rng(one)
             steps = settings.get("steps", 20)
             if settings.get("adaptive"):
                 steps = min(settings["tmax"], settings["tmin"] + i)

@@ -1,0 +1,124 @@
+"""What a call of the pipeline asks for: its options, read and checked before anything is drawn."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import SupportsIndex, cast
+
+from typing_extensions import Unpack
+
+from grn.errors import UsageError
+from grn.refine.config import SamplerConfig, SamplerOverrides
+from grn.refine.known import Known
+from grn.refine.step import StepView
+
+Size = tuple[int, int] | tuple[int, int, int]
+"""(height, width) in pixels, or (frames, height, width)."""
+Prompts = Sequence[str] | Sequence[int]
+"""Texts, or class numbers or names."""
+
+HABITS = {
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "generator": "seed",
+    "num_images_per_prompt": "a list of prompts: [prompt] * 4",
+    "num_videos_per_prompt": "a list of prompts: [prompt] * 4",
+    "height": "size=(height, width)",
+    "width": "size=(height, width)",
+    "num_frames": "size=(frames, height, width)",
+    "callback_on_step_end": "callback",
+    "output_type": "the results' .image, .images or .frames",
+    "return_dict": "the results' .image, .images or .frames",
+    "class_labels": "the prompts: class numbers or names",
+    "prompt": "the first argument",
+    "image": "known (grn.editing)",
+    "mask_image": "known (grn.editing)",
+    "strength": "known (grn.editing)",
+    "torch_dtype": "dtype",
+    "local_files_only": "offline",
+    "device_map": "device",
+}
+"""What people type by habit of other libraries, and what it is called here."""
+
+
+class DrawOptions(SamplerOverrides, total=False):
+    """How to draw, beside the fields of `SamplerConfig`.
+
+    seed: of a prompt's first picture, its next one in the list having the next seed; or one for each. size: for all, or
+    one for each; by default what the model was trained for. known: what all of them start from (`grn.editing`), of the
+    same size. batch_size: how many are drawn at a time. callback: is shown each step of each.
+    """
+
+    seed: int | Sequence[int]
+    size: Size | Sequence[Size] | None
+    negative_prompt: str
+    batch_size: int
+    callback: Callable[[StepView], None] | None
+    known: Known | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call, one entry a picture."""
+
+    prompts: tuple[str | int, ...]
+    seeds: tuple[int, ...]
+    sizes: tuple[Size | None, ...]
+    negative_prompt: str
+    batch_size: int
+    callback: Callable[[StepView], None] | None
+    known: Known | None
+    overrides: SamplerOverrides
+
+    @classmethod
+    def of(cls, prompts: Prompts | str | int, **options: Unpack[DrawOptions]) -> "Request":
+        """Raises UsageError for options of other libraries, and for numbers that do not fit."""
+        refuse_habits(options)
+        asked: tuple[str | int, ...] = (prompts,) if isinstance(prompts, str | int) else tuple(prompts)
+        size = options.get("size")
+        alike = size is None or isinstance(size[0], int)
+        sizes = cast("list[Size | None]", [size] * len(asked) if alike else list(size or ()))
+        _same_number(sizes, asked, "sizes")
+        batch_size = options.get("batch_size", 16)
+        if batch_size < 1:
+            raise UsageError(f"batch_size {batch_size}: expected 1 or more")
+        return cls(
+            asked,
+            _seeds(asked, options.get("seed", 0)),
+            tuple(sizes),
+            options.get("negative_prompt", ""),
+            batch_size,
+            options.get("callback"),
+            options.get("known"),
+            cast(SamplerOverrides, {name: value for name, value in options.items() if name not in _OWN}),
+        )
+
+
+_OWN = DrawOptions.__annotations__.keys() - SamplerConfig.model_fields.keys()
+
+
+def refuse_habits(options: Iterable[str]) -> None:
+    """Raise UsageError for a name of another library, with ours."""
+    for name in options:
+        if name in HABITS:
+            raise UsageError(f"{name}: is not known here; it is {HABITS[name]}")
+
+
+def _seeds(prompts: Sequence[str | int], seed: int | Sequence[int]) -> tuple[int, ...]:
+    """A seed for each. Of one number, the n-th picture of a prompt has seed + n, whatever else is drawn beside it."""
+    if isinstance(seed, SupportsIndex):
+        times: dict[str | int, int] = {}
+        seeds = []
+        for prompt in prompts:
+            seeds.append(int(seed) + times.get(prompt, 0))
+            times[prompt] = times.get(prompt, 0) + 1
+    else:
+        seeds = [int(one) for one in seed]
+        _same_number(seeds, prompts, "seeds")
+    if any(one < 0 for one in seeds):
+        raise UsageError(f"seed {min(seeds)}: expected 0 or more")
+    return tuple(seeds)
+
+
+def _same_number(values: Sequence[object], prompts: Sequence[object], what: str) -> None:
+    if len(values) != len(prompts):
+        raise UsageError(f"{len(values)} {what} for {len(prompts)} pictures: expected one for each, or one for all")

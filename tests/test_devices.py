@@ -1,0 +1,33 @@
+"""What drawing takes for its number format."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from grn import devices
+from grn.devices import multiplies_bfloat16
+
+FLAGS = Path("/proc/cpuinfo")
+
+
+def test_a_gpu_draws_in_bfloat16() -> None:
+    assert devices.drawing_type("cuda") == devices.drawing_type(torch.device("cuda", 1)) == torch.bfloat16
+
+
+@pytest.mark.parametrize(("units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_processor_draws_in_what_it_multiplies_faster(
+    monkeypatch: pytest.MonkeyPatch, units: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: units)
+    assert devices.drawing_type("cpu") == dtype
+
+
+@pytest.mark.skipif(not FLAGS.is_file(), reason="no list of the processor's flags")
+def test_the_units_are_those_that_the_system_lists() -> None:
+    assert multiplies_bfloat16() == ("amx_bf16" in FLAGS.read_text())
+
+
+def test_sending_keeps_values_and_type() -> None:
+    values = torch.arange(6).view(2, 3)
+    assert torch.equal(devices.send(values, torch.device("cpu")), values)
