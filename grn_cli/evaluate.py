@@ -24,13 +24,13 @@ _SPLITS = 10
 
 def stats(options: Stats) -> None:
     """Gather the feature statistics of a set."""
-    out = options.out or numbered(Path(options.data.resolve().name).with_suffix(".npz"))
-    refuse_existing(out, options.force)
+    refuse_existing(options.out, options.force)
     samples = chosen(options.data, options)
     device = device_of(options)
     network = feature_network(options, device)
     shown = options.console.progress(samples, "pictures")
     found = gather(batches(shown, options.size, options.batch_size, device), network)
+    out = options.out or numbered(Path(options.data.resolve().name).with_suffix(".npz"))
     found.save(out)
     options.console.result({"output": str(out), "features": found.network, "pictures": found.count}, str(out))
     options.console.info(f"{found.count} pictures, {found.network}")
