@@ -9,7 +9,7 @@ Axes
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +20,12 @@ from grn import hbq
 from grn.codes import Codes, PackedCodes
 from grn.errors import BadInputError, ModelMismatchError
 from grn.hub.resolve import resolve
+from grn.media import FrameStream, MediaInput, from_pixels, opened, to_pixels
 from grn.models.config import TokenizerModelConfig
 from grn.models.folder import save_model
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.autoencoder_layers import TimeCache
-
-if TYPE_CHECKING:
-    from grn.media import Media
 
 
 class Tokenizer:
@@ -85,18 +83,22 @@ class Tokenizer:
         decoded = self.network.decode(features.to(self.dtype)).float().clamp(-1, 1)
         return decoded[:, :, : pixels.shape[2], : pixels.shape[3], : pixels.shape[4]]
 
-    def tokenize(self, media: "Media", rounds: int | None = None) -> Codes:
-        """Tokenize an open image or clip. The token map of a long clip is large: `tokenize_packed` keeps it as bits."""
-        return self.tokenize_packed(media, rounds).unpack()
+    def tokenize(self, source: MediaInput | FrameStream, rounds: int | None = None) -> Codes:
+        """Tokenize an image or a clip: an opened one, a path, a stream, PIL images or an array (see `open_media`).
 
-    def tokenize_packed(self, media: "Media", rounds: int | None = None) -> PackedCodes:
-        """Tokenize an open image or clip, a group of frames at a time: but for the bits of its codes, memory does not grow with its length.
+        The token map of a long clip is large: `tokenize_packed` keeps it as bits.
+        """
+        return self.tokenize_packed(source, rounds).unpack()
+
+    def tokenize_packed(self, source: MediaInput | FrameStream, rounds: int | None = None) -> PackedCodes:
+        """Tokenize as `tokenize`, a group of frames at a time: but for the bits of its codes, memory does not grow with a clip's length.
 
         Raises BadInputError where there is no frame.
         """
-        from grn.media import to_pixels
+        with opened(source) as media:
+            return self._tokenize(media, rounds or self.config.rounds)
 
-        rounds = rounds or self.config.rounds
+    def _tokenize(self, media: FrameStream, rounds: int) -> PackedCodes:
         cache = TimeCache() if media.kind == "video" else None
         packer = hbq.PlanePacker(rounds)
         frames, shape = 0, (0, 0, 0, 0)
@@ -124,8 +126,6 @@ class Tokenizer:
         return self._frames(codes)
 
     def _frames(self, codes: Codes | PackedCodes) -> Iterator[np.ndarray]:
-        from grn.media import from_pixels
-
         cache = TimeCache() if codes.kind == "video" else None
         left = codes.frames
         for i, plane in enumerate(codes.maps()):
@@ -140,8 +140,7 @@ class Tokenizer:
         if codes.fingerprint != self.fingerprint and not any_tokenizer:
             raise ModelMismatchError(
                 f"the codes were made with {codes.tokenizer} ({codes.fingerprint[:12]}) and this tokenizer is "
-                f"{self.name} ({self.fingerprint[:12]}); name the right one with --tokenizer, or --force to decode "
-                "all the same"
+                f"{self.name} ({self.fingerprint[:12]})"
             )
         expected = (*self.config.map_shape(codes.frames, codes.height, codes.width), self.config.channels)
         if tuple(codes.shape) != expected:

@@ -5,11 +5,10 @@ A command is one class of options in `grn_cli.options`, and the function that ta
 """
 
 import importlib
-import signal
+import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -184,7 +183,8 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """The console script."""
-    signal.signal(signal.SIGTERM, _terminate)
+    errors.listen()
+    _open_closed_streams()
     # A name that the terminal's encoding lacks is shown escaped instead of ending the command.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -192,5 +192,9 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise errors.Terminated
+def _open_closed_streams() -> None:
+    """Where a standard stream is closed, the first files opened would take its number and get what is meant for it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))

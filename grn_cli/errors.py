@@ -6,10 +6,13 @@ GRN_DEBUG=1 adds the traceback.
 """
 
 import os
+import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 from grn import errors
@@ -28,6 +31,23 @@ _CODES: dict[type[BaseException], int] = {
     MemoryError: 5,
     OSError: 5,
 }
+# What the library says -> what to do about it in the command's words: its errors know nothing of options.
+_REMEDIES: list[tuple[type[BaseException], str, str]] = [
+    (errors.ModelMismatchError, "^the codes were made with ", "name it with --tokenizer, or --force to decode anyway"),
+    (errors.CodesError, "larger than one file holds", "see --start and --duration"),
+    (errors.UsageError, "is no class of ", "give another --class"),
+    (errors.UsageError, "draws from words, not from class numbers", "give a prompt"),
+    (errors.BadInputError, "no such statistics file", "make one with grn eval stats"),
+    (errors.BadInputError, "not a statistics file", "make one with grn eval stats"),
+    (errors.ModelMismatchError, "statistics come from different networks", "compute both with the same --features"),
+    (
+        errors.ModelNotFoundError,
+        "the network was left alone",
+        "grn models pull does it, without --offline and HF_HUB_OFFLINE",
+    ),
+    (errors.EnvironmentFaultError, "needs matplotlib", "pip install 'grn[plot]', or leave out --plot"),
+    (errors.ModelNotFoundError, "a text encoder needs its ", "give it with --vocabulary"),
+]
 SOME_BAD = 3
 _CLOSED_PIPE = 141
 
@@ -44,12 +64,31 @@ class Stop(BaseException):
         self.code = code
 
 
+_signals: list[int] = []
+
+
+def listen() -> None:
+    """From now on SIGINT and SIGTERM end the command with its own codes, and a second one at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    if _signals:
+        os._exit(128 + number)
+    _signals.append(number)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
 def report(error: BaseException) -> int:
     """Say what went wrong in one line, if anything is to be said, and return the exit code."""
     if os.environ.get("GRN_DEBUG") == "1":
         traceback.print_exception(error)
+    if _signals:  # some libraries turn what a signal raises into an error of their own
+        return 128 + _signals[0]
+    if isinstance(error, OSError):
+        _flush_stdout()
     if isinstance(error, BrokenPipeError):
-        _silence_stdout()
         return _CLOSED_PIPE
     if isinstance(error, KeyboardInterrupt | Terminated):
         return 130 if isinstance(error, KeyboardInterrupt) else 143
@@ -77,7 +116,9 @@ def exit_code(error: BaseException) -> int:
 def message(error: BaseException) -> str:
     """What to tell the user."""
     if isinstance(error, errors.GrnError):
-        return str(error)
+        text = str(error)
+        remedies = [remedy for kind, said, remedy in _REMEDIES if isinstance(error, kind) and re.search(said, text)]
+        return "; ".join([text, *remedies[:1]])
     if _out_of_memory(error):
         return "out of memory; use a smaller size or batch, or another --device"
     if isinstance(error, OSError):
@@ -130,9 +171,10 @@ def _out_of_memory(error: BaseException) -> bool:
     return named or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def _silence_stdout() -> None:
-    # Python flushes stdout once more on its way out, and would complain again.
+def _flush_stdout() -> None:
+    # Python flushes standard output once more on its way out, and would complain of it again.
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

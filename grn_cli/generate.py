@@ -131,11 +131,7 @@ def _keep_readable(job: Job, pipeline: Pipeline, batch: Batch) -> None:
     readable = set()
     for prompt in dict.fromkeys(job.prompts):
         with batch.item():
-            try:
-                pipeline.check(prompt)
-            except UsageError as error:
-                remedy = "give --class NUMBER" if pipeline.text is None else "give a prompt"
-                raise UsageError(f"{error}; {remedy}") from error
+            pipeline.check(prompt)
             readable.add(prompt)
     kept = [(prompt, seed) for prompt, seed in zip(job.prompts, job.seeds, strict=True) if prompt in readable]
     job.prompts, job.seeds = [prompt for prompt, _ in kept], [seed for _, seed in kept]

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from grn import hbq
 from grn.codes import PackedCodes
-from grn.media import to_pixels
+from grn.media import to_pixels, write_image
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.autoencoder_layers import TimeCache
@@ -168,3 +169,20 @@ def test_what_is_held_of_a_clip_is_its_bits(tokenizer: Tokenizer, tmp_path: Path
     size = codes.save(tmp_path / "a.npz")
     assert size == (tmp_path / "a.npz").stat().st_size
     assert list(map(len, PackedCodes.load(tmp_path / "a.npz").planes)) == [held / 4] * 4
+
+
+def test_paths_arrays_and_pil_images_are_tokenized(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    frames = np.stack(list(pictures(9)))
+    clip = tokenizer.tokenize(frames)
+    assert (clip.kind, clip.frames, clip.fps) == ("video", 9, None)
+    assert np.array_equal(tokenizer.tokenize([Image.fromarray(one) for one in frames]).indices, clip.indices)
+    image = tokenizer.tokenize(frames[0])
+    assert (image.kind, image.frames) == ("image", 1)
+    write_image(tmp_path / "a.png", frames[0])
+    for given in (
+        Image.fromarray(frames[0]),
+        str(tmp_path / "a.png"),
+        tmp_path / "a.png",
+        (tmp_path / "a.png").open("rb"),
+    ):
+        assert np.array_equal(tokenizer.tokenize(given).indices, image.indices)

@@ -162,9 +162,7 @@ class PackedCodes:
         """The file's content in pieces, for which nothing is copied. Raises CodesError where they exceed 4 GiB."""
         meta = self._meta()
         if _payload_size(meta) > _MAX_PAYLOAD:
-            raise CodesError(
-                "the codes are larger than one file holds (4 GiB); split the clip with --start and --duration"
-            )
+            raise CodesError("the codes are larger than one file holds (4 GiB); take less of the clip")
         digest = hashlib.sha256()
         for plane in self.planes:
             digest.update(plane)

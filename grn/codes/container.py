@@ -102,7 +102,7 @@ def _read_meta(stream: BinaryIO) -> tuple[Member, bytes]:
     crc, size = struct.unpack_from("<2L", start, 14)
     member = Member(b"meta.npy", size, crc)
     if start != member.local_header() or not 64 < size <= _MAX_META:
-        raise CodesError("is not a codes file (expected one written by `grn tokenize`); check the path")
+        raise CodesError("is not a codes file (expected one that grn wrote); check the path")
     body = _take(stream, size)
     raw = next((body[skip:] for skip in (64, 128) if body[:skip] == array_header(size - skip)), None)
     if raw is None or zlib.crc32(body) != crc:

@@ -74,7 +74,7 @@ class Statistics:
                 mean, covariance = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
             _check(meta, mean, covariance)
         except FileNotFoundError as error:
-            raise BadInputError(f"{display(path)}: no such file; make one with `grn eval stats`") from error
+            raise BadInputError(f"{display(path)}: no such statistics file") from error
         except (
             OSError,
             ValueError,
@@ -85,9 +85,7 @@ class Statistics:
             MemoryError,
             zipfile.BadZipFile,
         ) as error:
-            raise BadInputError(
-                f"{display(path)}: not a statistics file ({display(str(error))}); make one with `grn eval stats`"
-            ) from error
+            raise BadInputError(f"{display(path)}: not a statistics file ({display(str(error))})") from error
         network, count = str(meta.get("network", "")), int(meta.get("count", 0))
         return cls(network, count, torch.from_numpy(mean), torch.from_numpy(covariance))
 
@@ -156,10 +154,7 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     """
     if len(first.mean) != len(second.mean) or (first.network and second.network and first.network != second.network):
         named = [f"{s.network or 'an unnamed network'} ({len(s.mean)} features)" for s in (first, second)]
-        raise ModelMismatchError(
-            f"the statistics come from different networks, {named[0]} and {named[1]}; "
-            "compute both with the same --features"
-        )
+        raise ModelMismatchError(f"the statistics come from different networks, {named[0]} and {named[1]}")
     # S2^(1/2) S1 S2^(1/2) has the eigenvalues of S1 S2 and is symmetric: they come out real, however few the pictures.
     eigenvalues = torch.linalg.eigvalsh(second.root @ first.covariance @ second.root)
     cross = eigenvalues.clamp_min(0).sqrt().sum()

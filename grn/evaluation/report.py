@@ -72,9 +72,7 @@ def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise EnvironmentFaultError(
-            "--plot needs matplotlib, which is not installed; pip install 'grn[plot]'"
-        ) from error
+        raise EnvironmentFaultError("a plot needs matplotlib, which is not installed") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

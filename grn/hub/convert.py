@@ -272,6 +272,5 @@ def _vocabulary(path: Path, given: Path | None) -> bytes:
             ) from error
     looked = " and ".join(display(place) for place in places)
     raise ModelNotFoundError(
-        f"{display(path)}: a text encoder needs its {VOCABULARY}, and there is none (looked for {looked}); "
-        "give it with --vocabulary"
+        f"{display(path)}: a text encoder needs its {VOCABULARY}, and there is none (looked for {looked})"
     )

@@ -117,9 +117,7 @@ def _folder(name: str, folder: Path) -> Resolved:
     if (folder / CONFIG).is_file():
         return Resolved(folder, "folder", (str(folder),))
     if folder.is_file():
-        raise ModelNotFoundError(
-            f"{display(name)}: is a file; give a model folder (published weights are fetched by name: grn models pull)"
-        )
+        raise ModelNotFoundError(f"{display(name)}: is a file; give a model folder")
     hint = (
         f"; did you mean {display(folder / 'final')!r}?"
         if (folder / "final" / CONFIG).is_file()
@@ -141,8 +139,7 @@ def _hub(name: str, offline: bool, revision: str | None) -> Resolved:
 
 def _absent(name: str, looked: list[str], offline: bool) -> ModelNotFoundError:
     remedy = (
-        f"run `grn models pull {name}` once with the network (without --offline and HF_HUB_OFFLINE), "
-        "or give a model folder"
+        "the network was left alone; fetch it once with the network, or give a model folder"
         if offline
         else "give a model folder"
     )

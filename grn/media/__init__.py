@@ -14,7 +14,7 @@ animated GIF and WebP. Files appear whole or not at all.
 from grn.media.image_writer import format_of, write_image
 from grn.media.picture import read_image, read_image_text
 from grn.media.pixels import from_batch, from_pixels, to_batch, to_levels, to_pixels, to_unit
-from grn.media.reader import Media, open_media
+from grn.media.reader import FrameStream, Media, MediaInput, open_media, opened
 from grn.media.resize import centre_crop, fit, resize_short_side, square
 from grn.media.sheet import contact_sheet
 from grn.media.suffixes import (
@@ -37,7 +37,9 @@ __all__ = [
     "READ_SUFFIXES",
     "WRITE_CLIP_SUFFIXES",
     "WRITE_IMAGE_SUFFIXES",
+    "FrameStream",
     "Media",
+    "MediaInput",
     "VideoWriter",
     "centre_crop",
     "contact_sheet",
@@ -46,6 +48,7 @@ __all__ = [
     "from_batch",
     "from_pixels",
     "open_media",
+    "opened",
     "read_image",
     "read_image_text",
     "resize_short_side",

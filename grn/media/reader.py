@@ -9,10 +9,10 @@ import contextlib
 import itertools
 import logging
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from grn.media.structure import missing_end
 from grn.media.suffixes import suffix_of
 
 Frame = npt.NDArray[np.uint8]
+MediaInput = ImageInput | Sequence[Image.Image]
 Frames = Generator[Frame, None, None]
 logger = logging.getLogger("grn.media")
 
@@ -43,6 +44,17 @@ class _Options:
     size: tuple[int, int] | None
     cut: Cut
     allow_partial: bool
+
+
+@runtime_checkable
+class FrameStream(Protocol):
+    """What takes frames needs of an opened image or video: of `Media`, or of what passes its frames on."""
+
+    name: str
+    kind: Literal["image", "video"]
+    fps: float | None
+
+    def __iter__(self) -> Iterator[Frame]: ...
 
 
 class Media:
@@ -228,7 +240,7 @@ class _Video(Media):
 
 
 def open_media(
-    source: ImageInput | Sequence[Image.Image],
+    source: MediaInput,
     *,
     background: str = "white",
     size: int | tuple[int, int] | None = None,
@@ -259,6 +271,16 @@ def open_media(
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_source(source))
         return (_Video if opened.container.is_video else _Image)(opened, options, stack)
+
+
+@contextlib.contextmanager
+def opened(source: MediaInput | FrameStream) -> Iterator[FrameStream]:
+    """What is open already, as it is; anything else as `open_media` opens it, and closed at the end."""
+    if isinstance(source, FrameStream):
+        yield source
+    else:
+        with open_media(source) as media:
+            yield media
 
 
 def _check(background: str, size: int | tuple[int, int] | None, cut: Cut, allow_partial: bool) -> _Options:

@@ -340,8 +340,8 @@ def test_classes(grn: Any, classes: Path, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("arguments", "err"),
     [
-        ("--class 5", "5 is no class of tiny-classes (expected 0 to 4); give --class NUMBER"),
-        ("cat", "'cat' is no class of tiny-classes (expected 0 to 4); give --class NUMBER"),
+        ("--class 5", "5 is no class of tiny-classes (expected 0 to 4); give another --class"),
+        ("cat", "'cat' is no class of tiny-classes (expected 0 to 4); give another --class"),
         ("--class 1 --size 32", "size 32x32: tiny-classes has fixed positions for 64x64; text models draw other sizes"),
         (
             "--class 1 --negative-prompt x",

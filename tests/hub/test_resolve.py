@@ -68,7 +68,7 @@ def test_the_tokenizer_of_a_generators_folder_is_found(tmp_path: Path) -> None:
 
 
 _PUBLISHED = (
-    "grn-b: weights are not here", "models/grn-b", "GRN_ind_B_ep599.pth", "run `grn models pull grn-b`", "--offline",
+    "grn-b: weights are not here", "models/grn-b", "GRN_ind_B_ep599.pth", "fetch it once with the network",
 )  # fmt: skip
 NOT_FOUND: dict[str, tuple[str, str | None, type[GrnError], tuple[str, ...]]] = {
     "a misspelt name": ("emojj", None, ModelNotFoundError, ("emojj", "did you mean emoji")),
@@ -77,9 +77,9 @@ NOT_FOUND: dict[str, tuple[str, str | None, type[GrnError], tuple[str, ...]]] = 
     "embedded but not there": ("emoji", None, ModelNotFoundError, ("not here", "embedded/emoji", "install")),
     "published": ("grn-b", None, ModelNotFoundError, _PUBLISHED),
     "never published": ("grn-g", None, ModelNotFoundError, ("grn-g: weights are not here", "published none")),
-    "a hub name": ("some/thing", None, ModelNotFoundError, ("some/thing", "hub", "--offline")),
+    "a hub name": ("some/thing", None, ModelNotFoundError, ("some/thing", "hub", "network was left alone")),
     "a path that is not there": ("./no/such", None, ModelNotFoundError, ("./no/such",)),
-    "a file": ("file.pth", None, ModelNotFoundError, ("file.pth: is a file", "grn models pull")),
+    "a file": ("file.pth", None, ModelNotFoundError, ("file.pth: is a file",)),
     "an empty folder": ("empty", None, ModelNotFoundError, ("holds no config.json",)),
     "a run folder": ("run", None, ModelNotFoundError, ("did you mean", "run/final")),
     "a tokenizer for a generator": ("small", "generator", ModelMismatchError, ("is a tokenizer", "grn-b")),

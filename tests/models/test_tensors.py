@@ -149,5 +149,5 @@ def test_a_cached_snapshot_needs_all_its_shards(whole: bool, tmp_path: Path, mon
         assert download.snapshot("someone/model", local=True) == folder
     else:
         shards(folder)[0].unlink()
-        with pytest.raises(ModelNotFoundError, match="grn models pull someone/model"):
+        with pytest.raises(ModelNotFoundError, match="someone/model: weights are not here"):
             resolve("someone/model", offline=True)

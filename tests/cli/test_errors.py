@@ -1,0 +1,63 @@
+"""What the library says and what the command adds: facts there, the remedy in the command's own words here."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grn import errors
+from grn_cli.errors import message
+
+ROOT = Path(__file__).parents[2]
+SPOKEN = re.compile(r"(?<![\w-])--[a-z]|\bgrn (?:tokenize|reconstruct|generate|train|eval|models|inspect|env)\b")
+
+
+def spoken(source: str) -> Iterator[str]:
+    """Texts of a module, docstrings apart, that speak of options or commands."""
+    tree = ast.parse(source)
+    documents = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield from SPOKEN.findall(node.value)
+
+
+def test_what_is_spoken_is_found() -> None:
+    assert list(spoken('"""Of `grn tokenize --rounds`."""\nraise E(f"{x}: give it with --name")')) == ["--n"]
+    assert list(spoken('x = "run grn models pull"')) == ["grn models"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "grn").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_library_speaks_no_command_line(path: Path) -> None:
+    assert list(spoken(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            errors.ModelMismatchError("the codes were made with a (1) and this tokenizer is b (2)"),
+            "--tokenizer, or --force",
+        ),
+        (errors.UsageError("9 is no class of grn-b (expected 0 to 4)"), "give another --class"),
+        (errors.BadInputError("x.npz: no such statistics file"), "grn eval stats"),
+        (errors.ModelMismatchError("the statistics come from different networks, a and b"), "the same --features"),
+        (errors.EnvironmentFaultError("a plot needs matplotlib, which is not installed"), "leave out --plot"),
+        (errors.ModelNotFoundError("x: a text encoder needs its tokenizer.json, and there is none"), "--vocabulary"),
+    ],
+)
+def test_remedies_are_added(error: errors.GrnError, remedy: str) -> None:
+    text = message(error)
+    assert text.startswith(f"{error}; ")
+    assert remedy in text
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    assert message(errors.UsageError("steps 0: too few")) == "steps 0: too few"
