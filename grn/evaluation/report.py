@@ -1,5 +1,6 @@
 """Results as tables and plots."""
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,5 +78,8 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
+    held = io.BytesIO()
+    figure.savefig(held, dpi=150, format=path.suffix.lower()[1:] or None)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        # In one piece by Python, which notices a full disk; not every format's own writer does.
+        temporary.write_bytes(held.getvalue())

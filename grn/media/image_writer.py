@@ -1,9 +1,10 @@
 """Still images -> files and streams.
 
-A picture is encoded in memory and written in one piece whose length is checked: Pillow writes a JPEG past Python's file
-object and misses that a full disk took only a part.
+A picture is encoded in memory, written in one piece and read again: Pillow writes JPEG, BMP and TIFF past Python's file
+object and misses where a full disk takes only a part.
 """
 
+import functools
 import io
 import os
 from pathlib import Path
@@ -47,10 +48,8 @@ def write_image(
         return
     path = Path(target)
     data = _encoded(image, format_of(path), text, display(path))
-    with atomic_path(path) as temporary:
-        with temporary.open("wb") as file:
-            _put(file, data)
-        check_length(temporary, len(data))
+    with atomic_path(path, functools.partial(_compare, data)) as temporary:
+        temporary.write_bytes(data)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -63,11 +62,10 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
 
 
-def check_length(path: Path, expected: int) -> None:
-    """Raise OSError where the disk holds another number of bytes than was written."""
-    found = path.stat().st_size
-    if found != expected:
-        raise OSError(None, f"the disk took {found:,} of {expected:,} bytes")
+def _compare(data: bytes, path: Path) -> None:
+    """Raise OSError where the disk does not hold what was written."""
+    if path.read_bytes() != data:
+        raise OSError(None, "reads otherwise than it was written")
 
 
 def _encoded(image: Image.Image, form: str, text: dict[str, str] | None, name: str) -> bytes:

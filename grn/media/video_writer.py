@@ -76,8 +76,8 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         kind = WebpEncoder if self._suffix == ".webp" else _FfmpegEncoder
         with contextlib.ExitStack() as stack:
-            self._temporary = stack.enter_context(atomic_path(self.path))
-            self._encoder: _Encoder = kind(self._temporary, self.width, self.height, self.fps)
+            temporary = stack.enter_context(atomic_path(self.path, self._verify))
+            self._encoder: _Encoder = kind(temporary, self.width, self.height, self.fps)
             stack.callback(self._encoder.stop)
             self._stack = stack.pop_all()
         return self
@@ -102,11 +102,10 @@ class VideoWriter:
                     f"{display(self.path)}: there was no frame to write; check what the frames come from"
                 )
             self._encoder.finish()
-            self._verify()
 
-    def _verify(self) -> None:
+    def _verify(self, written: Path) -> None:
         try:
-            width, height, frames = _measure(self._temporary, self._suffix)
+            width, height, frames = _measure(written, self._suffix)
         except (BadInputError, ValueError, struct.error) as error:
             raise EnvironmentFaultError(
                 f"{display(self.path)}: the encoder wrote an unreadable file ({error}); try another format"
