@@ -12,6 +12,17 @@ def drawing_type(device: torch.device | str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def training_type(device: torch.device | str) -> torch.dtype:
+    """The number format that training computes in by default: bfloat16 on GPUs and on processors that multiply it, else float32.
+
+    Of processors that is AMX, and avx512_bf16 too: the large batches of a training step gain from its products of pairs.
+    """
+    if torch.device(device).type != "cpu":
+        return torch.bfloat16
+    fast = multiplies_bfloat16() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
 @functools.cache
 def multiplies_bfloat16() -> bool:
     """Whether the processor has units for bfloat16 matrices (AMX). Those without are slower in it than in float32."""

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from grn.devices import training_type
 from grn.errors import ConfigError, UsageError
 from grn.files import display
 from grn.networks.autoencoder_config import TokenizerConfig
@@ -134,14 +136,16 @@ class RunConfig(_Section):
         description="steps in a row whose loss or gradient is not finite that stop the run; fewer are skipped",
     )
     precision: Literal["float32", "bfloat16"] | None = Field(
-        None, description="what most of the network is computed in; none: bfloat16 on a GPU, float32 on a CPU"
+        None, description="what most of the network is computed in; none: bfloat16 where the device is faster in it"
     )
     compile: bool = Field(False, description="compile the network, which needs a C++ compiler on a CPU")
     init: Path | str | None = Field(None, description="model to start from: a name or a model folder")
 
     def lowered(self, device: str) -> bool:
         """Whether a network is computed in bfloat16 on this kind of device."""
-        return self.precision == "bfloat16" or (self.precision is None and device == "cuda")
+        if self.precision is None:
+            return training_type(device) == torch.bfloat16
+        return self.precision == "bfloat16"
 
 
 class TokenizerLosses(_Section):

@@ -23,6 +23,7 @@ class Optimizers:
                 lr=config.lr,
                 betas=config.betas,
                 weight_decay=config.weight_decay,
+                fused=True,  # one pass over weights, gradients and moments, on processors and GPUs alike
             )
         ]
         self._rates = [config.lr]

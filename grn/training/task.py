@@ -66,7 +66,10 @@ class Task(Protocol[Example, B]):
     """Every module with trained weights; "model" is the one that the run is for and that the average follows."""
 
     calls: dict[str, nn.Module]
-    """By the same names, what `losses` calls in order to use them: an engine for several devices wraps these."""
+    """By the same names, what `losses` calls in order to use them, and fixed networks that it needs beside.
+
+    An engine puts these on its device, and wraps them where there are several.
+    """
 
     def order(self, first: int, count: int) -> list[int]:
         """The numbers of the samples at `count` places of the run's endless order, from place `first`."""

@@ -98,7 +98,8 @@ class TokenizerTask:
         if losses.gan:
             self.modules["discriminator"] = PatchDiscriminator()
             self.calls["discriminator"] = Judgement(self.modules["discriminator"])
-        self.perceptual = PerceptualLoss() if losses.perceptual else None
+        if losses.perceptual:
+            self.calls["perceptual"] = PerceptualLoss()
         if recipe.decoder_only:
             network.encoder.requires_grad_(False)
             network.to_latent.requires_grad_(False)
@@ -137,9 +138,8 @@ class TokenizerTask:
             reconstruction = self.calls["model"](pixels, batch.rounds)
         reconstruction = reconstruction.float()
         parts = {"l1": (reconstruction - pixels).abs().mean(), "l2": (reconstruction - pixels).square().mean()}
-        if self.perceptual is not None:
-            self.perceptual.to(pixels.device)
-            parts["perceptual"] = self.perceptual(_frames(reconstruction), _frames(pixels))
+        if "perceptual" in self.calls:
+            parts["perceptual"] = self.calls["perceptual"](_frames(reconstruction), _frames(pixels))
         if weights.motion and pixels.shape[2] > 1:
             parts["motion"] = motion_loss(reconstruction, pixels)
         fooling = "discriminator" in self.modules and step >= weights.gan_start

@@ -39,7 +39,7 @@ CLASS_NETWORK = ClassToImageConfig(
     channels=4, rounds=2, width=16, depth=2, heads=2, num_classes=2, size=4, bottleneck=8, context_tokens=2,
     context_start=1,
 )  # fmt: skip
-RUN = RunConfig(steps=6, batch_size=2, save_every=3, log_every=1, sheet_every=100)
+RUN = RunConfig(steps=6, batch_size=2, save_every=3, log_every=1, sheet_every=100, precision="float32")
 UNTIMED = ("samples_per_s", "tokens_per_s", "data_wait", "memory_gb", "seconds_left")
 R = TypeVar("R", TokenizerRecipe, GeneratorRecipe)
 
