@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from grn.errors import EnvironmentFaultError
-from grn.files import display
+from grn.files import cannot_write
 
 Totals = dict[str, tuple[float, int]]
 """By name, a sum and how many values it is of."""
@@ -92,9 +91,7 @@ def write_row(path: Path, row: Mapping[str, object]) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({name: _rounded(value) for name, value in row.items()}) + "\n")
     except OSError as error:
-        raise EnvironmentFaultError(
-            f"{display(path)}: cannot be written ({error.strerror or error}); free some space and resume"
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 def _rounded(value: object) -> object:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from grn.data.code_cache import Progress
 from grn.errors import ModelMismatchError
-from grn.files import atomic_path
+from grn.files import atomic_path, cannot_write, locked
 from grn.hub.resolve import resolve
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.class_to_image import ClassToImage
@@ -25,7 +26,6 @@ from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.engine import Engine
 from grn.training.generator import GeneratorTask
 from grn.training.loop import Loop
-from grn.training.run_folder import lock
 from grn.training.tokenizer import TokenizerTask
 
 _log = logging.getLogger("grn")
@@ -48,12 +48,15 @@ def train(
     first one. stop_after: seconds after which to stop with a checkpoint. Damaged checkpoints that were passed over, settings that a resumed
     run has changed and steps that were skipped are said in the log "grn".
 
-    Raises Stopped on a signal, TrainingDivergedError, ConfigError for a setting that a run cannot change, and what reading data and
-    models raises.
+    Raises BusyError where another process has the folder, Stopped on a signal, TrainingDivergedError, ConfigError for a setting that a run
+    cannot change, and what reading data and models raises.
     """
     engine = Engine()
-    release = lock(folder) if engine.first else None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    with locked(folder / "lock") if engine.first else nullcontext():
         task = _task(recipe, progress, engine)
         loop = Loop(task, recipe, folder, engine)  # type: ignore[misc]
         for note in loop.resume(resume):
@@ -63,9 +66,6 @@ def train(
             with atomic_path(folder / "run.toml") as aside:
                 aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
         loop.run(report, stop_after, on_step)
-    finally:
-        if release is not None:
-            release()
 
 
 def parameters(recipe: TokenizerRecipe | GeneratorRecipe) -> int:

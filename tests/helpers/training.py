@@ -150,9 +150,9 @@ def make_tokenizer(folder: Path, network: TokenizerConfig = NETWORK) -> Path:
     return folder
 
 
-def make_words(folder: Path) -> Path:
+def make_words(folder: Path, seed: int = 0) -> Path:
     """A text encoder of two words."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     StaticWordVectors(StaticWordVectorsConfig(dim=6, rows=2), ["left", "right"], torch.randn(2, 6)).save(folder)
     return folder
 
