@@ -154,18 +154,27 @@ class TokenizerLosses(_Section):
     l1: Weight = Field(1.0, description="mean absolute difference")
     l2: Weight = Field(0.0, description="mean squared difference")
     perceptual: Weight = Field(1.0, description="difference of the features of EfficientNet-Lite0")
+    lpips: Path | None = Field(
+        None,
+        description="TorchScript file of LPIPS, for the perceptual loss; none: features that come with the package",
+    )
     motion: Weight = Field(0.0, description="of clips: how much each place changes from frame to frame, whichever way")
     gan: Weight = Field(0.1, description="what the PatchGAN discriminator says, scaled by the gradients of the others")
     gan_start: Steps = Field(0, description="step from which the discriminator counts")
     gan_lr: Positive = Field(1e-4, description="the discriminator's learning rate")
+    gan_network: Literal["small", "patchgan"] = Field(
+        "small", description="three levels with group norms, or the published four with batch norms"
+    )
     gan_betas: tuple[Decay, Decay] = Field((0.5, 0.9), description="the averages of its AdamW")
     gan_weight_decay: Weight = Field(0.01, description="of its AdamW")
 
     @model_validator(mode="after")
     def _check_use(self) -> "TokenizerLosses":
-        for name in ("gan_start", "gan_lr", "gan_betas", "gan_weight_decay"):
+        for name in ("gan_start", "gan_lr", "gan_network", "gan_betas", "gan_weight_decay"):
             if not self.gan and getattr(self, name) != TokenizerLosses.model_fields[name].default:
                 raise ValueError(f"{name}: there is no discriminator with gan = 0; leave it out")
+        if self.lpips is not None and not self.perceptual:
+            raise ValueError("lpips: there is no perceptual loss with perceptual = 0; leave it out")
         return self
 
 
@@ -193,6 +202,8 @@ class TokenizerRecipe(_Section):
             raise ValueError(
                 'optimizer.name "muon" is for the matrices of generators; a tokenizer is made of convolutions: use "adamw"'
             )
+        if self.losses.gan_network == "patchgan" and self.data.size < 24:
+            raise ValueError('losses.gan_network "patchgan": sees nothing in crops below 24 pixels; take a larger data.size')
         if self.losses.motion and self.data.frames == 1:
             raise ValueError("losses.motion: is of clips, and there are none; leave it at 0")
         if self.data.sizes:
@@ -213,6 +224,9 @@ class RatioConfig(_Section):
 
     mean: float = Field(-0.8, ge=-20, le=20, description="of the normal")
     deviation: float = Field(0.8, gt=0, le=20, description="of the normal")
+    shown: Literal["drawn", "kept"] = Field(
+        "drawn", description="what the network is told: the ratio that was drawn, or the share of elements really kept"
+    )
 
 
 class WordsConfig(_Section):

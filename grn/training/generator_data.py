@@ -30,7 +30,7 @@ Batched = Tensor | tuple[Tensor, ...]
 class Corruption:
     """How a token map is corrupted for one step.
 
-    ratio: l, the share of elements that are kept. selection: S, bool [t, h, w, E]. random: Y_rand, uint8 [t, h, w, E].
+    ratio: l as the network is told it, the share of elements that are kept. selection: S, bool [t, h, w, E]. random: Y_rand, uint8 [t, h, w, E].
     """
 
     ratio: float
@@ -176,7 +176,8 @@ def corrupt(shape: Sequence[int], classes: int, config: RatioConfig, rng: np.ran
     """
     ratio = 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
     selection = torch.from_numpy(rng.random(tuple(shape)) < ratio)
-    return Corruption(ratio, selection, torch.from_numpy(rng.integers(classes, size=tuple(shape))).byte())
+    told = ratio if config.shown == "drawn" else float(selection.float().mean())
+    return Corruption(told, selection, torch.from_numpy(rng.integers(classes, size=tuple(shape))).byte())
 
 
 def _check_captions(source: Source, path: Path, text: TextEncoder) -> None:

@@ -1,8 +1,14 @@
 """Losses of tokenizer training besides plain distances: perceptual, motion and PatchGAN. Pictures are [B, 3, H, W] in [-1, 1]."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from grn.errors import ModelMismatchError
+from grn.features.inception import argument_names, load_script
+from grn.files import display
 
 _GRAIN = 4  # pixels: the blocks that decoders draw in, whose patterns can change without anything moving
 _PATCH = 8  # pixels
@@ -65,6 +71,35 @@ class PerceptualLoss(nn.Module):
             difference = F.normalize(mine.float(), dim=1) - F.normalize(target.float(), dim=1)
             loss = loss + difference.square().sum(1).mean()
         return loss
+
+
+class LpipsLoss(nn.Module):
+    """LPIPS by the network of a user's TorchScript file, whose forward takes two pictures [B, 3, H, W] in [-1, 1]."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelNotFoundError or ModelMismatchError. The file is a program: use only those from people you trust."""
+        super().__init__()
+        self.network = load_script(path)
+        for parameter in self.network.parameters():
+            parameter.requires_grad = False
+        if len(names := argument_names(self.network)) < 2:
+            raise ModelMismatchError(
+                f"{display(path)}: its forward takes {', '.join(names)} (expected two pictures); give a TorchScript file of LPIPS"
+            )
+
+    def forward(self, reconstruction: Tensor, true: Tensor) -> Tensor:
+        """float32 []."""
+        return self.network(reconstruction, true).mean()
+
+
+class PatchGan(nn.Sequential):
+    """The published discriminator: 4x4 kernels, 64, 128, 256 and 512 channels with batch norms, one logit a patch of 70x70 pixels."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(3, 64, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for inputs, outputs, stride in ((64, 128, 2), (128, 256, 2), (256, 512, 1)):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+        super().__init__(*layers, nn.Conv2d(512, 1, 4, 1, 1))
 
 
 class PatchDiscriminator(nn.Sequential):

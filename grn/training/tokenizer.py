@@ -18,7 +18,15 @@ from grn.media import resize_short_side, square, to_unit
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.tokenizer import save_tokenizer
 from grn.training.config import OptimizerConfig, TokenizerRecipe
-from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss, motion_loss
+from grn.training.losses import (
+    LpipsLoss,
+    PatchDiscriminator,
+    PatchGan,
+    PerceptualLoss,
+    discriminator_loss,
+    generator_loss,
+    motion_loss,
+)
 from grn.training.mixture import MixedSource
 from grn.training.sheets import save_sheet
 from grn.training.task import Loss, Slot
@@ -96,10 +104,10 @@ class TokenizerTask:
         self.calls: dict[str, nn.Module] = {"model": Reconstruction(network, recipe.run.compile)}
         losses = recipe.losses
         if losses.gan:
-            self.modules["discriminator"] = PatchDiscriminator()
+            self.modules["discriminator"] = PatchGan() if losses.gan_network == "patchgan" else PatchDiscriminator()
             self.calls["discriminator"] = Judgement(self.modules["discriminator"])
         if losses.perceptual:
-            self.calls["perceptual"] = PerceptualLoss()
+            self.calls["perceptual"] = PerceptualLoss() if losses.lpips is None else LpipsLoss(losses.lpips)
         if recipe.decoder_only:
             network.encoder.requires_grad_(False)
             network.to_latent.requires_grad_(False)

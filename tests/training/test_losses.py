@@ -1,9 +1,12 @@
 """The motion loss: of what changes, whichever way, and not of patterns that come and go."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from grn.training.losses import motion_loss
+from grn.errors import ModelMismatchError
+from grn.training.losses import LpipsLoss, PatchGan, motion_loss
 
 
 def still(*shape: int) -> torch.Tensor:
@@ -72,3 +75,36 @@ def test_motion_counts_up_to_every_edge() -> None:
         moves[:, :, 1, :8] = 1
         moves = moves.rot90(turns, (3, 4))
         assert float(motion_loss(torch.zeros_like(moves), moves)) > 0.1
+
+
+def test_lpips_is_the_users_network(tmp_path: Path) -> None:
+    class Distances(torch.nn.Module):
+        def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            return (first - second).square().flatten(1).mean(1)
+
+    class OnePicture(torch.nn.Module):
+        def forward(self, picture: torch.Tensor) -> torch.Tensor:
+            return picture
+
+    for name, module in {"lpips.pt": Distances(), "other.pt": OnePicture()}.items():
+        torch.jit.script(module).save(tmp_path / name)
+    pixels = torch.zeros(2, 3, 8, 8)
+    reconstruction = torch.full_like(pixels, 0.5, requires_grad=True)
+    loss = LpipsLoss(tmp_path / "lpips.pt")(reconstruction, pixels)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.25)
+    assert reconstruction.grad is not None
+    with pytest.raises(ModelMismatchError, match="its forward takes picture"):
+        LpipsLoss(tmp_path / "other.pt")
+
+
+def test_the_published_discriminator_judges_patches_of_70_pixels() -> None:
+    judge = PatchGan().eval()
+    pixels = torch.zeros(1, 3, 128, 128, requires_grad=True)
+    verdict = judge(pixels)
+    assert verdict.shape == (1, 1, 14, 14)
+    verdict[0, 0, 7, 7].backward()
+    assert pixels.grad is not None
+    seen = pixels.grad[0].abs().sum(0).nonzero()
+    assert (seen.amax(0) - seen.amin(0) + 1).tolist() == [70, 70]
+    assert sum(p.numel() for p in judge.parameters()) == pytest.approx(2.77e6, rel=0.01)

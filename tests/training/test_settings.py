@@ -57,6 +57,7 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("video", "data.fps", 5.0),
     ("class", "data.flip", False),
     ("tokenizer", "data.workers", 1),
+    ("tokenizer", "data.cache", 0.0),
     ("tokenizer", "run.steps", 1),
     ("tokenizer", "run.batch_size", 4),
     ("tokenizer", "run.accumulate", 2),
@@ -83,10 +84,12 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("tokenizer", "losses.l1", 0.5),
     ("tokenizer", "losses.l2", 0.7),
     ("tokenizer", "losses.perceptual", 0.0),
+    ("tokenizer", "losses.lpips", Path("lpips.pt")),
     ("video", "losses.motion", 1.0),
     ("tokenizer", "losses.gan", 0.7),
     ("tokenizer", "losses.gan_start", 1),
     ("tokenizer", "losses.gan_lr", 1e-2),
+    ("tokenizer", "losses.gan_network", "patchgan"),
     ("tokenizer", "losses.gan_betas", (0.1, 0.2)),
     ("tokenizer", "losses.gan_weight_decay", 0.9),
     ("tokenizer", "rounds", {"2": 1.0}),
@@ -96,6 +99,7 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("text", "text_encoder", Path("others")),
     ("class", "ratio.mean", 0.8),
     ("class", "ratio.deviation", 2.0),
+    ("class", "ratio.shown", "kept"),
     ("class", "drop_condition", 0.9),
     ("text", "words.turned", 0.3),
     ("text", "words.degrees", 80.0),
@@ -184,13 +188,17 @@ def test_a_setting_changes_a_run_or_is_refused(
 
 def trace(recipe: TokenizerRecipe | GeneratorRecipe, folder: Path, seen: list[object]) -> dict[str, Any]:
     """Everything that a run leaves behind, but for times; or how it was refused."""
-    try:
-        rows = figures(run(recipe, folder))
-    except GrnError as error:
-        return {"refused": str(error).replace(f"{folder}/", "")}
+    cache = folder.with_name(f"{folder.name}-cache")
+    with pytest.MonkeyPatch.context() as own:
+        own.setenv("GRN_CACHE", str(cache))
+        try:
+            rows = figures(run(recipe, folder))
+        except GrnError as error:
+            return {"refused": str(error).replace(f"{folder}/", "")}
     left = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in ("log.jsonl", "run.toml", "manifest.json")
     }
-    return {"rows": rows, "left": left, "seen": list(seen)}
+    kept = sorted({path.parts[1] for path in cache.rglob("*")})
+    return {"rows": rows, "left": left, "kept": kept, "seen": list(seen)}
