@@ -122,7 +122,8 @@ complete -c grn -n '__grn_at -n eval' -a video -d 'Frechet distance between two 
 complete -c grn -n '__grn_at -n eval' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval fid' -f
 complete -c grn -n '__grn_at eval fid' -l steps -r -f -d 'Refinement steps.'
-complete -c grn -n '__grn_at eval fid' -l reference -r -F -d 'Real pictures, or their statistics from `grn eval stats`.'
+complete -c grn -n '__grn_at eval fid' -l metrics -r -f -d 'What to measure: fid, isc (Inception score), kid (kernel distance), prc (precision and recall); by default fid, and isc with Inception.'
+complete -c grn -n '__grn_at eval fid' -l reference -r -F -d 'Real pictures (also an .npz with arr_0), or their statistics.'
 complete -c grn -n '__grn_at eval fid' -l captions -r -F -d 'What to generate; the reference\'s captions if not given.'
 complete -c grn -n '__grn_at eval fid' -s n -l num -r -f -d 'Pictures to generate.'
 complete -c grn -n '__grn_at eval fid' -l seed -r -f -d 'Decides everything random.'
@@ -177,7 +178,7 @@ complete -c grn -n '__grn_at eval adaptive' -l steps -r -f -d 'Steps of the fixe
 complete -c grn -n '__grn_at eval adaptive' -l tmin -r -f -d 'Fewest steps of the complexity-aware schedule.'
 complete -c grn -n '__grn_at eval adaptive' -l tmax -r -f -d 'Most steps of the complexity-aware schedule.'
 complete -c grn -n '__grn_at eval adaptive' -l plot -r -F -d 'Draw the histogram of steps (.png, .svg, .pdf).'
-complete -c grn -n '__grn_at eval adaptive' -l reference -r -F -d 'Real pictures, or their statistics from `grn eval stats`.'
+complete -c grn -n '__grn_at eval adaptive' -l reference -r -F -d 'Real pictures (also an .npz with arr_0), or their statistics.'
 complete -c grn -n '__grn_at eval adaptive' -l captions -r -F -d 'What to generate; the reference\'s captions if not given.'
 complete -c grn -n '__grn_at eval adaptive' -s n -l num -r -f -d 'Pictures to generate.'
 complete -c grn -n '__grn_at eval adaptive' -l seed -r -f -d 'Decides everything random.'
@@ -228,7 +229,7 @@ complete -c grn -n '__grn_at eval motion' -s v -l verbose -d 'Say what is used a
 complete -c grn -n '__grn_at eval motion' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval stats' -F
 complete -c grn -n '__grn_at eval stats' -s o -l out -r -F -d 'Where to write; NAME.npz if not given.'
-complete -c grn -n '__grn_at eval stats' -l size -r -f -d 'Scale the short side to N and crop the centre first.'
+complete -c grn -n '__grn_at eval stats' -l size -r -f -d 'Scale the short side to N before the centre is cropped to a square.'
 complete -c grn -n '__grn_at eval stats' -s n -l num -r -f -d 'Use so many of the pictures, drawn by --seed.'
 complete -c grn -n '__grn_at eval stats' -l seed -r -f -d 'Decides everything random.'
 complete -c grn -n '__grn_at eval stats' -l keep -r -f -d 'Only pictures whose JSON says so; repeat it for other facts.'
@@ -243,6 +244,7 @@ complete -c grn -n '__grn_at eval stats' -s q -l quiet -d 'No bars and no warnin
 complete -c grn -n '__grn_at eval stats' -s v -l verbose -d 'Say what is used and found.'
 complete -c grn -n '__grn_at eval stats' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval video' -F
+complete -c grn -n '__grn_at eval video' -l fps -r -f -d 'Frames a second to bring all clips to; needed where their rates differ.'
 complete -c grn -n '__grn_at eval video' -l features -r -f -a 'offline inception' -d 'Feature network; with inception, the distance is FID as published.'
 complete -c grn -n '__grn_at eval video' -l inception -r -F -d 'The Inception weights, as TorchScript or a state dict. TorchScript is a program: trust its source.'
 complete -c grn -n '__grn_at eval video' -l resolution -r -f -d 'Side to which the offline network resizes; less is faster.'

@@ -22,17 +22,22 @@ from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Motion, Video
 from grn_cli.paths import expand
 
+_SAME_RATE = 1.01  # containers round what they store
+
 
 def video(options: Video) -> None:
     """Compare two sets of clips."""
     device = device_of(options)
     network = feature_network(options, device)
+    found = [_clips(path) for path in (options.reference, options.clips)]
+    rate = options.fps or _rate([clip for side in found for clip in side])
     sides = []
-    for path in (options.reference, options.clips):
-        shown = options.console.progress(_clips(path), "clips")
-        sides.append(gather_clips((_frames(clip) for clip in shown), network, device))
+    for side in found:
+        shown = options.console.progress(side, "clips")
+        sides.append(gather_clips((_frames(clip, options.fps) for clip in shown), network, device))
     distance = frechet_distance(*sides)
     record = {
+        "fps": rate,
         "frechet": distance,
         "features": sides[0].network,
         "pairs": sides[1].count,
@@ -71,6 +76,21 @@ def _clips(path: Path) -> list[Path]:
     return [item.path for item in expand([str(path)], READ_CLIP_SUFFIXES, Batch(alone=True)) if item.path is not None]
 
 
-def _frames(path: Path) -> Iterable[Any]:
-    with open_media(path) as media:
+def _rate(clips: list[Path]) -> float | None:
+    """The frames a second of all clips; None of pictures alone. UsageError where they differ: how much changes from one
+    frame to the next is what is compared.
+    """
+    rates: dict[float, Path] = {}
+    for clip in clips:
+        with open_media(clip) as media:
+            if media.fps is not None:
+                rates.setdefault(media.fps, clip)
+    if rates and max(rates) > min(rates) * _SAME_RATE:
+        named = " and ".join(f"{rates[rate]} has {rate:g}" for rate in (min(rates), max(rates)))
+        raise UsageError(f"clips of different rates: {named} frames a second; bring them to one with --fps")
+    return min(rates, default=None)
+
+
+def _frames(path: Path, fps: float | None) -> Iterable[Any]:
+    with open_media(path, fps=fps) as media:
         yield from media

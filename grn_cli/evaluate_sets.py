@@ -1,15 +1,21 @@
 """What the commands of `grn eval` measure on, with and against."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from grn.data.samples import Sample
 from grn.data.sources import Source, open_source
-from grn.data.transforms import batches, pick
-from grn.errors import BadInputError, UsageError
-from grn.evaluation.frechet import Statistics, gather
+from grn.data.transforms import Picture, batches, pick, preparation
+from grn.errors import BadInputError, ModelMismatchError, UsageError
+from grn.evaluation.frechet import Statistics, check_comparable, gather
 from grn.evaluation.generation import Drawn, captions, measure, spread
+from grn.evaluation.references import PicturesFile, open_reference_file
+from grn.evaluation.scores import Features as Measured
+from grn.evaluation.scores import features_of, of_features
 from grn.features.efficientnet import FeatureNetwork, OfflineFeatures
 from grn.features.inception import InceptionFeatures
 from grn.hub import registry
@@ -108,20 +114,49 @@ class Generation:
 
     def reference(self) -> "Reference":
         """The real pictures, opened now so that what is wrong with them is said before hours of drawing."""
-        path = self.options.reference
-        return Reference(self, Statistics.load(path) if path.suffix == ".npz" else open_set(path, self.options))
+        return Reference(self)
 
 
 class Reference:
-    """Real pictures, or their statistics."""
+    """Real pictures, their statistics, or both."""
 
-    def __init__(self, work: Generation, found: Statistics | Source) -> None:
-        self._work, self._found = work, found
+    def __init__(self, work: Generation) -> None:
+        """Raises BadInputError, and ModelMismatchError for statistics of another network than the one that measures."""
+        self._work, path = work, work.options.reference
+        self._statistics: Statistics | None = None
+        self.pictures: Source | PicturesFile | None = None
+        if path.suffix != ".npz":
+            self.pictures = open_set(path, work.options)
+            return
+        found = open_reference_file(path)
+        self._statistics, self.pictures = found.statistics, found.pictures
+        if self._statistics is not None:
+            # One grey picture tells how many features there are.
+            dim = work.network(torch.zeros(1, 3, 32, 32, device=work.device)).shape[1]
+            measured = work.network.name, dim
+            try:
+                check_comparable((self._statistics.network, len(self._statistics.mean)), measured)
+            except ModelMismatchError:
+                if self.pictures is None:
+                    raise
+                self._statistics = None  # of another network; the pictures are there to be measured
 
-    def statistics(self, size: int) -> Statistics:
-        """Of pictures, at the size of the generated ones."""
-        if isinstance(self._found, Statistics):
-            return self._found
-        work = self._work
-        shown = work.options.console.progress(self._found, "reference")
-        return gather(batches(shown, size, work.options.batch_size, work.device), work.network)
+    def features(self, size: int, keep: bool = False) -> Measured:
+        """Of pictures, at the size of the generated ones. keep: each picture's own, too, where there are pictures."""
+        work, statistics = self._work, self._statistics
+        if statistics is not None and statistics.preparation not in ("", preparation(size)):
+            work.options.console.warn(
+                f"{work.options.reference}: is of pictures that were prepared otherwise ({statistics.preparation}; the generated "
+                f"ones are {preparation(size)}); make it with `grn eval stats --size {size}` to get the pictures' own distance"
+            )
+        if self.pictures is None or (statistics is not None and not keep):
+            assert statistics is not None, "a reference has pictures or statistics"
+            return Measured(statistics)
+        pictures: Iterable[Picture] = self.pictures
+        shown = work.options.console.progress(pictures, "reference", len(self.pictures))
+        pixels = batches(shown, size, work.options.batch_size, work.device)
+        if not keep:
+            return Measured(gather(pixels, work.network, preparation(size)))
+        found = features_of(pixels, work.network)
+        own = of_features(found, work.network.name, preparation(size))
+        return Measured(statistics or own.statistics, found)

@@ -6,6 +6,7 @@ from the generator that is passed in.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,17 +33,30 @@ def random_flip(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return frame[..., ::-1, :] if rng.random() < 0.5 else frame
 
 
-def batches(samples: Iterable[Sample], size: int | None, batch_size: int = 32, device: str = "cpu") -> Iterator[Tensor]:
-    """Pixels of the samples in their order.
+class Picture(Protocol):
+    """What has an image: a sample, or a picture in memory."""
 
-    size: the short side is resized to it and the centre cropped to a square; None leaves pictures as they are, and
-    a batch ends where the size changes. Raises BadInputError at a picture that cannot be read.
+    def image(self) -> np.ndarray:
+        """uint8 RGB [H, W, 3]."""
+
+
+def preparation(size: int | None) -> str:
+    """What `batches` does to pictures, in words that statistics of them keep."""
+    return "middle squares" if size is None else f"middle squares of {size} pixels"
+
+
+def batches(
+    samples: Iterable[Picture], size: int | None, batch_size: int = 32, device: str = "cpu"
+) -> Iterator[Tensor]:
+    """Pixels [B, 3, S, S] of the middle squares of pictures, in their order.
+
+    size: S, to which the short side is resized first; None: it stays as it is, and a batch ends where it changes. Raises
+    BadInputError at a picture that cannot be read.
     """
     frames: list[np.ndarray] = []
     for sample in samples:
         frame = sample.image()
-        if size is not None:
-            frame = square(frame, size)
+        frame = square(frame, min(frame.shape[:2]) if size is None else size)
         if frames and (len(frames) == batch_size or frame.shape != frames[0].shape):
             yield to_batch(np.stack(frames)).to(device)
             frames = []

@@ -33,26 +33,32 @@ _MAX_BYTES = 1 << 30  # a file that claims more than 1 GiB of moments is not one
 class Statistics:
     """Mean and covariance of `count` pictures' features under the network called `network`.
 
-    network is "" for statistics from a file of another tool, which does not say.
+    preparation: what was done to the pictures first (`grn.data.transforms.preparation`). network and preparation are ""
+    for statistics from a file of another tool, which does not say.
     """
 
     network: str
     count: int
     mean: Tensor = field(repr=False)
     covariance: Tensor = field(repr=False)
+    preparation: str = ""
 
     @functools.cached_property
-    def root(self) -> Tensor:
-        """Symmetric square root of the covariance; slow, so kept for the next distance."""
-        values, vectors = torch.linalg.eigh(self.covariance)
-        return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    def factor(self) -> Tensor:
+        """F [D, D] with F F^T = covariance; slow, so kept for the next distance."""
+        try:
+            values, vectors = map(torch.from_numpy, np.linalg.eigh(self.covariance.numpy()))
+        except np.linalg.LinAlgError:  # of few pictures nearly all eigenvalues are 0, which the quick way may not bear
+            vectors, values, _ = torch.linalg.svd(self.covariance)
+        return vectors * values.clamp_min(0).sqrt()
 
     def save(self, path: Path) -> None:
         """Write an .npz with the keys `mu` and `sigma`, as other tools name them, and `meta`.
 
         Equal statistics give equal bytes.
         """
-        meta = json.dumps({"format": _FORMAT, "version": _VERSION, "network": self.network, "count": self.count})
+        said = {"network": self.network, "count": self.count, "preparation": self.preparation}
+        meta = json.dumps({"format": _FORMAT, "version": _VERSION, **said})
         arrays = {
             "mu": self.mean.numpy(),
             "sigma": self.covariance.numpy(),
@@ -74,7 +80,7 @@ class Statistics:
                 mean, covariance = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
             _check(meta, mean, covariance)
         except FileNotFoundError as error:
-            raise BadInputError(f"{display(path)}: no such statistics file") from error
+            raise BadInputError(f"{display(path)}: no such file (expected statistics of pictures)") from error
         except (
             OSError,
             ValueError,
@@ -85,9 +91,12 @@ class Statistics:
             MemoryError,
             zipfile.BadZipFile,
         ) as error:
-            raise BadInputError(f"{display(path)}: not a statistics file ({display(str(error))})") from error
+            raise BadInputError(
+                f"{display(path)}: not a statistics file ({display(str(error))}; expected mu and sigma)"
+            ) from error
         network, count = str(meta.get("network", "")), int(meta.get("count", 0))
-        return cls(network, count, torch.from_numpy(mean), torch.from_numpy(covariance))
+        preparation = str(meta.get("preparation", ""))
+        return cls(network, count, torch.from_numpy(mean), torch.from_numpy(covariance), preparation)
 
 
 def _check(meta: dict, mean: np.ndarray, covariance: np.ndarray) -> None:
@@ -129,22 +138,31 @@ class Moments:
         self.mean = self.mean + step * (other.count / total)
         self.count = total
 
-    def statistics(self, network: str) -> Statistics:
+    def statistics(self, network: str, preparation: str = "") -> Statistics:
         """The moments so far. UsageError for fewer than 2 pictures, which have no covariance."""
         if self.count < 2:
             raise UsageError(
                 f"a Frechet distance needs at least 2 pictures on each side, found {self.count}; give more"
             )
-        return Statistics(network, self.count, self.mean, self.scatter / (self.count - 1))
+        return Statistics(network, self.count, self.mean, self.scatter / (self.count - 1), preparation)
 
 
 @torch.inference_mode()
-def gather(batches: Iterable[Tensor], network: FeatureNetwork) -> Statistics:
-    """Statistics of batches of pixels [B, 3, H, W] in [-1, 1]."""
+def gather(batches: Iterable[Tensor], network: FeatureNetwork, preparation: str = "") -> Statistics:
+    """Statistics of batches of pixels [B, 3, H, W] in [-1, 1], which were prepared in this way."""
     moments = Moments(network.dim)
     for pixels in batches:
         moments.add(network(pixels))
-    return moments.statistics(network.name)
+    return moments.statistics(network.name, preparation)
+
+
+def check_comparable(first: tuple[str, int], second: tuple[str, int]) -> None:
+    """Two networks, by name ("" unknown) and number of features. ModelMismatchError where they are not the same."""
+    if first[1] != second[1] or (first[0] and second[0] and first[0] != second[0]):
+        named = [f"{name or 'an unnamed network'} ({dim} features)" for name, dim in (first, second)]
+        raise ModelMismatchError(
+            f"the statistics come from different networks, {named[0]} and {named[1]}; compute both with the same one"
+        )
 
 
 def frechet_distance(first: Statistics, second: Statistics) -> float:
@@ -152,12 +170,9 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
 
     Raises ModelMismatchError where the features come from different networks.
     """
-    if len(first.mean) != len(second.mean) or (first.network and second.network and first.network != second.network):
-        named = [f"{s.network or 'an unnamed network'} ({len(s.mean)} features)" for s in (first, second)]
-        raise ModelMismatchError(f"the statistics come from different networks, {named[0]} and {named[1]}")
-    # S2^(1/2) S1 S2^(1/2) has the eigenvalues of S1 S2 and is symmetric: they come out real, however few the pictures.
-    eigenvalues = torch.linalg.eigvalsh(second.root @ first.covariance @ second.root)
-    cross = eigenvalues.clamp_min(0).sqrt().sum()
+    check_comparable((first.network, len(first.mean)), (second.network, len(second.mean)))
+    # The singular values of F1^T F2 are the roots of the eigenvalues of S1 S2: real and exact, however few the pictures.
+    cross = torch.linalg.svdvals(first.factor.T @ second.factor).sum()
     trace = first.covariance.trace() + second.covariance.trace() - 2 * cross
     return max(0.0, float((first.mean - second.mean).square().sum() + trace))
 

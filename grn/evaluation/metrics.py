@@ -3,13 +3,20 @@
 The range of the data is 2, from -1 to 1, so the numbers equal those computed on bytes with a range of 255.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
 
 from grn.media import to_levels, to_unit
 
 _WINDOW = 11
+SMALLEST_MS_SSIM = _WINDOW * 2**4
+"""Pixels that each side needs for five scales."""
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
@@ -33,3 +40,16 @@ def ssim(pixels: Tensor, reference: Tensor) -> Tensor:
     found = structural_similarity_index_measure(pixels, reference, data_range=2.0, reduction="none")
     assert isinstance(found, Tensor)
     return found.reshape(len(pixels))
+
+
+def ms_ssim(pixels: Tensor, reference: Tensor) -> Tensor:
+    """Structural similarity at five scales (Wang, Simoncelli and Bovik's weights), 1 for equal pictures.
+
+    The sides are at least `SMALLEST_MS_SSIM` pixels.
+    """
+    assert min(pixels.shape[2:]) >= SMALLEST_MS_SSIM, f"five scales need {SMALLEST_MS_SSIM} pixels, not {pixels.shape}"
+    found = [
+        multiscale_structural_similarity_index_measure(one[None], other[None], data_range=2.0)
+        for one, other in zip(pixels, reference, strict=True)
+    ]
+    return torch.stack(found)

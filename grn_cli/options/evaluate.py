@@ -77,7 +77,9 @@ class Sets(Keep):
     PANEL = "Sets"
 
     reference: Path = option(
-        "Real pictures, or their statistics from `grn eval stats`.", "FILE.npz|FOLDER|TAR", default=EMOJI / "train.tar"
+        "Real pictures (also an .npz with arr_0), or their statistics.",
+        "FILE.npz|FOLDER|TAR",
+        default=EMOJI / "train.tar",
     )
     captions: Path | None = option("What to generate; the reference's captions if not given.", SET)
     num: int = option("Pictures to generate.", "N", "--num", "-n", min=2, default=500)
@@ -94,7 +96,7 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
 
     data: Path = argument("Pictures.", SET)
     out: Path | None = option("Where to write; NAME.npz if not given.", "FILE", "--out", "-o")
-    size: int | None = option("Scale the short side to N and crop the centre first.", "N", min=1)
+    size: int | None = option("Scale the short side to N before the centre is cropped to a square.", "N", min=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +134,10 @@ class Fid(Sets, Model, Measuring, Speaking):
     )
 
     steps: int | None = option("Refinement steps.", "N", min=1)
+    metrics: str | None = option(
+        "What to measure: fid, isc (Inception score), kid (kernel distance), prc (precision and recall); by default fid, and "
+        "isc with Inception.", "NAME,...",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,3 +179,4 @@ class Video(Measuring, OnDevice, Speaking):
 
     reference: Path = argument("Clip, or folder of clips.", "FILE|FOLDER")
     clips: Path = argument("Clip, or folder of clips, to compare with it.", "FILE|FOLDER")
+    fps: float | None = option("Frames a second to bring all clips to; needed where their rates differ.", "N", min=0.01)

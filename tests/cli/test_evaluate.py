@@ -18,6 +18,7 @@ from grn.data.sources import open_source
 from grn.errors import ModelNotFoundError, UsageError
 from grn.evaluation.frechet import Statistics
 from grn.features.inception import _Inception
+from grn.media import VideoWriter
 from grn.pipeline import Pipeline
 from grn_cli.evaluate import parse_rounds
 
@@ -140,6 +141,19 @@ def test_video_compares_clips_by_frame_pairs(grn, here):
     assert same["features"].endswith("frame pairs")
 
 
+def test_video_refuses_clips_of_different_rates_or_brings_them_to_one(grn, here):
+    frames = [np.full((16, 16, 3), 20 * t, np.uint8) for t in range(8)]
+    for rate in (8, 4):
+        with VideoWriter(here / f"{rate}.webp", 16, 16, rate) as video:
+            for frame in frames:
+                video.write(frame)
+    refused = grn("eval", "video", "8.webp", "4.webp", *FAST)
+    assert refused.code == 2
+    assert "8.webp has 8 frames a second; bring them to one with --fps" in refused.err
+    record = json.loads(grn("eval", "video", "8.webp", "4.webp", "--fps", "4", "--json", *FAST).text)
+    assert (record["fps"], record["reference_pairs"], record["pairs"]) == (4, 3, 7)
+
+
 @dataclass
 class Result:
     frames: np.ndarray
@@ -203,6 +217,46 @@ def test_fid_takes_statistics_of_the_same_features_only(grn, here, pictures, pip
     refused = grn(*base[:-1], "64", "--reference", "ref.npz", "--captions", pictures)
     assert refused.code == 4
     assert "different networks" in refused.err
+
+
+def test_fid_measures_what_is_asked_for(grn, here, pictures, pipeline):
+    base = ("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "8", *FAST)
+    record = json.loads(grn(*base, "--metrics", "fid,kid,prc", "--json").text)
+    assert record["frechet_inception_distance"] == record["frechet"]
+    assert {"kernel_inception_distance_mean", "precision", "recall", "f_score"} <= set(record)
+    assert (record["seed"], record["preparation"]) == (0, "middle squares of 20 pixels")
+    assert "recall" in grn(*base, "--metrics", "prc").text
+    for metrics, message in (("is", "metric 'is' is not known"), ("isc", "needs a network that tells classes")):
+        refused = grn(*base, "--metrics", metrics)
+        assert (refused.code, len(pipeline.calls)) == (2, 2)
+        assert message in refused.err
+
+
+def test_fid_takes_published_files_of_pictures(grn, here, pictures, pipeline):
+    frames = np.stack([sample.image()[:, 2:22] for sample in open_source(pictures)])
+    np.savez("pictures.npz", frames)
+    base = ("eval", "fid", "-m", "fake", "--captions", pictures, "-n", "8", "--json", *FAST)
+    from_tar = json.loads(grn(*base, "--reference", pictures).text)
+    from_file = json.loads(grn(*base, "--reference", "pictures.npz", "--metrics", "fid,kid").text)
+    assert from_file["frechet"] == pytest.approx(from_tar["frechet"], rel=1e-5)
+    # Statistics of another network beside the pictures are passed over; alone, they are refused before anything is drawn.
+    np.savez("both.npz", frames, mu=np.zeros(2048), sigma=np.eye(2048))
+    assert json.loads(grn(*base, "--reference", "both.npz").text)["frechet"] == pytest.approx(
+        from_tar["frechet"], rel=1e-5
+    )
+    np.savez("stats.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    drawn = len(pipeline.calls)
+    assert "different networks" in grn(*base, "--reference", "stats.npz").err
+    assert len(pipeline.calls) == drawn
+
+
+def test_statistics_of_pictures_prepared_otherwise_are_said(grn, here, pictures, pipeline):
+    base = ("eval", "fid", "-m", "fake", "--captions", pictures, "-n", "4", *FAST)
+    for size, said in ((None, True), ("8", True), ("20", False)):
+        grn("eval", "stats", pictures, "-o", "s.npz", "--force", *(("--size", size) if size else ()), *FAST)
+        outcome = grn(*base, "--reference", "s.npz")
+        assert ("prepared otherwise" in outcome.err) == said
+        assert ("`grn eval stats --size 20`" in outcome.err) == said
 
 
 def test_fid_options_reach_the_sampler(grn, here, pictures, pipeline):

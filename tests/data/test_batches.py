@@ -29,8 +29,8 @@ def test_batches_keep_order_and_range():
 
 
 def test_without_a_size_a_batch_ends_where_the_size_changes():
-    found = list(batches([sample(0), sample(1), sample(2, width=16), sample(3, width=16)], None, batch_size=3))
-    assert [tuple(b.shape) for b in found] == [(2, 3, 12, 12), (2, 3, 12, 16)]
+    found = list(batches([sample(0), sample(1, width=20), sample(2, 16, 16), sample(3, 16, 30)], None, batch_size=3))
+    assert [tuple(b.shape) for b in found] == [(2, 3, 12, 12), (2, 3, 16, 16)]
 
 
 def test_a_size_gives_the_middle_square_of_any_picture():

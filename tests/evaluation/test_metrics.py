@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from grn.errors import ModelMismatchError, ModelNotFoundError
-from grn.evaluation.metrics import psnr, ssim, to_bytes
+from grn.evaluation.metrics import SMALLEST_MS_SSIM, ms_ssim, psnr, ssim, to_bytes
 from grn.features.lpips import Lpips
 
 
@@ -79,3 +79,14 @@ def test_lpips_refuses_what_it_cannot_call(tmp_path):
         Lpips(tmp_path / "text.pt")
     with pytest.raises(ModelNotFoundError, match="no such file"):
         Lpips(tmp_path / "absent.pt")
+
+
+def test_ms_ssim_is_one_for_equal_and_each_pictures_own():
+    reference = pixels(count=2, size=SMALLEST_MS_SSIM)
+    noise = torch.randn(reference.shape, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ms_ssim(reference, reference), torch.ones(2))
+    weak, strong = (ms_ssim(reference + share * noise, reference) for share in (0.02, 0.5))
+    assert (strong < weak).all()
+    torch.testing.assert_close(ms_ssim((reference + 0.5 * noise)[1:], reference[1:]), strong[1:])
+    with pytest.raises(AssertionError, match="five scales need 176 pixels"):
+        ms_ssim(reference[..., 1:, :], reference[..., 1:, :])
