@@ -80,7 +80,7 @@ class Statistics:
                 mean, covariance = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
             _check(meta, mean, covariance)
         except FileNotFoundError as error:
-            raise BadInputError(f"{display(path)}: no such file (expected statistics of pictures)") from error
+            raise BadInputError(f"{display(path)}: no such statistics file") from error
         except (
             OSError,
             ValueError,

@@ -103,7 +103,7 @@ def open_reference_file(path: Path) -> ReferenceFile:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
     except FileNotFoundError as error:
-        raise BadInputError(f"{display(path)}: no such file (expected statistics or pictures)") from error
+        raise BadInputError(f"{display(path)}: no such statistics file, nor one of pictures") from error
     except _BROKEN as error:
         raise BadInputError(f"{display(path)}: not an .npz file ({display(str(error))})") from error
     pictures = PicturesFile(path) if _PICTURES in names else None

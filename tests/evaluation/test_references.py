@@ -76,5 +76,5 @@ def test_damage_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(BadInputError, match=r"p\.npz: not a") as caught:
             list(open_reference_file(path).pictures or [])
         assert "\n" not in str(caught.value)
-    with pytest.raises(BadInputError, match="no such file"):
+    with pytest.raises(BadInputError, match="no such statistics file"):
         open_reference_file(tmp_path / "none.npz")
