@@ -45,6 +45,9 @@ _REMEDIES: list[tuple[type[BaseException], str, str]] = [
         "the network was left alone",
         "grn models pull does it, without --offline and HF_HUB_OFFLINE",
     ),
+    (errors.BadInputError, "or allow partial input", "grn tokenize has --allow-partial for that"),
+    (errors.BadInputError, "give the bytes as a stream", "'-' is standard input"),
+    (errors.UsageError, "write to a file or to a stream", "'-' is standard output"),
     (errors.EnvironmentFaultError, "needs matplotlib", "pip install 'grn[plot]', or leave out --plot"),
     (errors.ModelNotFoundError, "a text encoder needs its ", "give it with --vocabulary"),
 ]

@@ -312,7 +312,11 @@ def test_a_lock_ends_with_its_process(holder: "subprocess.Popen[str]", tmp_path:
     assert contents(tmp_path) == []
 
 
-@pytest.mark.parametrize("said", ["", f"{socket.gethostname()} {os.getpid()}", f"{socket.gethostname()} 1", "\xff\n"], ids=["empty", "this", "init", "no-text"])
+@pytest.mark.parametrize(
+    "said",
+    ["", f"{socket.gethostname()} {os.getpid()}", f"{socket.gethostname()} 1", "\xff\n"],
+    ids=["empty", "this", "init", "no-text"],
+)
 def test_what_a_lock_file_says_locks_nothing(said: str, tmp_path: Path) -> None:
     """An empty file after a full disk, or this very host and process number after a container has started again."""
     (tmp_path / "lock").write_text(said)

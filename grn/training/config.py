@@ -203,7 +203,9 @@ class TokenizerRecipe(_Section):
                 'optimizer.name "muon" is for the matrices of generators; a tokenizer is made of convolutions: use "adamw"'
             )
         if self.losses.gan_network == "patchgan" and self.data.size < 24:
-            raise ValueError('losses.gan_network "patchgan": sees nothing in crops below 24 pixels; take a larger data.size')
+            raise ValueError(
+                'losses.gan_network "patchgan": sees nothing in crops below 24 pixels; take a larger data.size'
+            )
         if self.losses.motion and self.data.frames == 1:
             raise ValueError("losses.motion: is of clips, and there are none; leave it at 0")
         if self.data.sizes:
