@@ -28,11 +28,27 @@ class ConfigError(GrnError):
 
 
 class ModelNotFoundError(GrnError):
-    """No model of that name in any of the places searched."""
+    """No model of that name in any of the places searched.
+
+    name: what was asked for. lack: what would help: the "network", another "name", a "folder" in place of a file,
+    "files" of one's own where the hub has them no more, a "vocabulary"; "" for what the message says itself.
+    """
+
+    def __init__(self, message: str, *, name: str = "", lack: str = "") -> None:
+        super().__init__(message)
+        self.name, self.lack = name, lack
 
 
 class ModelMismatchError(GrnError):
     """Weights, configs or codes that do not belong together."""
+
+
+class UndecidedError(ModelMismatchError):
+    """A checkpoint that does not tell one of its settings. setting: which one. choices: what it can be, if that is known."""
+
+    def __init__(self, message: str, setting: str, choices: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.setting, self.choices = setting, choices
 
 
 class EnvironmentFaultError(GrnError):

@@ -40,16 +40,10 @@ _REMEDIES: list[tuple[type[BaseException], str, str]] = [
     (errors.BadInputError, "no such statistics file", "make one with grn eval stats"),
     (errors.BadInputError, "not a statistics file", "make one with grn eval stats"),
     (errors.ModelMismatchError, "statistics come from different networks", "compute both with the same --features"),
-    (
-        errors.ModelNotFoundError,
-        "the network was left alone",
-        "grn models pull does it, without --offline and HF_HUB_OFFLINE",
-    ),
     (errors.BadInputError, "or allow partial input", "grn tokenize has --allow-partial for that"),
     (errors.BadInputError, "give the bytes as a stream", "'-' is standard input"),
     (errors.UsageError, "write to a file or to a stream", "'-' is standard output"),
     (errors.EnvironmentFaultError, "needs matplotlib", "pip install 'grn[plot]', or leave out --plot"),
-    (errors.ModelNotFoundError, "a text encoder needs its ", "give it with --vocabulary"),
 ]
 SOME_BAD = 3
 _CLOSED_PIPE = 141
@@ -120,14 +114,33 @@ def message(error: BaseException) -> str:
     """What to tell the user."""
     if isinstance(error, errors.GrnError):
         text = str(error)
-        remedies = [remedy for kind, said, remedy in _REMEDIES if isinstance(error, kind) and re.search(said, text)]
-        return "; ".join([text, *remedies[:1]])
+        said = [remedy for kind, said, remedy in _REMEDIES if isinstance(error, kind) and re.search(said, text)]
+        return "; ".join(filter(None, (text, _remedy(error) or next(iter(said), ""))))
     if _out_of_memory(error):
         return "out of memory; use a smaller size or batch, or another --device"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}; check the disk and the permissions"
     return f"unexpected {type(error).__name__}: {error}; run again with GRN_DEBUG=1 for the details and report it"
+
+
+def _remedy(error: errors.GrnError) -> str:
+    """What to do about an error in the command's own words, "" where the error says enough."""
+    if isinstance(error, errors.UndecidedError):
+        values = "|".join(error.choices) or error.setting.upper()
+        return f"say it with --{error.setting.replace('_', '-')} {values}"
+    if isinstance(error, errors.BusyError):
+        return "or name another folder with -o"
+    if isinstance(error, errors.ModelNotFoundError):
+        name = display(error.name)
+        return {
+            "network": f"`grn models pull {name}` fetches it, without --offline and HF_HUB_OFFLINE",
+            "folder": "published weights are fetched by name (`grn models pull NAME`), yours are turned into a folder "
+            "by `grn models convert`",
+            "files": f"turn a file that you have into a folder with `grn models convert FILE -o FOLDER --name {name}`",
+            "vocabulary": "give it with --vocabulary",
+        }.get(error.lack, "")
+    return ""
 
 
 def say(kind: str, text: str) -> None:

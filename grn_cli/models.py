@@ -21,9 +21,10 @@ def list_models(options: List) -> None:
             "bytes": size or None,
             "licence": entry.licence,
             "summary": entry.summary,
+            "note": entry.note or None,
         }
-        line = f"{entry.name:16} {state:13} {_readable(size):>8}  {entry.kind:15} {entry.summary}"
-        options.console.result(record, f"{line}; licence: {entry.licence}")
+        line = f"{entry.name:21} {state:13} {_readable(size):>8}  {entry.kind:15} {entry.summary}"
+        options.console.result(record, "; ".join(filter(None, (line, f"licence: {entry.licence}", entry.note))))
 
 
 def show(options: Show) -> None:
@@ -78,7 +79,7 @@ def _state(entry: Entry) -> tuple[str, int]:
         return "embedded" if entry.embedded else "on disk", _weight(folder)
     if entry.repo is None or entry.file is None:
         return "missing" if entry.embedded else "not published", entry.approximate_bytes
-    fetched = download.files(entry.repo, [entry.file], local=True)
+    fetched = next(filter(None, (download.files(entry.repo, [one.file], local=True) for one in entry.files)), None)
     return ("fetched", fetched[0].stat().st_size) if fetched else ("to be pulled", entry.approximate_bytes)
 
 

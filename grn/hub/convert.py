@@ -1,216 +1,69 @@
-"""The authors' published weights -> model folders: which family a file is of, its dimensions, and the conversion.
+"""The authors' published weights -> model folders.
 
-The tables of renames are in `grn.hub.renames`, reading a checkpoint in `grn.hub.checkpoint`.
+What a file is stands in `grn.hub.infer`, the tables of renames in `grn.hub.renames`, reading a checkpoint in
+`grn.hub.checkpoint`, how a published model is sampled in `grn.hub.registry`.
 """
 
 import hashlib
-import math
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError, ModelNotFoundError
+from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError, ModelNotFoundError, UndecidedError
 from grn.files import display
 from grn.hub import registry
 from grn.hub.checkpoint import Checkpoint
+from grn.hub.infer import PUBLISHED_ROUNDS, NetworkConfig, infer_config, recognise
 from grn.hub.renames import rename
 from grn.models.config import MODELS
 from grn.models.folder import NETWORKS, save_model
 from grn.models.tensors import VOCABULARY, compare, summary
-from grn.networks.autoencoder_config import TokenizerConfig
-from grn.networks.class_to_image import sincos_positions
-from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.generator_config import TextAttention, TextToVisualConfig
 from grn.networks.presets import PRESETS
-from grn.networks.umt5 import Umt5Config
 from grn.refine.config import SamplerConfig
-from grn.validation import describe
 
-NetworkConfig = TokenizerConfig | ClassToImageConfig | TextToVisualConfig | Umt5Config
-PUBLISHED_ROUNDS = 4
-PUBLISHED_CHANNELS = (16, 64)
-_MARKS = {
-    "tokenizer": ("encoder.conv1.weight", "decoder.conv1.weight", "conv2.weight"),
-    "class-to-image": ("x_embedder.proj1.weight", "y_embedder.embedding_table.weight", "pos_embed"),
-    "text-to-visual": ("word_embed.weight", "text_proj.weight", "pt_embedder.mlp.0.weight"),
-    "text-encoder": ("token_embedding.weight", "blocks.0.pos_embedding.embedding.weight", "norm.weight"),
-}
+_TITAN_WIDTH = 4096  # of the 8B text models
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a checkpoint's keys and shapes do not tell; None: as its name does.
+
+    channels (of a generator), rounds, context_start: as in `infer_config`. text_attention: of a text model. like: the
+    known model that a generator is sampled as. vocabulary: a text encoder's tokenizer.json, or the folder that it is
+    in; looked for beside the checkpoint if None.
+    """
+
+    channels: int | None = None
+    rounds: int = PUBLISHED_ROUNDS
+    context_start: int | None = None
+    text_attention: TextAttention | None = None
+    like: str | None = None
+    vocabulary: Path | None = None
 
 
 class Converted(NamedTuple):
     """What a checkpoint was.
 
     family: as `recognise` says. where: the state that was taken, see `Checkpoint`. like: the known model whose settings
-    it was given, None where it has none.
+    it was given, None where it has none. text_attention: of a text model.
     """
 
     family: str
     where: str
     like: str | None
+    text_attention: str | None
 
 
-def recognise(state: Mapping[str, Any]) -> str:
-    """The family (a config's kind) of a published state dict, by its keys."""
-    keys = {str(key).removeprefix("net.") for key in state}
-    for family, marks in _MARKS.items():
-        if keys.issuperset(marks):
-            return family
-    shown = ", ".join(sorted(map(str, state))[:3]) or "no keys at all"
-    raise ModelMismatchError(
-        f"not one of the authors' published files (its keys begin {display(shown)}); give one of those"
-    )
+def convert(path: Path, folder: Path, name: str, hints: Hints = Hints()) -> Converted:
+    """Write a published checkpoint, a file or a folder of shards, as a model folder, a tensor at a time.
 
-
-def infer_config(
-    family: str,
-    state: Mapping[str, Tensor],
-    channels: int | None = None,
-    rounds: int = PUBLISHED_ROUNDS,
-    context_start: int | None = None,
-) -> NetworkConfig:
-    """The dimensions of a published state dict, from its shapes.
-
-    channels (of a generator), rounds and context_start are not in the shapes: by default they are as published.
-    Raises ModelMismatchError where a key is missing or no network has such shapes.
-    """
-    try:
-        if family == "tokenizer":
-            return TokenizerConfig(rounds=rounds, **_tokenizer_sizes(state))
-        if family == "text-encoder":
-            return Umt5Config(**_encoder_sizes(state))
-        state = {key.removeprefix("net."): tensor for key, tensor in state.items()}
-        if family == "class-to-image":
-            return ClassToImageConfig(
-                **_class_sizes(state, context_start), **_token_map(state, "final_layer.linear", channels, rounds)
-            )
-        return TextToVisualConfig(**_text_sizes(state), **_token_map(state, "head.proj", channels, rounds))
-    except KeyError as error:
-        raise ModelMismatchError(f"key {error} is missing from this {family} file; give an unaltered file") from None
-    except ValidationError as error:
-        raise ModelMismatchError(
-            f"no {family} network has these shapes ({describe(error)}); give an unaltered file"
-        ) from error
-    except (ValueError, IndexError, ArithmeticError) as error:
-        raise ModelMismatchError(f"no {family} network has such shapes; give an unaltered file") from error
-
-
-def _tokenizer_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    stem = state["encoder.conv1.weight"]
-    width = stem.shape[0]
-    stages = 1 + max(int(m[1]) for m in (re.match(r"encoder\.downsamples\.(\d+)\.", key) for key in state) if m)
-    first = [f"encoder.downsamples.{stage}.downsamples.0.residual.2.weight" for stage in range(stages)]
-    multipliers = [state[key].shape[0] // width for key in first]
-
-    def count(pattern: str) -> int:
-        return sum(1 for key in state if re.fullmatch(pattern, key))
-
-    return {
-        "channels": state["conv2.weight"].shape[0],
-        "encoder_width": width,
-        "decoder_width": state["decoder.head.0.gamma"].numel() // max(1, multipliers[0]),
-        "multipliers": multipliers,
-        "encoder_blocks": count(r"encoder\.downsamples\.0\.downsamples\.\d+\.residual\.2\.weight"),
-        "decoder_blocks": count(r"decoder\.upsamples\.0\.upsamples\.\d+\.residual\.2\.weight"),
-        "patch": math.isqrt(stem.shape[1] // 3),
-        "halves_time": [
-            count(rf"encoder\.downsamples\.{stage}\.downsamples\.\d+\.time_conv\.weight") > 0
-            for stage in range(stages - 1)
-        ],
-        "time_kernel": stem.shape[2],
-        "attention": "encoder.middle.1.to_qkv.weight" in state,
-    }
-
-
-def _depth(state: Mapping[str, Tensor], pattern: str) -> int:
-    return len({m[0] for m in (re.match(pattern, key) for key in state) if m})
-
-
-def _class_sizes(state: Mapping[str, Tensor], context_start: int | None) -> dict[str, Any]:
-    classes, width = state["y_embedder.embedding_table.weight"].shape
-    depth = _depth(state, r"blocks\.\d+\.")
-    if context_start is None:
-        # The first block that sees the context tokens leaves no trace in the shapes.
-        starts = {c.depth: c.context_start for c in PRESETS.values() if isinstance(c, ClassToImageConfig)}
-        if depth not in starts:
-            raise ModelMismatchError(
-                f"no published class-to-image network has {depth} blocks; say where its context tokens join"
-            )
-        context_start = starts[depth]
-    positions = state["pos_embed"]
-    size = math.isqrt(positions.shape[1])
-    expected = sincos_positions(size, width)[None]
-    if positions.shape != expected.shape or (positions.float() - expected).abs().max() > 1e-2:
-        raise ModelMismatchError("pos_embed holds other positions than the published ones; give an unaltered file")
-    return {
-        "width": width,
-        "depth": depth,
-        "heads": width // state["blocks.0.attn.q_norm.weight"].shape[0],
-        "num_classes": classes - 1,
-        "size": size,
-        "bottleneck": state["x_embedder.proj1.weight"].shape[0],
-        "context_tokens": state["in_context_posemb"].shape[1],
-        "context_start": context_start,
-    }
-
-
-def _text_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    width, text_width = state["text_proj.weight"].shape
-    hidden = state["block_chunks.0.module.0.mlp.gate_proj.weight"].shape[0]
-    ratio = TextToVisualConfig.model_fields["mlp_ratio"].default
-    return {
-        "width": width,
-        "depth": _depth(state, r"block_chunks\.\d+\.module\.\d+\."),
-        "heads": width // state["block_chunks.0.module.0.attn.q_norm.weight"].shape[0],
-        "text_width": text_width,
-        "mlp_ratio": ratio if max(1, round(ratio * width / 256)) * 256 == hidden else hidden / width,
-    }
-
-
-def _encoder_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    vocabulary, width = state["token_embedding.weight"].shape
-    buckets, heads = state["blocks.0.pos_embedding.embedding.weight"].shape
-    return {
-        "vocabulary": vocabulary,
-        "width": width,
-        "depth": _depth(state, r"blocks\.\d+\."),
-        "heads": heads,
-        "head_width": state["blocks.0.attn.q.weight"].shape[0] // heads,
-        "hidden": state["blocks.0.ffn.fc1.weight"].shape[0],
-        "buckets": buckets,
-    }
-
-
-def _token_map(state: Mapping[str, Tensor], head: str, channels: int | None, rounds: int) -> dict[str, Any]:
-    """Target and channels from the size of a token's logits: C * 2^M for indices, 2 * M * C for bits."""
-    logits = state[f"{head}.weight"].shape[0]
-    for candidate in PUBLISHED_CHANNELS if channels is None else (channels,):
-        for target, size in (("ind", candidate * 2**rounds), ("bit", 2 * rounds * candidate)):
-            if logits == size:
-                return {"target": target, "channels": candidate, "rounds": rounds}
-    tried = " or ".join(map(str, PUBLISHED_CHANNELS if channels is None else (channels,)))
-    raise ModelMismatchError(
-        f"{head} makes {logits} logits a token, which {tried} channels of {rounds} rounds do not; say how many it has"
-    )
-
-
-def convert(
-    path: Path,
-    folder: Path,
-    name: str,
-    channels: int | None = None,
-    rounds: int = PUBLISHED_ROUNDS,
-    context_start: int | None = None,
-    vocabulary: Path | None = None,
-) -> Converted:
-    """Write a published checkpoint as a model folder, a tensor at a time.
-
-    channels, rounds and context_start are as in `infer_config`. vocabulary: a text encoder's tokenizer.json, or the
-    folder that it is in; looked for beside the checkpoint if None. Raises ModelMismatchError for anything but a
-    published checkpoint, ModelNotFoundError for a text encoder without a vocabulary.
+    Raises ModelMismatchError for anything but a published checkpoint, UndecidedError where a hint is needed, and
+    ModelNotFoundError for a text encoder without a vocabulary.
     """
     state = Checkpoint(path)
     try:
@@ -218,43 +71,100 @@ def convert(
         shapes = state.shapes()
         # Of these alone the values count too.
         facts = {**shapes, **{key: state[key] for key in shapes if key.removeprefix("net.") == "pos_embed"}}
-        config = infer_config(family, facts, channels, rounds, context_start)
+        attention = _text_attention(path.name, name, hints) if family == "text-to-visual" else None
+        config = infer_config(family, facts, hints.channels, hints.rounds, hints.context_start, attention or "one-way")
         with torch.device("meta"):
             network = NETWORKS[family](config)
         renamed = rename(family, shapes)
         compare(path, network.state_dict(), {key: summary(renamed[key]) for key in renamed})
+        like = _like(config, family, path.name, name, hints) if family in registry.GENERATORS else None
     except (ModelMismatchError, ConfigError) as error:
         message = str(error).removeprefix(f"{display(path)}: ")
-        raise type(error)(f"{display(path)}: {message}") from error
-    like = registry.entry_like(family, name, path.name, getattr(config, "channels", None))
-    settings, files = _settings(like) if like is not None else {}, {}
+        error.args = (f"{display(path)}: {message}",)
+        raise
+    settings = _settings(like, path.name, attention) if like is not None else {}
+    files = {}
     if family == "text-encoder":
-        files[VOCABULARY] = _vocabulary(path, vocabulary)
+        files[VOCABULARY] = _vocabulary(path, hints.vocabulary)
         settings["vocabulary_sha256"] = hashlib.sha256(files[VOCABULARY]).hexdigest()
     whole = MODELS[family](name=name, network=config, **settings)
-    types = {tensor.dtype for tensor in shapes.values() if tensor.is_floating_point()}
-    dtype = types.pop() if len(types) == 1 and types <= {torch.float16, torch.bfloat16} else torch.float32
-    card = (
-        f"# {name}\n\nConverted from `{path.name}`"
-        + (f", its `{state.where}` weights" if state.where else "")
-        + ", as published by the authors.\n"
+    save_model(folder, whole, rename(family, state), _dtype(shapes), _card(name, path, state.where), files=files)
+    return Converted(family, state.where, like.name if like else None, attention)
+
+
+def _text_attention(file: str, name: str, hints: Hints) -> TextAttention:
+    """How the text of a text model attends: as told, by the file's name, or by the model's. UndecidedError."""
+    if hints.text_attention is not None:
+        return hints.text_attention
+    entry = registry.of_file(file)
+    published = entry.published(file) if entry else None
+    if published is not None and published.text_attention is not None:
+        return published.text_attention
+    if registry.says_joint(file):
+        return "joint"
+    preset = PRESETS.get(hints.like or name)
+    if isinstance(preset, TextToVisualConfig):
+        return preset.text_attention
+    raise UndecidedError(
+        "a text model whose name is not known: nothing in it tells whether its text attention is joint or one-way",
+        "text_attention",
+        ("joint", "one-way"),
     )
-    save_model(folder, whole, rename(family, state), dtype, card, files=files)
-    return Converted(family, state.where, like.name if like else None)
 
 
-def _settings(entry: registry.Entry) -> dict[str, Any]:
-    """What of a generator's entry its model folder says too."""
-    if entry.kind not in registry.GENERATORS:
-        return {}
+def _like(config: NetworkConfig, family: str, file: str, name: str, hints: Hints) -> registry.Entry:
+    """The known model whose settings a generator gets: as told, by name, by its dimensions, or by its task."""
+    if hints.like is not None and hints.like not in registry.names(family):
+        raise ModelMismatchError(f"a {family} model cannot be like {hints.like} (expected {_names(family)})")
+    known = hints.like or (name if name in registry.names(family) and registry.ENTRIES[name].repo else None)
+    found = registry.ENTRIES[known] if known else registry.of_file(file)
+    if found is not None:
+        return found
+    if family == "class-to-image":
+        depths = {PRESETS[entry].depth: entry for entry in registry.names(family)}
+        return registry.ENTRIES[depths.get(getattr(config, "depth", 0), "grn-b")]
+    task = registry.says_task(file)
+    if task is None:
+        raise UndecidedError("a text model of a task that its name does not tell", "like", tuple(_published(family)))
+    if getattr(config, "width", 0) == _TITAN_WIDTH:
+        return registry.ENTRIES["grn-8b-t2i" if task == "t2i" else "grn-8b"]
+    return registry.ENTRIES[f"grn-{task}"]
+
+
+def _published(family: str) -> list[str]:
+    return [name for name in registry.names(family) if registry.ENTRIES[name].repo]
+
+
+def _names(family: str) -> str:
+    return ", ".join(_published(family))
+
+
+def _settings(entry: registry.Entry, file: str, attention: TextAttention | None) -> dict[str, Any]:
+    """What of a generator's entry its model folder says too; of a file by another name, as the published one like it."""
+    alike = [one for one in entry.files if one.text_attention == attention]
+    published = entry.published(file) or next(iter(alike), None)
+    tagged = published is not None and published.tagged
     clips = {"frames": entry.frames, "most_frames": entry.frames, "fps": entry.fps} if entry.fps else {}
+    tags = {"prompt_tag": entry.prompt_tag, "image_prompt_tag": entry.image_prompt_tag} if tagged else {}
     return {
-        "sampling": SamplerConfig(**entry.sampling),
+        "sampling": SamplerConfig(**{**entry.sampling, **(published.sampling if published else {})}),
         "size": entry.size,
         "tokenizer": entry.tokenizer,
         "text_encoder": entry.text_encoder,
         **clips,
+        **{key: tag for key, tag in tags.items() if tag},
     }
+
+
+def _dtype(shapes: Mapping[str, Tensor]) -> torch.dtype:
+    """The type that weights are stored in: as published where they are all of one 16-bit type, else float32."""
+    types = {tensor.dtype for tensor in shapes.values() if tensor.is_floating_point()}
+    return types.pop() if len(types) == 1 and types <= {torch.float16, torch.bfloat16} else torch.float32
+
+
+def _card(name: str, path: Path, where: str) -> str:
+    taken = f", its `{where}` weights" if where else ""
+    return f"# {name}\n\nConverted from `{path.name}`{taken}, as published by the authors.\n"
 
 
 def _vocabulary(path: Path, given: Path | None) -> bytes:
@@ -272,5 +182,7 @@ def _vocabulary(path: Path, given: Path | None) -> bytes:
             ) from error
     looked = " and ".join(display(place) for place in places)
     raise ModelNotFoundError(
-        f"{display(path)}: a text encoder needs its {VOCABULARY}, and there is none (looked for {looked})"
+        f"{display(path)}: a text encoder needs its {VOCABULARY}, and there is none (looked for {looked})",
+        name=str(path),
+        lack="vocabulary",
     )

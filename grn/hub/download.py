@@ -1,6 +1,7 @@
 """The hub and its cache on this machine: what is there, fetched only where the network is allowed."""
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from grn.errors import EnvironmentFaultError
 from grn.models.tensors import CARD, CONFIG, INDEX, VOCABULARY, WEIGHTS
 
+_SECONDS = 2.5  # for the hub to answer
 _FILES = [
     f"{folder}{file}"
     for folder in ("", "tokenizer/", "text_encoder/")
@@ -42,6 +44,8 @@ def snapshot(name: str, local: bool, revision: str | None = None) -> Path | None
     """The model folder of a repository at a commit, None where there is none; only the cache is asked if `local`."""
     from huggingface_hub import snapshot_download
 
+    if not local and not listing(name, revision):
+        return None
     found = _fetch(
         name, lambda: snapshot_download(name, revision=revision, allow_patterns=_FILES, local_files_only=local)
     )
@@ -53,12 +57,32 @@ def files(repo: str, names: list[str], local: bool) -> list[Path] | None:
     """Files of a repository, None where one is not there; only the cache is asked if `local`."""
     from huggingface_hub import hf_hub_download
 
+    if not local and not set(names) <= set(listing(repo)):
+        return None
     found = []
     for name in names:
         path = _fetch(repo, lambda name=name: hf_hub_download(repo, name, local_files_only=local))  # type: ignore[misc]
         if path is None:
             return None
         found.append(path)
+    return found
+
+
+def listing(repo: str, revision: str | None = None) -> list[str]:
+    """The files of a repository on the hub, none where there is no such repository or commit.
+
+    One request that is not repeated: where there is no network, that is known within _SECONDS. Raises
+    EnvironmentFaultError then.
+    """
+    from huggingface_hub import HfApi
+
+    found: list[str] = []
+
+    def ask() -> str:
+        found.extend(file.rfilename for file in HfApi().model_info(repo, revision=revision, timeout=_SECONDS).siblings or ())
+        return repo
+
+    _fetch(repo, ask)
     return found
 
 
@@ -76,6 +100,10 @@ def _fetch(name: str, download: Callable[[], str]) -> Path | None:
     """What a download gives, None where there is no such thing; EnvironmentFaultError where network or disk fail."""
     from huggingface_hub import errors
 
+    # The client writes a line for every attempt; what came of them is raised.
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         return Path(download())
     except errors.LocalEntryNotFoundError as error:
@@ -85,8 +113,10 @@ def _fetch(name: str, download: Callable[[], str]) -> Path | None:
         raise _network_fault(name, error.__cause__) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError):
         return None
-    except (OSError, errors.HfHubHTTPError) as error:
+    except Exception as error:  # whatever its HTTP library raises, which is another one in other versions
         raise _network_fault(name, error) from error
+    finally:
+        logger.setLevel(level)
 
 
 def _network_fault(name: str, error: BaseException) -> EnvironmentFaultError:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from torch import Tensor
@@ -81,6 +81,7 @@ _CLASS_RULES = (
     Rule("final_layer.linear", "head"),
 )
 _BLOCK = "block_chunks.#.module.#"  # counted on over the chunks to one number, {0}
+_KEYS_AND_VALUES = (f"{_BLOCK}.attn.k_proj", f"{_BLOCK}.attn.v_proj")
 _TEXT_RULES = (
     Rule("word_embed", "embed"),
     Rule("text_proj", "text"),
@@ -142,6 +143,7 @@ class Renamed(InPieces):
 def rename(family: str, state: Mapping[str, Tensor]) -> Renamed:
     """A published state dict under our names and in our shapes. ModelMismatchError names a key that the table lacks."""
     offsets = _chunk_offsets(state) if family == "text-to-visual" else {}
+    shared = _shared_heads(state) if family == "text-to-visual" else None
     parts: dict[str, dict[int, tuple[str, Rule]]] = {}
     for key in state:
         known = key
@@ -156,11 +158,25 @@ def rename(family: str, state: Mapping[str, Tensor]) -> Renamed:
                 if rule.published.startswith(_BLOCK):
                     numbers = [offsets[numbers[0]] + numbers[1]]
                 ours = rule.ours.format(*numbers) + match.groups()[-1]
+                if shared is not None and rule.published in _KEYS_AND_VALUES:
+                    rule = replace(rule, reshape=shared)
                 parts.setdefault(ours, {})[rule.part] = (key, rule)
                 break
         else:
             raise ModelMismatchError(f"key {display(key)} is in no published {family} file; give an unaltered file")
     return Renamed(state, parts)
+
+
+def _shared_heads(state: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor] | None:
+    """How keys and values that several heads share are given to each head, None where each has its own."""
+    block = "block_chunks.0.module.0.attn"
+    query, key, norm = (state.get(f"{block}.{name}.weight") for name in ("q_proj", "k_proj", "q_norm"))
+    if query is None or key is None or norm is None or (query.ndim, key.ndim, norm.ndim) != (2, 2, 1):
+        return None
+    size, times = len(norm), len(query) // max(1, len(key))
+    if times < 2 or len(query) != times * len(key) or not size or len(key) % size:
+        return None
+    return lambda weight: weight.unflatten(0, (-1, size)).repeat_interleave(times, 0).flatten(0, 1)
 
 
 @cache

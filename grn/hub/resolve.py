@@ -14,6 +14,7 @@ from grn.models.folder import ModelFolder
 from grn.models.tensors import CONFIG
 
 EMBEDDED = Path(__file__).parents[1] / "models" / "embedded"
+_OFFLINE = "the network was left alone; fetch it once with the network, or give a model folder"
 _log = logging.getLogger("grn")
 
 
@@ -86,21 +87,46 @@ def _published(entry: registry.Entry, offline: bool) -> Resolved:
             f"{entry.name}: weights are not here (looked in {display(folder)}) and the authors have published none; "
             f"train it with its recipe, or give the folder of your own"
         )
-    # The small file first: a repository without it is not worth many gigabytes.
-    wanted = [*([entry.vocabulary] if entry.vocabulary else []), entry.file]
-    looked = [str(folder), f"{download.cache_folder()} for {' and '.join(f'{entry.repo}/{file}' for file in wanted)}"]
-    files, source = download.files(entry.repo, wanted, local=True), "hub cache"
-    if files is None and not offline:
+    looked = [str(folder), f"{download.cache_folder()} for {entry.repo}"]
+    found, source = _files(entry, entry.file, local=True), "hub cache"
+    if found is None and not offline:
         looked.append(f"https://huggingface.co/{entry.repo}")
-        files, source = download.files(entry.repo, wanted, local=False), "hub"
-    if files is None:
-        raise _absent(entry.name, looked, offline)
+        found, source = _files(entry, entry.file, local=False), "hub"
+    if found is None and (found := _older(entry)) is not None:
+        source = "hub cache"
+        _log.warning("%s: taking %s, which the authors have replaced by %s", entry.name, found[-1].name, entry.file)
+    if found is None:
+        raise _absent_file(entry, looked, offline)
     from grn.hub import convert
 
-    _log.info("%s: converting %s", entry.name, display(files[-1]))
-    vocabulary = files[0] if entry.vocabulary else None
-    convert.convert(files[-1], folder, entry.name, vocabulary=vocabulary)
+    _log.info("%s: converting %s", entry.name, display(found[-1]))
+    convert.convert(found[-1], folder, entry.name, convert.Hints(vocabulary=found[0] if entry.vocabulary else None))
     return Resolved(folder, source, tuple(looked))
+
+
+def _files(entry: registry.Entry, file: str, local: bool) -> list[Path] | None:
+    """What is converted, the weights last. The small file comes first: without it no gigabytes are worth fetching."""
+    return download.files(str(entry.repo), [*([entry.vocabulary] if entry.vocabulary else []), file], local=local)
+
+
+def _older(entry: registry.Entry) -> list[Path] | None:
+    """What the cache has of the files that today's has replaced, the newest."""
+    found = (_files(entry, one.file, local=True) for one in entry.files[1:])
+    return next((files for files in found if files is not None), None)
+
+
+def _absent_file(entry: registry.Entry, looked: list[str], offline: bool) -> ModelNotFoundError:
+    """That a published file is not to be had, and what is in its place."""
+    wanted = " and ".join(filter(None, (entry.file, entry.vocabulary)))
+    where = ", ".join(map(display, looked))
+    missing = f"{entry.name}: weights are not here (looked in {where} for {wanted})"
+    if offline:
+        return ModelNotFoundError(f"{missing}; {_OFFLINE}", name=entry.name, lack="network")
+    family = str(entry.file).partition("_")[0]
+    others = [file for file in download.listing(str(entry.repo)) if file.startswith(family)]
+    return ModelNotFoundError(
+        f"{missing}; {entry.repo} has {display(', '.join(others)) or 'no file like it'}", name=entry.name, lack="files"
+    )
 
 
 def _existing(name: str) -> Path | None:
@@ -117,7 +143,7 @@ def _folder(name: str, folder: Path) -> Resolved:
     if (folder / CONFIG).is_file():
         return Resolved(folder, "folder", (str(folder),))
     if folder.is_file():
-        raise ModelNotFoundError(f"{display(name)}: is a file; give a model folder")
+        raise ModelNotFoundError(f"{display(name)}: is a file; give a model folder", name=name, lack="folder")
     hint = (
         f"; did you mean {display(folder / 'final')!r}?"
         if (folder / "final" / CONFIG).is_file()
@@ -138,12 +164,12 @@ def _hub(name: str, offline: bool, revision: str | None) -> Resolved:
 
 
 def _absent(name: str, looked: list[str], offline: bool) -> ModelNotFoundError:
-    remedy = (
-        "the network was left alone; fetch it once with the network, or give a model folder"
-        if offline
-        else "give a model folder"
+    remedy = _OFFLINE if offline else "give a model folder"
+    return ModelNotFoundError(
+        f"{name}: weights are not here (looked in {', '.join(map(display, looked))}); {remedy}",
+        name=name,
+        lack="network" if offline else "",
     )
-    return ModelNotFoundError(f"{name}: weights are not here (looked in {', '.join(map(display, looked))}); {remedy}")
 
 
 def _unknown(name: str, kind: str | None) -> ModelNotFoundError:
@@ -152,7 +178,9 @@ def _unknown(name: str, kind: str | None) -> ModelNotFoundError:
     remedy = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(known)}"
     return ModelNotFoundError(
         f"{display(name)}: no model of that name (looked among the known names and for a folder; "
-        f"hub names are OWNER/MODEL); {remedy}"
+        f"hub names are OWNER/MODEL); {remedy}",
+        name=name,
+        lack="name",
     )
 
 

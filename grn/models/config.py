@@ -4,6 +4,7 @@
     network                                         its dimensions: the config of its network's class
     sampling, size, frames, fps, most_frames        a generator: how it is sampled, and what it makes
     tokenizer, text_encoder                         a generator: names of its parts, where its folder lacks them
+    prompt_tag, image_prompt_tag                    a text model: what stands before a prompt
     vocabulary_sha256                               a text encoder: of its tokenizer.json
 
 Reading is in `grn.models.folder`. A key that this version does not know is kept and ignored, but not inside `network`
@@ -113,6 +114,8 @@ class TextToVisualModelConfig(GeneratorModelConfig):
 
     kind: Literal["text-to-visual"] = "text-to-visual"
     network: TextToVisualConfig
+    prompt_tag: str = Field("", description="what its prompts were trained with before them; the empty prompt has none")
+    image_prompt_tag: str = Field("", description="the same of prompts that come with a first picture")
 
 
 MODELS: dict[str, type[ModelConfig]] = {

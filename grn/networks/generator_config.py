@@ -8,6 +8,7 @@ from torch import Tensor
 from grn.hbq import MAX_ROUNDS, bits_to_indices, indices_to_bits
 
 Target = Literal["ind", "bit", "flip"]
+TextAttention = Literal["joint", "one-way"]
 
 
 class TokenMapConfig(BaseModel):
@@ -85,6 +86,10 @@ class TextToVisualConfig(TokenMapConfig):
     kind: Literal["text-to-visual"] = Field("text-to-visual", description="the family")
     text_width: int = Field(4096, ge=1, le=65536, description="channels of the text encoder's tokens")
     mlp_ratio: float = Field(3.55, gt=0, le=64, description="hidden over width, rounded to multiples of 256")
+    text_attention: TextAttention = Field(
+        "one-way",
+        description="whether text tokens attend to the picture's too (joint), or to each other only and are computed once",
+    )
     patch: int = Field(1, ge=1, le=8, description="side of the square of tokens that share one place in the sequence")
 
     @model_validator(mode="after")

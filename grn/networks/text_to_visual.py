@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.errors import UsageError
+from grn.errors import ModelMismatchError, UsageError
 from grn.networks.condition import Condition, TextCondition, pad_length
 from grn.networks.contract import Prepared, Shape
 from grn.networks.generator_config import TextToVisualConfig
@@ -106,6 +106,8 @@ class TextToVisual(nn.Module):
         """Run the text tokens through every layer. Raises UsageError for conditions that are no texts."""
         if not isinstance(condition, TextCondition):
             raise UsageError(f"a text-to-visual network draws from a TextCondition (found {type(condition).__name__})")
+        if self.config.text_attention == "joint":
+            raise ModelMismatchError("joint text attention is not computed by this version; install a newer grn")
         x = self.text(condition.tokens.to(self.text.weight.dtype))
         angles = self._angles(text_angles(x.shape[1], self._head_width))
         # A padded row attends to something too, or its softmax would be of nothing; nobody sees what comes of it.

@@ -32,7 +32,7 @@ class TextEncoder(Protocol):
 
 
 def load_text_encoder(folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> TextEncoder:
-    """The text encoder in a folder: word vectors, umT5 as `grn models convert` writes it, or as transformers does.
+    """The text encoder in a folder: word vectors, umT5 as `grn.hub.convert` writes it, or as transformers does.
 
     device and dtype (None: as stored) are umT5's: word vectors are no network. Raises ModelNotFoundError, ConfigError or
     ModelMismatchError.

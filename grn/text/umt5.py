@@ -2,7 +2,7 @@
 
 Axes: L tokens of a text, D their width.
 
-A folder of it is one of ours (`grn models convert`) or one that transformers has written:
+A folder of it is one of ours (`grn.hub.convert`) or one that transformers has written:
 
     config.json       with format_version and kind "text-encoder", or with model_type "umt5"
     model.safetensors or shards and their index

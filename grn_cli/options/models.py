@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from grn_cli.options.evaluate import EMOJI, SET, Keep
 from grn_cli.options.fields import argument, option
 from grn_cli.options.shared import Fetching, Overwriting, Parts, Speaking
+
+
+class TextAttention(str, Enum):
+    """How the text of a text model attends."""
+
+    JOINT = "joint"
+    ONE_WAY = "one-way"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +69,14 @@ class Convert(Overwriting, Speaking):
         "grn models convert umt5.pth --vocabulary tokenizer.json -o my-umt5",
     )
 
-    file: Path = argument("A checkpoint as the authors publish it (.pth, .ckpt).", "FILE")
+    file: Path = argument("A checkpoint as the authors publish it (.pth, .ckpt), or a folder of its shards.", "FILE")
     out: Path = option("Model folder to write.", "FOLDER", "--out", "-o", default=...)
     name: str | None = option(
         "The model's name; a known one brings its sampling settings. FOLDER's if not given.", "TEXT"
+    )
+    like: str | None = option("A known generator whose settings it gets; told by FILE's name if not given.", "NAME")
+    text_attention: TextAttention | None = option(
+        "Of a text model; told by FILE's name if not given, and asked for where that does not tell."
     )
     channels: int | None = option("Of a generator's codes; tried as published if not given.", "C", min=1)
     rounds: int = option("Quantization rounds.", "1..16", min=1, max=16, default=4)

@@ -53,7 +53,13 @@ def test_the_library_speaks_no_command_line(path: Path) -> None:
         (errors.BadInputError("x.npz: no such statistics file"), "grn eval stats"),
         (errors.ModelMismatchError("the statistics come from different networks, a and b"), "the same --features"),
         (errors.EnvironmentFaultError("a plot needs matplotlib, which is not installed"), "leave out --plot"),
-        (errors.ModelNotFoundError("x: a text encoder needs its tokenizer.json, and there is none"), "--vocabulary"),
+        (errors.ModelNotFoundError("x: needs its tokenizer.json", lack="vocabulary"), "--vocabulary"),
+        (errors.ModelNotFoundError("x: not here", name="x", lack="network"), "`grn models pull x`"),
+        (errors.ModelNotFoundError("x: is a file", name="x", lack="folder"), "grn models convert"),
+        (errors.ModelNotFoundError("x: gone", name="x", lack="files"), "grn models convert FILE -o FOLDER --name x"),
+        (errors.UndecidedError("x: a text model", "text_attention", ("a", "b")), "--text-attention a|b"),
+        (errors.UndecidedError("x: no such network", "context_start"), "--context-start CONTEXT_START"),
+        (errors.BusyError("x: in use", Path("x"), ""), "-o"),
     ],
 )
 def test_remedies_are_added(error: errors.GrnError, remedy: str) -> None:

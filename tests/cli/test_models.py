@@ -29,8 +29,8 @@ def test_list_names_every_model_and_its_state(grn: Any, tokenizer: Path, tmp_pat
     assert records["hbq-16"]["state"] == "on disk"
     assert records["hbq-16"]["bytes"] == (tokenizer / "model.safetensors").stat().st_size
     assert records["hbq-64"]["state"] == "to be pulled"
-    assert records["grn-l"]["state"] == "not published"
-    assert records["grn-l"]["bytes"] == 4 * 458_000_000
+    assert records["grn-g"]["state"] == "not published"
+    assert records["grn-g"]["bytes"] == 4 * 2_000_000_000
 
 
 def test_show(grn: Any, tokenizer: Path) -> None:
@@ -55,7 +55,7 @@ def test_pull_of_what_is_here(grn: Any, tokenizer: Path) -> None:
         ("models show nope", "nope: no model of that name"),
         ("models show hbq-l6", "did you mean hbq-"),
         ("models show hbq-64", "hbq-64: weights are not here (looked in "),
-        ("models show grn-l", "the authors have published none"),
+        ("models show grn-g", "the authors have published none"),
         ("models pull hbq-64 --offline", "hbq-64: weights are not here (looked in "),
     ],
 )
@@ -130,3 +130,30 @@ def test_convert_of_what_is_not_there_or_not_published(grn: Any, tmp_path: Path)
     other = grn("models", "convert", tmp_path / "w.pth", "-o", tmp_path / "m")
     assert (other.code, "layer.weight" in other.err, other.err.count("\n")) == (4, True, 1)
     assert not (tmp_path / "m").exists()
+
+
+def test_a_text_model_of_an_unknown_name_is_asked_about(grn: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.pth"
+    torch.save(published_files()["GRN_T2I_2B.pth"], path)
+    command = ("models", "convert", path, "-o", tmp_path / "m")
+    refused = grn(*command)
+    assert (refused.code, refused.err.count("\n")) == (4, 1)
+    assert refused.err.endswith("; say it with --text-attention joint|one-way\n")
+    refused = grn(*command, "--text-attention", "joint")
+    assert refused.err.endswith("; say it with --like grn-t2i|grn-t2v|grn-8b|grn-8b-t2i\n")
+    done = grn(*command, "--text-attention", "joint", "--like", "grn-t2i", "--json")
+    assert json.loads(done.text) == {
+        "name": "m", "folder": str(tmp_path / "m"), "kind": "text-to-visual", "state": None, "settings": "grn-t2i",
+        "text_attention": "joint",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["network"]["text_attention"] == "joint"
+
+
+def test_what_is_not_here_comes_with_a_way_to_get_it(grn: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.pth").write_bytes(b"")
+    for name, says in {
+        "hbq-64": "; `grn models pull hbq-64` fetches it, without --offline and HF_HUB_OFFLINE\n",
+        str(tmp_path / "x.pth"): "; published weights are fetched by name (`grn models pull NAME`), yours are turned "
+        "into a folder by `grn models convert`\n",
+    }.items():
+        assert grn("models", "show", name).err.endswith(says)

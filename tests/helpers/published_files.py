@@ -123,13 +123,18 @@ TEXTS = TextToVisualConfig(channels=64, width=48, depth=5, heads=2, text_width=T
 def published_files() -> dict[str, Any]:
     """Name on the hub -> what the file holds, decoys beside the averages included."""
     classes, image, joint = class_state(CLASSES), tokenizer_state(16, 1), tokenizer_state(64, 2)
+    larger = {size: class_state(CLASSES.model_copy(update={"depth": depth})) for size, depth in (("L", 24), ("H", 32))}
     return {
         "HBQ_image_tokenizer_16dim_M4.ckpt": {"ema": image, "vae": _zeros(image), "epoch": 3},
-        "HBQ_tokenizer_64dim_M4.ckpt": {"ema": joint, "vae": _zeros(joint)},
+        "HBQ_image_video_tokenizer_64dim_M4_20260626.ckpt": {"ema": joint, "vae": _zeros(joint)},
         "GRN_ind_B_ep599.pth": {
             "model": _zeros(classes), "model_ema1": classes, "model_ema2": _zeros(classes),
             "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 2e-4}]}, "epoch": 599,
         },
+        **{f"GRN_ind_{size}_ep599.pth": {"model_ema1": state} for size, state in larger.items()},
+        "GRN_T2V_TITAN_FSA_sft10600_ema.pth": {"trainer": {"gpt_fsdp": filled(text_shapes(TEXTS), 5)}},
+        "GRN_T2I_titan_FSA_256x256.pth": filled(text_shapes(TEXTS), 6),
+        # The first files, whose text attends one way.
         "GRN_T2I_2B.pth": filled(text_shapes(TEXTS), 3),
         "GRN_T2V_2B.pth": filled(text_shapes(TEXTS), 4),
         "umt5-xxl/models_t5_umt5-xxl-enc-bf16.pth": reference_state("umt5"),

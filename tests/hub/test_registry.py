@@ -81,6 +81,8 @@ def test_names_are_listed_by_kind() -> None:
         *registry.names("class-to-image"),
         "grn-t2i",
         "grn-t2v",
+        "grn-8b",
+        "grn-8b-t2i",
     )
     kinds = ("tokenizer", "generator", "text-encoder")
     assert set(registry.names()) == {name for kind in kinds for name in registry.names(kind)}

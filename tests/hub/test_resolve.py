@@ -1,9 +1,15 @@
 """Model names: alias, folder, hub cache, hub, and what is said where there is none."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.model_folders import GENERATOR, WEIGHTS, saved
+from helpers.published_files import hub_cache, tokenizer_state
 
 from grn.errors import EnvironmentFaultError, GrnError, ModelMismatchError, ModelNotFoundError
 from grn.hub import registry
@@ -67,9 +73,7 @@ def test_the_tokenizer_of_a_generators_folder_is_found(tmp_path: Path) -> None:
     assert resolve("mine/tokenizer", kind="tokenizer").folder == Path("mine/tokenizer")
 
 
-_PUBLISHED = (
-    "grn-b: weights are not here", "models/grn-b", "GRN_ind_B_ep599.pth", "fetch it once with the network",
-)  # fmt: skip
+_PUBLISHED = ("grn-b: weights are not here", "models/grn-b", "GRN_ind_B_ep599.pth")
 NOT_FOUND: dict[str, tuple[str, str | None, type[GrnError], tuple[str, ...]]] = {
     "a misspelt name": ("emojj", None, ModelNotFoundError, ("emojj", "did you mean emoji")),
     "a misspelt tokenizer": ("emoji-tokeniser", "tokenizer", ModelNotFoundError, ("did you mean emoji-tokenizer",)),
@@ -77,9 +81,9 @@ NOT_FOUND: dict[str, tuple[str, str | None, type[GrnError], tuple[str, ...]]] = 
     "embedded but not there": ("emoji", None, ModelNotFoundError, ("not here", "embedded/emoji", "install")),
     "published": ("grn-b", None, ModelNotFoundError, _PUBLISHED),
     "never published": ("grn-g", None, ModelNotFoundError, ("grn-g: weights are not here", "published none")),
-    "a hub name": ("some/thing", None, ModelNotFoundError, ("some/thing", "hub", "network was left alone")),
+    "a hub name": ("some/thing", None, ModelNotFoundError, ("some/thing", "hub")),
     "a path that is not there": ("./no/such", None, ModelNotFoundError, ("./no/such",)),
-    "a file": ("file.pth", None, ModelNotFoundError, ("file.pth: is a file",)),
+    "a file": ("file.pth", None, ModelNotFoundError, ("file.pth: is a file", "give a model folder")),
     "an empty folder": ("empty", None, ModelNotFoundError, ("holds no config.json",)),
     "a run folder": ("run", None, ModelNotFoundError, ("did you mean", "run/final")),
     "a tokenizer for a generator": ("small", "generator", ModelMismatchError, ("is a tokenizer", "grn-b")),
@@ -125,7 +129,7 @@ def test_offline_never_asks_the_hub(offline: bool, variable: str, monkeypatch: p
     for name in ("some/thing", "grn-b"):
         with pytest.raises(ModelNotFoundError):
             resolve(name, offline=offline)
-    assert asked == [True, True]
+    assert asked == [True, True]  # the cache, for each
 
 
 def _ask(asked: list[bool], local: bool) -> str:
@@ -135,31 +139,94 @@ def _ask(asked: list[bool], local: bool) -> str:
     raise LocalEntryNotFoundError("not in the cache")
 
 
-@pytest.mark.parametrize("caused", [False, True])
-def test_a_network_that_fails_is_the_machines_fault(caused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
+@pytest.mark.parametrize(
+    ("name", "lack"),
+    [("grn-b", "network"), ("some/thing", "network"), ("file.pth", "folder"), ("emojj", "name"), ("grn-g", "")],
+)
+def test_what_would_help_is_said_to_the_caller(name: str, lack: str, tmp_path: Path) -> None:
+    (tmp_path / "file.pth").write_bytes(b"")
+    with pytest.raises(ModelNotFoundError) as caught:
+        resolve(name)
+    assert (caught.value.lack, caught.value.name) == (lack, name if lack else "")
 
-    def download(*_: object, local_files_only: bool, **__: object) -> str:
-        if local_files_only:
-            raise LocalEntryNotFoundError("not in the cache")
-        if caused:
-            raise LocalEntryNotFoundError("cannot find it") from ConnectionError("no route\nto host")
-        raise ConnectionError("no route\nto host")
 
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+# The hub
+
+
+class Hub:
+    """A hub of one repository: what it lists, and the requests it had."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *files: str, fault: Exception | None = None) -> None:
+        self.files, self.fault, self.asked = files, fault, 0
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        monkeypatch.setattr("huggingface_hub.HfApi.model_info", self.model_info)
+
+    def model_info(self, repo: str, revision: str | None, timeout: float) -> SimpleNamespace:
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=file) for file in self.files])
+
+
+@pytest.mark.parametrize("fault", [ConnectionError("no route\nto host"), RuntimeError("no route to host")])
+@pytest.mark.parametrize("name", ["some/thing", "grn-b"])
+def test_a_network_that_fails_is_the_machines_fault(
+    name: str, fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = Hub(monkeypatch, fault=fault)
     with pytest.raises(EnvironmentFaultError, match="no route to host"):
-        resolve("some/thing")
+        resolve(name)
+    assert hub.asked == 1  # once, not six times over half a minute
+    assert not caplog.records
 
 
-def test_what_the_hub_lacks_lists_the_hub_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def download(*_: object, local_files_only: bool, **__: object) -> str:
-        return _ask([], local_files_only) if local_files_only else str(tmp_path)  # a repository without a model in it
+def test_a_name_that_cannot_be_looked_up_is_one_line_within_seconds(tmp_path: Path) -> None:
+    """The client itself, and an address that no machine has."""
+    script = "from grn.hub.resolve import resolve\nimport time\nstart = time.monotonic()\n"
+    script += "try:\n    resolve('grn-b')\nexcept Exception as error:\n    print(type(error).__name__)\n"
+    script += "print(time.monotonic() - start)"
+    address = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path), "GRN_CACHE": str(tmp_path)}
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | address
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    kind, seconds = done.stdout.split()
+    assert (kind, done.stderr) == ("EnvironmentFaultError", "")
+    assert float(seconds) < 6  # of which importing the client is the most
 
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+
+def test_what_the_hub_lacks_lists_the_hub_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(monkeypatch)
     with pytest.raises(ModelNotFoundError, match=r"huggingface\.co/some/thing"):
         resolve("some/thing")
+
+
+def test_a_file_that_is_gone_is_named_with_what_is_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(monkeypatch, "GRN_T2I_2B_FSA_999.pth", "HBQ_tokenizer.ckpt", "README.md")
+    with pytest.raises(ModelNotFoundError) as caught:
+        resolve("grn-t2i")
+    for part in ("GRN_T2I_2B_FSA_251600.pth", registry.PUBLISHED_REPO, "has GRN_T2I_2B_FSA_999.pth"):
+        assert part in str(caught.value)
+    assert "HBQ" not in str(caught.value)
+    assert caught.value.lack == "files"
+
+
+def test_todays_file_is_preferred_and_a_replaced_one_is_used_where_it_is_all_there_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    today, before, first = (published.file for published in registry.ENTRIES["hbq-64"].files)
+    states = {file: tokenizer_state(64, 1) for file in (today, before, first)}
+    snapshot = hub_cache(tmp_path / "hub", states)
+    cards = []
+    for file in (today, before, first):
+        resolve("hbq-64")
+        cards.append((tmp_path / "home" / "models" / "hbq-64" / "README.md").read_text())
+        assert f"`{file}`" in cards[-1]
+        shutil.rmtree(tmp_path / "home")
+        (snapshot / file).unlink()
+    assert [record.message for record in caplog.records] == [
+        f"hbq-64: taking {file}, which the authors have replaced by {today}" for file in (before, first)
+    ]
+    with pytest.raises(ModelNotFoundError):
+        resolve("hbq-64")
 
 
 @pytest.mark.parametrize(
