@@ -44,12 +44,12 @@ _grn() {
         " reconstruct --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " reconstruct --device") words="auto cpu cuda"; files=0 ;;
         " generate -o"|" generate --out") words=""; files=1 ;;
-        " generate -m"|" generate --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=1 ;;
+        " generate -m"|" generate --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " generate -n"|" generate --num") words=""; files=0 ;;
         " generate --seed") words=""; files=0 ;;
         " generate --size") words=""; files=0 ;;
         " generate --prompts") words=""; files=1 ;;
-        " generate --class") words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl"; files=0 ;;
+        " generate --class") words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
         " generate --negative-prompt") words=""; files=0 ;;
         " generate --aspect") words=""; files=0 ;;
         " generate --area") words=""; files=0 ;;
@@ -89,7 +89,7 @@ _grn() {
         " eval fid -n"|" eval fid --num") words=""; files=0 ;;
         " eval fid --seed") words=""; files=0 ;;
         " eval fid --keep") words=""; files=0 ;;
-        " eval fid -m"|" eval fid --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=1 ;;
+        " eval fid -m"|" eval fid --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval fid --guidance") words=""; files=0 ;;
         " eval fid --temperature") words=""; files=0 ;;
         " eval fid --tokenizer") words="emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
@@ -130,7 +130,7 @@ _grn() {
         " eval adaptive -n"|" eval adaptive --num") words=""; files=0 ;;
         " eval adaptive --seed") words=""; files=0 ;;
         " eval adaptive --keep") words=""; files=0 ;;
-        " eval adaptive -m"|" eval adaptive --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=1 ;;
+        " eval adaptive -m"|" eval adaptive --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval adaptive --guidance") words=""; files=0 ;;
         " eval adaptive --temperature") words=""; files=0 ;;
         " eval adaptive --tokenizer") words="emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
@@ -151,7 +151,7 @@ _grn() {
         " eval motion --steps") words=""; files=0 ;;
         " eval motion --batch-size") words=""; files=0 ;;
         " eval motion --keep") words=""; files=0 ;;
-        " eval motion -m"|" eval motion --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=1 ;;
+        " eval motion -m"|" eval motion --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval motion --guidance") words=""; files=0 ;;
         " eval motion --temperature") words=""; files=0 ;;
         " eval motion --tokenizer") words="emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
@@ -180,6 +180,8 @@ _grn() {
         " eval video --device") words="auto cpu cuda"; files=0 ;;
         " models convert -o"|" models convert --out") words=""; files=1 ;;
         " models convert --name") words=""; files=0 ;;
+        " models convert --like") words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
+        " models convert --text-attention") words=""; files=0 ;;
         " models convert --channels") words=""; files=0 ;;
         " models convert --rounds") words="1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"; files=0 ;;
         " models convert --context-start") words=""; files=0 ;;
@@ -215,11 +217,11 @@ _grn() {
             " eval video") if [[ "$cur" == -* ]]; then words="--fps --features --inception --resolution --batch-size --device --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull convert calibrate"; files=0; fi ;;
             " models list") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
-            " models show") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl"; files=0; fi ;;
-            " models pull") if [[ "$cur" == -* ]]; then words="--offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl"; files=0; fi ;;
-            " models convert") if [[ "$cur" == -* ]]; then words="-o --out --name --channels --rounds --context-start --vocabulary --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --dry-run --keep --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v"; files=1; fi ;;
-            " inspect") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v umt5-xxl"; files=1; fi ;;
+            " models show") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
+            " models pull") if [[ "$cur" == -* ]]; then words="--offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
+            " models convert") if [[ "$cur" == -* ]]; then words="-o --out --name --like --text-attention --channels --rounds --context-start --vocabulary --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
+            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --dry-run --keep --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1; fi ;;
+            " inspect") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=1; fi ;;
             " env") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
         esac ;;
     esac

@@ -79,7 +79,9 @@ def listing(repo: str, revision: str | None = None) -> list[str]:
     found: list[str] = []
 
     def ask() -> str:
-        found.extend(file.rfilename for file in HfApi().model_info(repo, revision=revision, timeout=_SECONDS).siblings or ())
+        found.extend(
+            file.rfilename for file in HfApi().model_info(repo, revision=revision, timeout=_SECONDS).siblings or ()
+        )
         return repo
 
     _fetch(repo, ask)

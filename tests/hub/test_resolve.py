@@ -185,7 +185,8 @@ def test_a_name_that_cannot_be_looked_up_is_one_line_within_seconds(tmp_path: Pa
     script = "from grn.hub.resolve import resolve\nimport time\nstart = time.monotonic()\n"
     script += "try:\n    resolve('grn-b')\nexcept Exception as error:\n    print(type(error).__name__)\n"
     script += "print(time.monotonic() - start)"
-    address = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path), "GRN_CACHE": str(tmp_path)}
+    place = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    address = place | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path), "GRN_CACHE": str(tmp_path)}
     environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | address
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     kind, seconds = done.stdout.split()
