@@ -64,20 +64,21 @@ def main() -> int:
             os.environ["GRN_CACHE"] = folder
             plain = MixedSource(recipe.data.model_copy(update={"cache": 0.0}), 0)
             cached = MixedSource(recipe.data, 0)
-            order = np.random.default_rng(0)
+            order, failed = np.random.default_rng(0), False
             for kind in plain.kinds:
                 what = "pictures" if plain.frames(kind[0]) == 1 else f"clips of {plain.frames(kind[0])} frames"
                 numbers = order.permutation(kind)[: arguments.count].tolist()
                 rates, digests = zip(*(run(source, numbers) for source in (plain, cached, cached)), strict=True)
                 same = "the same crops" if len(set(digests)) == 1 else "DIFFERENT CROPS"
+                failed |= len(set(digests)) > 1 or rates[2] < rates[0]
                 print(
                     f"{what}: decoded {rates[0]:.0f}/s, decoded and kept {rates[1]:.0f}/s, kept {rates[2]:.0f}/s: "
                     f"{rates[2] / rates[0]:.1f} times as fast, {same}"
                 )
     except GrnError as error:
         print(f"data: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return 2
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,19 @@ A cache file is a plain .npy with the sha256 of its bytes behind it. It is read 
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from grn.data.samples import Sample
+from grn.data.digests import part_digests
+from grn.data.samples import FilePart, Sample
 from grn.data.sources import Source
 from grn.data.transforms import nearest_shape
-from grn.errors import EnvironmentFaultError
+from grn.devices import drawing_type
+from grn.errors import BadInputError, EnvironmentFaultError
 from grn.files import atomic_path, cache_folder, display, sha256
 from grn.media import READER_VERSION, fit, square, to_batch
 from grn.tokenizer import Tokenizer
@@ -85,9 +88,11 @@ def cached_maps(
 ) -> np.ndarray:
     """The token map of every sample as `view` says, from the cache or made now.
 
-    The cache (`grn.files.cache_folder`) is keyed by the tokenizer's weights, the samples' bytes, how they are read and the view. A
-    damaged file is made anew. wait: another process of this machine makes the file; come back when it has. Raises BadInputError for a
-    sample that cannot be read and EnvironmentFaultError where the cache cannot be written.
+    The cache (`grn.files.cache_folder`) is keyed by the tokenizer's weights, the samples' bytes, how they are read, the
+    view and the number format, which is the fast one of the device. Files that are as they were are not hashed again. A
+    damaged cache file is made anew. wait: another process of this machine makes the file; come back when it has.
+
+    Raises BadInputError for a sample that cannot be read and EnvironmentFaultError where the cache cannot be written.
     """
     path = cache_folder("codes", make=True) / f"{_key(source, tokenizer, view)}.npy"
     maps = _load(path)
@@ -104,10 +109,29 @@ def cached_maps(
 
 def _key(source: Source, tokenizer: Tokenizer, view: View) -> str:
     rounds = view.rounds or tokenizer.config.rounds
-    key = hashlib.sha256(f"{tokenizer.fingerprint} {rounds} {view} {READER_VERSION}".encode())
-    for sample in source:
-        key.update(hashlib.sha256(sample.data()).digest())
+    key = hashlib.sha256(f"{tokenizer.fingerprint} {rounds} {view} {READER_VERSION} {_format(tokenizer)}".encode())
+    for digest in _digests(source):
+        key.update(digest)
     return key.hexdigest()[:32]
+
+
+def _format(tokenizer: Tokenizer) -> torch.dtype:
+    """What is computed in: codes of training data need not be the same on every machine."""
+    return drawing_type(tokenizer.device.type)
+
+
+def _digests(source: Source) -> Iterator[bytes]:
+    """Of each sample's bytes. Raises BadInputError for one that cannot be read."""
+    parts = [sample.read for sample in source if isinstance(sample.read, FilePart)]
+    if len(parts) < len(source):
+        yield from (hashlib.sha256(sample.data()).digest() for sample in source)
+        return
+    try:
+        yield from part_digests(parts)
+    except OSError as error:
+        raise BadInputError(
+            f"{display(error.filename or '')}: cannot be read ({error.strerror or error}); restore the file"
+        ) from error
 
 
 def _load(path: Path) -> np.ndarray | None:
@@ -115,9 +139,9 @@ def _load(path: Path) -> np.ndarray | None:
     try:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
-            digest = bytes.fromhex(sha256(path, length))
             file.seek(max(0, length))
-            if file.read() != digest:
+            (found,) = part_digests([FilePart(path, 0, max(0, length))])
+            if file.read() != found:
                 return None
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -143,8 +167,9 @@ def _write(path: Path, source: Source, tokenizer: Tokenizer, view: View, progres
 
 def _encode(samples: Source, tokenizer: Tokenizer, view: View) -> np.ndarray:
     frames = np.stack([view.read(sample) for sample in samples])  # [B, T, H, W, 3]
-    maps = []
+    maps, form = [], _format(tokenizer)
     for side in [frames, frames[..., ::-1, :]] if view.flip else [frames]:
-        indices = tokenizer.encode(to_batch(side), view.rounds).cpu().numpy().astype(np.uint16)
+        with torch.autocast(tokenizer.device.type, form, enabled=form != torch.float32):
+            indices = tokenizer.encode(to_batch(side), view.rounds).cpu().numpy().astype(np.uint16)
         maps.append(indices if view.frames is not None else indices[:, 0])
     return np.stack(maps, 1)

@@ -3,6 +3,7 @@
 Axes: token maps are [t, h, w, E] with values in [0, K): indices (E = C, K = 2^M) or round-major bits (E = M*C, K = 2).
 """
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from grn.training.config import GeneratorRecipe, RatioConfig
 from grn.training.mixture import MixedSource
 from grn.training.task import Slot
 
+logger = logging.getLogger("grn.training")
 Batched = Tensor | tuple[Tensor, ...]
 """[B, ...] where the maps of a batch have one shape, else a map each."""
 
@@ -181,10 +183,14 @@ def corrupt(shape: Sequence[int], classes: int, config: RatioConfig, rng: np.ran
 
 
 def _check_captions(source: Source, path: Path, text: TextEncoder) -> None:
-    """Every caption can be encoded: better said now than in the middle of an epoch."""
+    """Every caption can be encoded: better said now than in the middle of an epoch. How many have none is logged."""
     if not any(any(sample.captions) for sample in source):
         raise BadInputError(
             f"{path}: no picture has a caption; put a .txt beside each or take a class-to-image network"
+        )
+    if source.without_caption:
+        logger.warning(
+            "%s: %d of %d have no caption and are learnt without words", path, source.without_caption, len(source)
         )
     for sample in source:
         for caption in sample.captions:

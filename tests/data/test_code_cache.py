@@ -1,6 +1,8 @@
 """Cached codes: those of encoding directly, made once, anew when anything changes or the file is damaged."""
 
+import hashlib
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -219,3 +221,27 @@ def test_each_sample_takes_the_size_nearest_in_shape(tmp_path: Path, folder: Pat
         assert np.array_equal(one[0], coder.encode(to_pixels(fit(sample.image(), size)[None]))[0].numpy())
     again = nearest_maps(source, coder, View(8), sizes)
     assert all(np.array_equal(a, b) for a, b in zip(maps, again, strict=True))
+
+
+def test_nothing_is_hashed_again_at_the_next_start(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = pictures(tmp_path / "d.tar")
+    cached_maps(source, tokenizer(), View(8))
+    for path in (tmp_path / "d.tar", *folder.iterdir()):
+        os.utime(path, (time.time() - 100,) * 2)
+    first = cached_maps(source, tokenizer(), View(8))
+    # Files are hashed by a digest that begins empty; the key is one of a text.
+    begun = lambda *text: hashlib.new("sha256", *text) if text else pytest.fail("hashed again")  # noqa: E731
+    monkeypatch.setattr("hashlib.sha256", begun)
+    assert np.array_equal(cached_maps(open_source(tmp_path / "d.tar"), tokenizer(), View(8)), first)
+
+
+def test_the_number_format_is_in_the_key(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = pictures(tmp_path / "d.tar")
+    exact = np.array(cached_maps(source, tokenizer(), View(8)))
+    monkeypatch.setattr(code_cache, "drawing_type", lambda device: torch.bfloat16)
+    fast = cached_maps(source, tokenizer(), View(8))
+    assert len(list(folder.iterdir())) == 2
+    assert np.abs(fast.astype(int) - exact).max() <= 3
+    assert (fast == exact).mean() > 0.8
