@@ -134,7 +134,7 @@ def test_code_points_of_a_png(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_large_picture_is_converted_in_parts(tmp_path: Path) -> None:
-    levels = noise(1500, 1500)
+    levels = noise(1300, 1000)
     swapped = (*SRGB[:2], *SRGB[4:6], *SRGB[2:4], *SRGB[6:])
     data = io.BytesIO()
     Image.fromarray(levels).save(data, "PNG", compress_level=0)

@@ -12,11 +12,6 @@ from grn.errors import BadInputError
 from grn.media import open_media
 
 
-def test_what_is_read_is_what_was_written(copies: dict[str, Path]) -> None:
-    for name, path in copies.items():
-        assert numbers(path) == list(range(COUNT)), name
-
-
 @pytest.fixture(scope="module")
 def more(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Streams of camcorders and discs."""
