@@ -80,20 +80,20 @@ class Result:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it in the format that the suffix names; a PNG carries the record.
+        """Write it in the format that the suffix names; it carries the record where the format has a place for it.
 
         Raises UsageError for a format that cannot hold it, EnvironmentFaultError where writing fails.
         """
         suffix = suffix_of(Path(path))
         if self.fps is None:
-            write_image(path, self.frames[0], png_texts(self.record) if suffix == ".png" else None)
+            write_image(path, self.frames[0], png_texts(self.record))
             return
         if suffix not in WRITE_CLIP_SUFFIXES:
             raise UsageError(
                 f"{display(Path(path))}: a clip of {len(self.frames)} frames cannot be written as {suffix or 'a file without suffix'} "
                 f"(expected one of {', '.join(WRITE_CLIP_SUFFIXES)})"
             )
-        with VideoWriter(path, self.frames.shape[2], self.frames.shape[1], self.fps) as video:
+        with VideoWriter(path, self.frames.shape[2], self.frames.shape[1], self.fps, json.dumps(self.record)) as video:
             for frame in self.frames:
                 video.write(frame)
 

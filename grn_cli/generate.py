@@ -1,6 +1,9 @@
 """`grn generate`: words or classes -> pictures and clips."""
 
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from grn.errors import UsageError
 from grn.hub.registry import default_model
@@ -9,8 +12,10 @@ from grn.networks import shapes
 from grn.pipeline import Pipeline
 from grn.refine.config import SamplerConfig, sampler_config
 from grn.refine.schedule import PACE
+from grn.refine.step import StepView
+from grn_cli.console import Bar
 from grn_cli.errors import Batch
-from grn_cli.generate_job import Job, make_job
+from grn_cli.generate_job import ClassName, Job, make_job
 from grn_cli.generate_output import History, Writer
 from grn_cli.loading import load_pipeline
 from grn_cli.options.generate import Generate
@@ -26,7 +31,8 @@ def generate(options: Generate) -> None:
     job = make_job(options)
     # What contradicts itself, or could not be written in the end, is refused before anything is loaded.
     sampler_config(SamplerConfig(**_WIDEST), **job.overrides)
-    outputs = Outputs(options.out, many=not options.grid and len(job.prompts) > 1, force=options.force)
+    many = not job.sheet and len(job.prompts) > 1
+    outputs = Outputs(options.out, many=many, force=options.force, resume=options.resume)
     history = History(options.history, outputs, options.force) if options.history else None
     named = _check(job, options, outputs)
     job.model = job.model or default_model(_asks_for_a_clip(options, named))
@@ -35,37 +41,72 @@ def generate(options: Generate) -> None:
         f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device} in {pipeline.dtype_name}"
     )
     _check_steps(pipeline, job, options)
-    if options.aspect or options.area:
-        job.size = _shape(options, pipeline)
-    length = _length(pipeline, job, options.seconds, named)
-    most = pipeline.clips.most if pipeline.clips else 1
-    if pipeline.frames < length <= most:
-        console.warn(f"{pipeline.name} was trained on clips of {pipeline.frames} frames; drawing {length}")
+    job.prompts = [_class(pipeline, prompt) for prompt in job.prompts]
+    clip = _draws_clips(pipeline, job, named)
+    size = _size(pipeline, job, options, named)
     batch = Batch(alone=len(set(job.prompts)) == 1)
-    _keep_readable(job, pipeline, batch)
-    size = (length, *(job.size or (pipeline.size, pipeline.size)))
-    results = pipeline.stream(
-        job.prompts,
-        seed=job.seeds,
-        size=size,
-        negative_prompt=job.negative_prompt,
-        batch_size=options.batch_size,
-        callback=history.note if history else None,
-        known=job.start.known(pipeline, size),
-        **job.overrides,
-    )
-    writer = Writer(job, pipeline, outputs, console, clip=_draws_clips(pipeline, job, named))
-    drawn = []
-    for result in console.progress(results, "generate", len(job.prompts)):
-        if options.grid:
-            drawn.append(result)
-        else:
-            writer.one(result)
-    if drawn:
-        writer.grid(drawn)
+    readable = _readable(job, pipeline, batch)
+    _keep(job, lambda prompt, _: prompt in readable)
+    writer = Writer(job, pipeline, outputs, console, size, clip)
+    if options.resume:
+        _keep(job, lambda prompt, seed: not writer.done(prompt, seed))
+    _draw(job, pipeline, writer, history, options)
     if history:
         history.write(pipeline, console)
     batch.finish()
+
+
+def _draw(job: Job, pipeline: Pipeline, writer: Writer, history: History | None, options: Generate) -> None:
+    """Draw everything of the job, and write each picture when it is done, or all in one contact sheet."""
+    console, settings = options.console, pipeline.settings(**job.overrides)
+    with console.bar("generate") as bar:
+        steps = _Steps(bar, len(job.prompts), settings.tmax if settings.adaptive else settings.steps)
+        listeners = [*([history.note] if history else []), *([steps.note] if console.terminal else [])]
+        results = pipeline.stream(
+            job.prompts,
+            seed=job.seeds,
+            size=writer.size,
+            negative_prompt=job.negative_prompt,
+            batch_size=options.batch_size,
+            callback=_all(listeners) if listeners else None,
+            known=job.start.known(pipeline, writer.size),
+            **job.overrides,
+        )
+        drawn = []
+        for result in results:
+            if job.sheet:
+                drawn.append(result)
+            else:
+                writer.one(result)
+    if drawn:
+        writer.grid(drawn)
+
+
+def _all(listeners: Sequence[Callable[[StepView], None]]) -> Callable[[StepView], None]:
+    def note(view: StepView) -> None:
+        for listen in listeners:
+            listen(view)
+
+    return note
+
+
+class _Steps:
+    """One bar of the steps of all pictures. expected: steps of a picture that has not begun."""
+
+    def __init__(self, bar: Bar, pictures: int, expected: int) -> None:
+        self._bar, self._pictures, self._expected = bar, pictures, expected
+        self._totals: dict[int, int] = {}
+        self._done, self._total, self._finished = 0, pictures * expected, 0
+
+    def note(self, view: StepView) -> None:
+        """A step of one picture is done."""
+        before = self._totals.get(view.number, self._expected)
+        self._totals[view.number] = view.total
+        self._total += view.total - before
+        self._done += 1
+        self._finished += view.step == view.total
+        shown = f"{self._finished} of {self._pictures} pictures" if self._pictures > 1 else ""
+        self._bar.to(self._done, shown, self._total)
 
 
 def _check(job: Job, options: Generate, outputs: Outputs) -> Path | None:
@@ -77,6 +118,8 @@ def _check(job: Job, options: Generate, outputs: Outputs) -> Path | None:
             shapes.side_of(options.area)
     except UsageError as error:
         raise UsageError(f"--{error}") from error
+    if options.resume and job.sheet:
+        raise UsageError("--resume: skips pictures with a file of their own; leave out --grid")
     if options.history and len(job.prompts) > 1:
         raise UsageError("--history: follows one picture; give one prompt and -n 1")
     if not options.out or outputs.suffix(".png") != Path(options.out).suffix:
@@ -106,11 +149,27 @@ def _check_steps(pipeline: Pipeline, job: Job, options: Generate) -> None:
 
 def _draws_clips(pipeline: Pipeline, job: Job, named: Path | None) -> bool:
     """Whether the results are clips: what the model draws, unless they start from a picture or are named like one."""
-    return pipeline.frames > 1 and not job.start.init and (named is None or named.suffix.lower() in WRITE_CLIP_SUFFIXES)
+    if pipeline.frames == 1 or job.start.init or job.frames == 1:
+        return False
+    return named is None or named.suffix.lower() in WRITE_CLIP_SUFFIXES
+
+
+def _size(pipeline: Pipeline, job: Job, options: Generate, named: Path | None) -> tuple[int, int, int]:
+    """(frames, height, width) to draw. Raises UsageError where options ask for a clip and there can be none."""
+    if options.aspect or options.area:
+        job.size = _shape(options, pipeline)
+    height, width = job.size or (pipeline.size, pipeline.size)
+    length, own = _length(pipeline, job, options.seconds, named), pipeline.size
+    pipeline.map_shape(length, (height, width))  # what cannot be drawn is refused first
+    if options.size and not 0.5 <= height * width / own**2 <= 2:
+        options.console.warn(f"{pipeline.name} was trained on pictures of {own}x{own}; drawing {width}x{height}")
+    most = pipeline.clips.most if pipeline.clips else 1
+    if pipeline.frames < length <= most:
+        options.console.warn(f"{pipeline.name} was trained on clips of {pipeline.frames} frames; drawing {length}")
+    return length, height, width
 
 
 def _length(pipeline: Pipeline, job: Job, seconds: float | None, named: Path | None) -> int:
-    """How many frames to draw. Raises UsageError where options ask for a clip and there can be none."""
     if not _draws_clips(pipeline, job, named):
         why = f"{job.model} draws still pictures" if pipeline.frames == 1 else "the result is one picture"
         if seconds is not None:
@@ -123,18 +182,37 @@ def _length(pipeline: Pipeline, job: Job, seconds: float | None, named: Path | N
             format_of(named)
         return 1
     assert pipeline.fps is not None, "a model of clips has a frame rate"
+    if job.frames is not None:
+        return job.frames
     return pipeline.frames if seconds is None else max(1, round(seconds * pipeline.fps))
 
 
-def _keep_readable(job: Job, pipeline: Pipeline, batch: Batch) -> None:
-    """Leave out the prompts that the model cannot read, each with its error."""
+def _keep(job: Job, wanted: Callable[[Any, int], bool]) -> None:
+    """Leave the other pictures out of the job."""
+    kept = [pair for pair in zip(job.prompts, job.seeds, strict=True) if wanted(*pair)]
+    job.prompts, job.seeds = [prompt for prompt, _ in kept], [seed for _, seed in kept]
+
+
+def _readable(job: Job, pipeline: Pipeline, batch: Batch) -> set[Any]:
+    """The prompts that the model can read; each other one is reported."""
     readable = set()
     for prompt in dict.fromkeys(job.prompts):
         with batch.item():
             pipeline.check(prompt)
             readable.add(prompt)
-    kept = [(prompt, seed) for prompt, seed in zip(job.prompts, job.seeds, strict=True) if prompt in readable]
-    job.prompts, job.seeds = [prompt for prompt, _ in kept], [seed for _, seed in kept]
+    return readable
+
+
+def _class(pipeline: Pipeline, prompt: Any) -> Any:
+    """A class by its number where it was named. UsageError where the model has no class of that name."""
+    if not isinstance(prompt, ClassName):
+        return prompt
+    names = list(getattr(pipeline, "class_names", ()))
+    if prompt in names:
+        return names.index(prompt)
+    near = get_close_matches(prompt, names, 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "give a number" if names else "it has numbers only"
+    raise UsageError(f"--class {prompt}: {pipeline.name} has no class of that name; {hint}")
 
 
 def _asks_for_a_clip(options: Generate, named: Path | None) -> bool:

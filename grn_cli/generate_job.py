@@ -8,7 +8,7 @@ from typing import Any
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
 from grn.hub.registry import ENTRIES
-from grn.media import read_image_text
+from grn.media import read_note
 from grn.refine.config import SamplerConfig
 from grn_cli.generate_from import Start
 from grn_cli.options.fields import sides
@@ -29,6 +29,10 @@ _BESIDE_LIKE = {
 }
 
 
+class ClassName(str):
+    """A class by its name, which the model knows."""
+
+
 @dataclass
 class Job:
     """Everything that decides the pictures: prompts or classes, a seed for each, what they start from, and settings."""
@@ -40,6 +44,8 @@ class Job:
     negative_prompt: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
     start: Start = field(default_factory=Start)
+    frames: int | None = None  # of what --like repeats
+    sheet: bool = False
 
 
 def make_job(options: Generate) -> Job:
@@ -48,12 +54,15 @@ def make_job(options: Generate) -> Job:
     if options.like:
         return _read_like(options.like, options, start)
     asked, file = list(options.prompts or []), options.prompts_file
-    prompts = [prompt for prompt in asked if prompt != "-"]
+    prompts = [_readable(prompt) for prompt in asked if prompt != "-"]
     if file and file != Path("-"):
         prompts += _read_prompts(file)
     if "-" in asked or file == Path("-"):
         prompts += _read_prompts(None)
-    wanted: list[Any] = [*prompts, *map(_class, options.classes or [])]
+    wanted: list[Any] = [
+        *prompts,
+        *(int(name) if name.isdecimal() else ClassName(name) for name in options.classes or []),
+    ]
     if not wanted:
         raise UsageError("nothing to draw; give a prompt, --prompts FILE or --class N")
     for option, said in {"aspect": "shape", "area": "size"}.items():
@@ -64,9 +73,10 @@ def make_job(options: Generate) -> Job:
         [options.seed + i for _ in wanted for i in range(options.num)],
         options.model or "",
         sides(options.size)[::-1] if options.size else None,
-        options.negative_prompt,
+        _readable(options.negative_prompt),
         _overrides(options),
         start,
+        sheet=options.grid,
     )
 
 
@@ -96,32 +106,55 @@ def _read_prompts(path: Path | None) -> list[str]:
     return [line for line in lines if line]
 
 
+def _readable(prompt: str) -> str:
+    """A prompt of the command line as text: bytes that the locale has no letters for are read as UTF-8."""
+    try:
+        return prompt.encode(errors="surrogateescape").decode()
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"prompt {prompt!r}: is not text in UTF-8 ({error.reason})") from error
+
+
 def _read_like(like: Path, options: Generate, start: Start) -> Job:
-    """The job that a picture's own text describes."""
+    """The job that the text of a picture, contact sheet or clip describes."""
     decided = _BESIDE_LIKE | {one.name for one in fields(Sampling)}
     if any(getattr(options, one.name) != one.default for one in fields(options) if one.name in decided):
         raise UsageError(
             "--like: repeats a picture just as it was made; leave out prompts, seeds, sizes and sampling options"
         )
+    made = read_record(like)
     try:
-        made = json.loads(read_image_text(like)["grn"])
-        prompt, seed, negative = made["prompt"], made["seed"], made["negative_prompt"]
-        size = (made["height"], made["width"])
-        if not all(type(value) is int and value >= 0 for value in (seed, *size)) or type(prompt) not in (str, int):
+        pictures = [{**made, **one} for one in made.get("pictures", [made])]
+        numbers = [made["height"], made["width"], made.get("frames", 1), *(one["seed"] for one in pictures)]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("of another type")
+        prompts = [one["prompt"] for one in pictures]
+        if not pictures or not all(type(prompt) in (str, int) for prompt in prompts):
             raise ValueError("of another type")
         overrides = SamplerConfig(**made["sampling"]).model_dump()
-        model, negative = str(made["model"]), str(negative)
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise BadInputError(
-            f"{like}: does not say how it was made; --like takes a PNG that grn generate wrote"
-        ) from error
+        model, negative = str(made["model"]), str(made["negative_prompt"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise _unsaid(like) from error
     # Nobody's picture decides what is fetched from the network.
     if options.model is None and model not in ENTRIES and not Path(model).is_dir():
         raise ModelMismatchError(f"{like}: made with a model called {model!r}; name its folder with --model")
     start = start.repeated(made.get("from"), like)
-    return Job([prompt], [seed], options.model or model, size, negative, overrides, start)
+    seeds, sheet = [one["seed"] for one in pictures], options.grid or "pictures" in made
+    size, frames = (made["height"], made["width"]), made.get("frames", 1)
+    return Job(prompts, seeds, options.model or model, size, negative, overrides, start, frames, sheet)
 
 
-def _class(text: str) -> str | int:
-    """A class by its number, or by its name, which the model knows."""
-    return int(text) if text.isdecimal() else text
+def read_record(path: Path) -> dict[str, Any]:
+    """What a picture or clip says of how it was made. Raises BadInputError where it says nothing."""
+    try:
+        found = json.loads(read_note(path))
+    except (ValueError, RecursionError) as error:
+        raise _unsaid(path) from error
+    if not isinstance(found, dict):
+        raise _unsaid(path)
+    return found
+
+
+def _unsaid(path: Path) -> BadInputError:
+    return BadInputError(
+        f"{path}: does not say how it was made; give a picture, contact sheet or clip that grn generate wrote"
+    )

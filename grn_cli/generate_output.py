@@ -12,78 +12,114 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grn.errors import UsageError
+from grn.errors import BadInputError, UsageError
 from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, contact_sheet, write_image
 from grn.pipeline import Pipeline
 from grn.result import Result, png_texts
 from grn_cli.console import Console
-from grn_cli.generate_job import Job
+from grn_cli.generate_job import Job, read_record
 from grn_cli.paths import Item, Outputs, pipe_video
 
 _COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
 _SLUG = re.compile(r"[^a-z0-9]+")
+_EACH = ("prompt", "seed", "steps", "entropy")  # of a picture of a contact sheet; the rest is said once
+_FOUND = ("steps", "entropy", "device")  # what is not known before a picture is drawn, or does not change it
 
 
 @dataclass
 class Writer:
-    """Writes the results of one job. clip: as videos."""
+    """Writes the results of one job, of `size` (frames, height, width). clip: as videos."""
 
     job: Job
     pipeline: Pipeline
     outputs: Outputs
     console: Console
+    size: tuple[int, int, int]
     clip: bool
 
     def __post_init__(self) -> None:
         self._start = self.job.start.record()
+        self._sampling = self.pipeline.settings(**self.job.overrides).model_dump(mode="json")
+        self._numbered = len(set(self.job.seeds)) > 1
 
     def one(self, result: Result) -> None:
         """A file of its own for one result."""
-        record = self._record(result)
-        many = len(set(self.job.seeds)) > 1
-        slug = _SLUG.sub("-", str(result.prompt).lower()).strip("-")[:60] or "picture"
-        self._save(result.frames, png_texts(record), record, f"{slug}-{record['seed']}" if many else slug)
+        item = self._item(result.prompt, result.seed)
+        self._save(result.frames, self._record(result), item)
 
     def grid(self, drawn: list[Result]) -> None:
         """All results in one contact sheet, frame by frame."""
         columns = min(8, max(1, round((len(drawn) * 2) ** 0.5)))
+        records = [self._record(result) for result in drawn]
+        common = {key: value for key, value in records[0].items() if key not in _EACH}
+        pictures = [{key: one[key] for key in _EACH} for one in records]
         sheet = contact_sheet([result.frames for result in drawn], columns)
-        record = {"model": self.job.model, "pictures": [self._record(result) for result in drawn]}
-        self._save(sheet, {"grn": json.dumps(record)}, record, "grid")
+        self._save(sheet, {**common, "pictures": pictures}, Item(None, Path("grid")))
+
+    def done(self, prompt: str | int, seed: int) -> bool:
+        """Whether the file of this picture is there, whole, and made as it would be now; its path is printed then."""
+        path = self.outputs.planned(self._item(prompt, seed), self._suffix)
+        wanted = json.loads(json.dumps(self._plan(prompt, seed)))
+        try:
+            found = read_record(path)
+        except BadInputError:
+            return False
+        if {key: value for key, value in found.items() if key not in _FOUND} != wanted:
+            return False
+        self.console.result({"output": str(path), **found}, str(path))
+        return True
+
+    @property
+    def _suffix(self) -> str:
+        return ".mp4" if self.clip else ".png"
+
+    def _item(self, prompt: str | int, seed: int) -> Item:
+        slug = _SLUG.sub("-", str(prompt).lower()).strip("-")[:60] or "picture"
+        return Item(None, Path(f"{slug}-{seed}" if self._numbered else slug))
+
+    def _plan(self, prompt: str | int, seed: int) -> dict[str, Any]:
+        frames, height, width = self.size
+        return {
+            "prompt": prompt,
+            "negative_prompt": self.job.negative_prompt,
+            "seed": seed,
+            "model": self.job.model,
+            "weights": self.pipeline.generator.fingerprint,
+            "width": width,
+            "height": height,
+            **({"frames": frames, "fps": self.pipeline.fps} if self.clip else {}),
+            "dtype": self.pipeline.dtype_name,
+            "sampling": self._sampling,
+            **({"from": self._start} if self._start else {}),
+        }
 
     def _record(self, result: Result) -> dict[str, Any]:
-        length = {"frames": len(result.frames), "fps": self.pipeline.fps} if self.clip else {}
-        start = {"from": self._start} if self._start else {}
-        return {**result.record, "model": self.job.model, **length, **start}
+        found = {"steps": result.steps, "entropy": result.entropy, "device": result.made.device}
+        return {**self._plan(result.prompt, result.seed), **found}
 
-    def _save(self, frames: NDArray[np.uint8], texts: dict[str, str], record: dict[str, Any], name: str) -> None:
-
+    def _save(self, frames: NDArray[np.uint8], record: dict[str, Any], item: Item) -> None:
+        note = json.dumps(record)
+        texts = {"grn": note} if "pictures" in record else png_texts(record)
+        fps = self.pipeline.fps or 0.0
         if self.outputs.stdout:
-            self._pipe(frames, texts)
+            if self.clip:
+                pipe_video(lambda path: _write_video(path, frames, fps, note))
+            else:
+                write_image(sys.stdout.buffer, frames[0], texts)
+                sys.stdout.buffer.flush()
             return
-        path = self.outputs.path(Item(None, Path(name)), ".mp4" if self.clip else ".png")
+        path = self.outputs.path(item, self._suffix)
         if self.clip:
-            self._video(path, frames)
+            _write_video(path, frames, fps, note)
         else:
-            write_image(path, frames[0], texts if path.suffix.lower() == ".png" else None)
+            write_image(path, frames[0], texts)
         self.console.result({"output": str(path), **record}, str(path))
 
-    def _pipe(self, frames: NDArray[np.uint8], texts: dict[str, str]) -> None:
 
-        if self.clip:
-            pipe_video(lambda path: self._video(path, frames))
-        else:
-            write_image(sys.stdout.buffer, frames[0], texts)
-            sys.stdout.buffer.flush()
-
-    def _video(self, path: Path, frames: NDArray[np.uint8]) -> None:
-        assert self.pipeline.fps is not None, "a model of clips has a frame rate"
-        _write_video(path, frames, self.pipeline.fps)
-
-
-def _write_video(path: Path, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], fps: float) -> None:
-
-    with VideoWriter(path, frames[0].shape[1], frames[0].shape[0], fps) as video:
+def _write_video(
+    path: Path, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], fps: float, note: str = ""
+) -> None:
+    with VideoWriter(path, frames[0].shape[1], frames[0].shape[0], fps, note) as video:
         for frame in frames:
             video.write(frame)
 

@@ -7,8 +7,9 @@ from typing import Any
 from grn.codes import PackedCodes
 from grn.errors import BadInputError
 from grn.hub.resolve import resolve
-from grn.media import open_media, read_image_text
+from grn.media import open_media
 from grn_cli.errors import Batch
+from grn_cli.generate_job import read_record
 from grn_cli.models import describe
 from grn_cli.options.models import Inspect
 from grn_cli.tokenize import facts
@@ -48,21 +49,23 @@ def _media(path: Path) -> Said:
         record: dict[str, Any] = {"kind": media.kind, "width": media.width, "height": media.height}
         if media.kind == "video":
             record |= {"fps": media.fps, "frames": sum(1 for _ in media)}
-    made = made_with(path)
+    made = _made(path)
     lines = _lines(path, record["kind"], record)
-    for one in made.get("pictures", [made]):
-        lines += [f"{key:16} {json.dumps(value)}" for key, value in one.items() if key != "sampling"]
-        lines += [f"{'sampling':16} {key} = {value}" for key, value in one.get("sampling", {}).items()]
+    for one in [
+        {key: value for key, value in made.items() if key not in ("pictures", *record)},
+        *made.get("pictures", []),
+    ]:
+        lines += [f"{key:16} {value}" for key, value in one.items() if key != "sampling"]
+    lines += [f"{'sampling':16} {key} = {value}" for key, value in made.get("sampling", {}).items()]
     return {**record, "made": made or None}, *lines
 
 
-def made_with(path: Path) -> dict[str, Any]:
+def _made(path: Path) -> dict[str, Any]:
     """What grn wrote into a picture or clip about how it was made; empty where it wrote nothing that can be read."""
     try:
-        found = json.loads(read_image_text(path)["grn"])
-    except (BadInputError, KeyError, ValueError, RecursionError):
+        return read_record(path)
+    except BadInputError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _run(folder: Path) -> Said:

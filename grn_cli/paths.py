@@ -13,8 +13,11 @@ from typing import BinaryIO
 from grn.data.listing import list_folder
 from grn.errors import BadInputError, UsageError
 from grn.files import numbered
+from grn.media import READ_SUFFIXES
 from grn_cli.errors import Batch
+from grn_cli.options.fields import at_home
 
+_FILES = {".npz", *READ_SUFFIXES}
 _log = logging.getLogger("grn.paths")
 
 
@@ -42,6 +45,8 @@ def expand(arguments: list[str], suffixes: Collection[str], batch: Batch) -> lis
     """
     if arguments.count("-") > 1:
         raise UsageError("-: standard input can be read only once; name it once")
+    if "-" in arguments and sys.__stdin__ is None:
+        raise UsageError("-: standard input is closed; name a file")
     if "-" in arguments and sys.stdin.isatty():
         raise UsageError("-: standard input is a terminal; pipe a file into it, or name a file")
     items: list[Item] = []
@@ -53,7 +58,7 @@ def expand(arguments: list[str], suffixes: Collection[str], batch: Batch) -> lis
 
 
 def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
-    path = Path(argument)
+    path = at_home(Path(argument))
     if argument == "-":
         yield Item(None, Path("stdin"))
     elif _is_folder(path):
@@ -65,7 +70,7 @@ def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
         if found.left_out.total:
             _log.warning("%s: %s", path, found.left_out)
         yield from (Item(file, file.relative_to(path)) for file in found.files)
-    elif not os.path.lexists(path) and any(mark in argument for mark in "*?["):
+    elif not os.path.lexists(path) and any(mark in str(path) for mark in "*?["):
         matches = sorted(
             match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not match.is_dir()
         )
@@ -96,37 +101,45 @@ def pipe_video(write: Callable[[Path], None]) -> None:
 class Outputs:
     """Where results go: beside their inputs, to one file, into a folder, or to standard output."""
 
-    def __init__(self, target: str | None, *, many: bool, force: bool) -> None:
+    def __init__(self, target: str | None, *, many: bool, force: bool, resume: bool = False) -> None:
         """Raises UsageError where `target` cannot take the results, before any work is done."""
         self.stdout = target == "-"
         self._force = force
         self._written: set[Path] = set()
-        self._target = Path(target) if target and not self.stdout else None
-        self._folder = bool(target and self._target) and (
-            many or str(target).endswith("/") or _is_folder(Path(str(target)))
-        )
+        self._target = at_home(Path(target)) if target and not self.stdout else None
+        self._folder = self._target is not None and (many or str(target).endswith("/") or _is_folder(self._target))
         if self.stdout and many:
             raise UsageError("-o -: standard output takes the result of one input only; name a folder")
+        if self.stdout and sys.__stdout__ is None:
+            raise UsageError("-o -: standard output is closed; name a file")
         if self.stdout and sys.stdout.isatty():
             raise UsageError("-o -: standard output is a terminal; redirect it, or name a file")
         if self._target and self._folder and os.path.lexists(self._target) and not _is_folder(self._target):
             raise UsageError(f"{self._target}: is a file and there are many results; name a folder")
-        if self._target and not self._folder and os.path.lexists(self._target) and not force:
+        if self._target and many and self._target.suffix.lower() in _FILES and not _is_folder(self._target):
+            raise UsageError(f"{self._target}: is the name of a file and there are many results; name a folder")
+        if self._target and not self._folder and os.path.lexists(self._target) and not (force or resume):
             raise UsageError(f"{self._target}: exists already; choose another name, or --force to overwrite it")
 
     def suffix(self, default: str) -> str:
         """The suffix that the results will have."""
         return self._target.suffix if self._target and not self._folder else default
 
-    def path(self, item: Item, suffix: str) -> Path:
-        """The file for this item's result; its folder is made. A name that was not asked for gets a number if taken."""
+    def planned(self, item: Item, suffix: str) -> Path:
+        """The file that this item's result would have were nothing there."""
         if self._target and not self._folder:
             return self._target
         if self._target:
-            path = self._target / item.place.with_suffix(suffix)
+            return self._target / item.place.with_suffix(suffix)
+        return (item.path or item.place).with_suffix(suffix)
+
+    def path(self, item: Item, suffix: str) -> Path:
+        """The file for this item's result; its folder is made. A name that was not asked for gets a number if taken."""
+        path = self.planned(item, suffix)
+        if self._target and not self._folder:
+            return path
+        if self._target:
             path.parent.mkdir(parents=True, exist_ok=True)
-        else:
-            path = (item.path or item.place).with_suffix(suffix)
         # Two inputs of one name must not become one file, whatever --force allows.
         if not self._force or path in self._written:
             path = numbered(path)

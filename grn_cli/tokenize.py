@@ -1,18 +1,23 @@
 """`grn tokenize`: images and videos -> codes files."""
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from grn.codes import PackedCodes
-from grn.files import atomic_path
+from grn.errors import CodesError
+from grn.files import atomic_path, sha256
 from grn.media import READ_SUFFIXES, Media, open_media
 from grn.tokenizer import Tokenizer
 from grn_cli.console import Console
 from grn_cli.errors import Batch
 from grn_cli.loading import load_tokenizer
 from grn_cli.options.fields import sides
-from grn_cli.options.tokenize import Tokenize
+from grn_cli.options.tokenize import Clip, Tokenize
 from grn_cli.paths import Item, Outputs, expand
 
 
@@ -21,14 +26,42 @@ def tokenize(options: Tokenize) -> None:
     console = options.console
     batch = Batch(alone=len(options.inputs) == 1)
     items = expand(options.inputs, READ_SUFFIXES, batch)
-    outputs = Outputs(options.out, many=len(items) > 1 or not batch.alone, force=options.force)
+    many = len(items) > 1 or not batch.alone
+    outputs = Outputs(options.out, many=many, force=options.force, resume=options.resume)
     if items:
         tokenizer = load_tokenizer(options.tokenizer, options)
         console.detail(f"tokenizer {tokenizer.name}, weights {tokenizer.fingerprint[:12]}")
         for item in console.progress(items, "tokenize") if len(items) > 1 else items:
             with batch.item():
-                _write(_codes(item, tokenizer, options, alone=len(items) == 1), item, outputs, console)
+                source = _source(item, options)
+                if options.resume and _done(path := outputs.planned(item, ".npz"), source, tokenizer, options):
+                    console.result({"input": item.name, "output": str(path), "skipped": True}, str(path))
+                    continue
+                codes = _codes(item, tokenizer, options, alone=len(items) == 1)
+                _write(replace(codes, source=source), item, outputs, console)
     batch.finish()
+
+
+def _source(item: Item, options: Tokenize) -> str:
+    """What the codes are made from: a digest of the file and of how it is read; "" of a pipe, or what cannot be read."""
+    read = {one.name: getattr(options, one.name) for one in fields(Clip)} | {"size": options.size}
+    try:
+        content = sha256(item.path) if item.path and item.path.is_file() else ""
+    except (OSError, ValueError):  # opening it says what is wrong
+        content = ""
+    return hashlib.sha256(f"{content} {json.dumps(read, sort_keys=True)}".encode()).hexdigest() if content else ""
+
+
+def _done(path: Path, source: str, tokenizer: Tokenizer, options: Tokenize) -> bool:
+    """Whether the codes are there, whole, and made of the same file as they would be now."""
+    if not source or not path.is_file():
+        return False
+    try:
+        found = PackedCodes.load(path)
+    except CodesError:
+        return False
+    rounds = options.rounds or tokenizer.config.rounds
+    return (found.source, found.fingerprint, found.rounds) == (source, tokenizer.fingerprint, rounds)
 
 
 def _codes(item: Item, tokenizer: Tokenizer, options: Tokenize, alone: bool) -> PackedCodes:

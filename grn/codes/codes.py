@@ -47,7 +47,7 @@ class Codes:
 
     indices: uint16 [t, h, w, C] in [0, 2^rounds). height, width: pixels of the original. frames: how many it has, 1 for
     an image. fps: frames a second, None for an image or where unknown. tokenizer, fingerprint: name and SHA-256 of the
-    weights that made them.
+    weights that made them. source: SHA-256 of the file that they were made from and of how it was read, or "".
     """
 
     indices: NDArray[np.uint16]
@@ -59,6 +59,7 @@ class Codes:
     fps: float | None
     tokenizer: str
     fingerprint: str
+    source: str = ""
 
     def __post_init__(self) -> None:
         assert self.indices.dtype == np.uint16, f"indices must be uint16, not {self.indices.dtype}"
@@ -124,6 +125,7 @@ class PackedCodes:
     fps: float | None
     tokenizer: str
     fingerprint: str
+    source: str = ""
 
     def __post_init__(self) -> None:
         fault = _fault(self._meta())
@@ -201,17 +203,18 @@ class PackedCodes:
             planes = _planes(payload, meta["rounds"], math.prod(meta["shape"]))
         except CodesError as error:
             raise CodesError(f"{name}: {error}") from None
-        return cls(planes, tuple(meta["shape"]), **{field: meta[field] for field in _FIELDS})
+        return cls(planes, tuple(meta["shape"]), **{field: meta[field] for field in _FIELDS if field in meta})
 
     def _meta(self) -> dict[str, Any]:
         return _description(self.shape, self.rounds, _fields(self))
 
 
-_FIELDS = ("kind", "height", "width", "frames", "fps", "tokenizer", "fingerprint")
+_FIELDS = ("kind", "height", "width", "frames", "fps", "tokenizer", "fingerprint", "source")
 
 
 def _fields(codes: Codes | PackedCodes) -> dict[str, Any]:
-    return {name: getattr(codes, name) for name in _FIELDS}
+    found = {name: getattr(codes, name) for name in _FIELDS}
+    return found if found["source"] else {name: value for name, value in found.items() if name != "source"}
 
 
 def _description(shape: Sequence[int], rounds: int, fields: dict[str, Any]) -> dict[str, Any]:
@@ -243,6 +246,10 @@ def _fault(meta: dict[str, Any]) -> str | None:
         return f"tokenizer is {reprlib.repr(meta.get('tokenizer'))} (expected a name of at most {_MAX_NAME} characters)"
     if not _digest(meta.get("fingerprint")):
         return f"fingerprint is {reprlib.repr(meta.get('fingerprint'))} (expected 64 hexadecimal digits)"
+    if "fps" not in meta:
+        return "fps is missing (expected a positive number or none)"
+    if "source" in meta and not _digest(meta["source"]):
+        return f"source is {reprlib.repr(meta['source'])} (expected 64 hexadecimal digits, or nothing)"
     return None
 
 

@@ -12,6 +12,7 @@ animated GIF and WebP. Files appear whole or not at all.
 """
 
 from grn.media.image_writer import format_of, write_image
+from grn.media.note import read_note
 from grn.media.picture import read_image, read_image_text
 from grn.media.pixels import from_batch, from_pixels, to_batch, to_levels, to_pixels, to_unit
 from grn.media.reader import FrameStream, Media, MediaInput, open_media, opened
@@ -51,6 +52,7 @@ __all__ = [
     "opened",
     "read_image",
     "read_image_text",
+    "read_note",
     "resize_short_side",
     "square",
     "suffix_of",

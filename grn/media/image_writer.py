@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from grn.errors import EnvironmentFaultError, UsageError
 from grn.files import atomic_path, display
+from grn.media.exif import exif_note
 from grn.media.picture import as_frame
 from grn.media.suffixes import WRITE_IMAGE_SUFFIXES, suffix_of
 
@@ -39,7 +40,7 @@ def write_image(
 
     picture: uint8 [H, W, 3], or what `read_image` takes as a picture, transparency laid over white. text: entries for a
     PNG, UTF-8 iTXt except `parameters`, which is a plain tEXt where Latin-1 can hold it, since that is where other
-    tools look. The other formats have no place for them and drop them. Raises UsageError on an unknown suffix or
+    tools look. JPEG and WebP keep the entry "grn" (`read_note`), the other formats none. Raises UsageError on an unknown suffix or
     another array, EnvironmentFaultError where writing fails; then no file appears and an older one stays.
     """
     image = Image.fromarray(as_frame(picture, (255, 255, 255)), "RGB")
@@ -69,7 +70,9 @@ def _compare(data: bytes, path: Path) -> None:
 
 
 def _encoded(image: Image.Image, form: str, text: dict[str, str] | None, name: str) -> bytes:
-    options = {"pnginfo": _png_text(text or {})} if form == "PNG" else _SAVE_OPTIONS[form]
+    options: dict[str, Any] = {"pnginfo": _png_text(text or {})} if form == "PNG" else dict(_SAVE_OPTIONS[form])
+    if text and "grn" in text and form in ("JPEG", "WEBP"):
+        options["exif"] = exif_note(text["grn"])
     held = io.BytesIO()
     try:
         image.save(held, form, **options)

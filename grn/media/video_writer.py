@@ -23,6 +23,7 @@ from grn.files import atomic_path, display
 from grn.media import ffmpeg
 from grn.media.decode import count_packets
 from grn.media.gif import read_gif
+from grn.media.note import put_gif_comment
 from grn.media.picture import as_frame
 from grn.media.probe import probe
 from grn.media.structure import missing_end
@@ -53,7 +54,8 @@ class VideoWriter:
     one stays.
     """
 
-    def __init__(self, path: str | os.PathLike[str], width: int, height: int, fps: float) -> None:
+    def __init__(self, path: str | os.PathLike[str], width: int, height: int, fps: float, note: str = "") -> None:
+        """note: what the file is to say of how it was made (`read_note`)."""
         self.path = Path(path)
         self._suffix = suffix_of(self.path)
         name = display(self.path)
@@ -68,7 +70,7 @@ class VideoWriter:
         if not 0.01 <= fps <= fastest:
             rates = f"expected 0.01 to {fastest} for {self._suffix}"
             raise UsageError(f"{name}: {fps:g} frames a second is out of range ({rates}); choose another rate")
-        self.width, self.height = width, height
+        self.width, self.height, self._note = width, height, note
         # Cameras' and films' rates are multiples of 1 / 1001.
         self.fps = Fraction(fps).limit_denominator(1001)
         self.frames = 0
@@ -76,8 +78,8 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         kind = WebpEncoder if self._suffix == ".webp" else _FfmpegEncoder
         with contextlib.ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(self.path, self._verify))
-            self._encoder: _Encoder = kind(temporary, self.width, self.height, self.fps)
+            self._temporary = stack.enter_context(atomic_path(self.path, self._verify))
+            self._encoder: _Encoder = kind(self._temporary, self.width, self.height, self.fps, self._note)
             stack.callback(self._encoder.stop)
             self._stack = stack.pop_all()
         return self
@@ -102,6 +104,8 @@ class VideoWriter:
                     f"{display(self.path)}: there was no frame to write; check what the frames come from"
                 )
             self._encoder.finish()
+            if self._note and self._suffix == ".gif":
+                put_gif_comment(self._temporary, self._note)
 
     def _verify(self, written: Path) -> None:
         try:
@@ -133,11 +137,12 @@ def _measure(path: Path, suffix: str) -> tuple[int, int, int]:
 class _FfmpegEncoder:
     """Raw frames into ffmpeg's standard input."""
 
-    def __init__(self, path: Path, width: int, height: int, fps: Fraction) -> None:
+    def __init__(self, path: Path, width: int, height: int, fps: Fraction, note: str = "") -> None:
         layout = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
         source = [*layout, "-framerate", str(fps), "-i", "pipe:0"]
         # The same frames give the same bytes: no version strings, no random identifiers.
-        target = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-y", f"file:{path}"]
+        comment = ["-metadata", f"comment={note}"] if note and path.suffix.lower() != ".gif" else []
+        target = [*comment, "-fflags", "+bitexact", "-flags:v", "+bitexact", "-y", f"file:{path}"]
         codec = _codec(path.suffix.lower(), odd=bool(width % 2 or height % 2))
         command = [ffmpeg.executable(), "-hide_banner", "-loglevel", "error", *source, *codec, *target]
         self._process = subprocess.Popen(

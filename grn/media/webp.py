@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from grn.media.animation import Animation, take
+from grn.media.exif import exif_note
 from grn.media.timeline import Timeline
 
 Frame = npt.NDArray[np.uint8]
@@ -46,13 +47,18 @@ def read_webp(file: BinaryIO) -> Animation | None:
 class WebpEncoder:
     """Frames uint8 [H, W, 3] -> an animated WebP, each a still WebP of the rectangle that changed."""
 
-    def __init__(self, path: Path, width: int, height: int, fps: Fraction) -> None:
+    def __init__(self, path: Path, width: int, height: int, fps: Fraction, note: str = "") -> None:
+        """note: what the file is to say of how it was made."""
         self._file = path.open("wb")
         self._fps = fps
         self._count = 0
         self._before: Frame | None = None
         canvas = _uint24(width - 1) + _uint24(height - 1)
-        header = _chunk(b"VP8X", b"\x02\0\0\0" + canvas) + _chunk(b"ANIM", b"\xff\xff\xff\xff\0\0")  # white, for ever
+        self._exif = exif_note(note) if note else b""
+        flags = 2 | (8 if note else 0)  # animation, EXIF data
+        header = _chunk(b"VP8X", bytes([flags]) + bytes(3) + canvas) + _chunk(
+            b"ANIM", b"\xff\xff\xff\xff\0\0"
+        )  # white, for ever
         self._file.write(b"RIFF\0\0\0\0WEBP" + header)
 
     def write(self, frame: Frame) -> None:
@@ -70,6 +76,8 @@ class WebpEncoder:
 
     def finish(self) -> None:
         """Complete the file. Raises OSError where the disk refuses."""
+        if self._exif:
+            self._file.write(_chunk(b"EXIF", self._exif))
         length = self._file.tell()
         self._file.seek(4)
         self._file.write(struct.pack("<I", length - 8))

@@ -12,7 +12,9 @@ work, and shared ones once for every command. So `signature` makes that function
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, field, fields
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -91,6 +93,13 @@ def offers(metavar: str) -> Callable[[str], list[str]]:
 
 def _given(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: value if value is None else check(value)
+
+
+def at_home(value: Any) -> Any:
+    """A path that begins with "~" as the shell would have it; anything else as it is."""
+    with suppress(RuntimeError):  # there is no such user
+        return value.expanduser() if isinstance(value, Path) else value
+    return value
 
 
 # Checks

@@ -76,8 +76,8 @@ class Computing(OnDevice, Fetching):
     PANEL = "Common"
 
     dtype: DType | None = dtype_option(
-        "Number format that networks compute in: bfloat16 and float16 take half the memory and round more coarsely. "
-        "If not given, what is fast and safe on the device."
+        "Number format that networks compute in. If not given, bfloat16 on GPUs and on processors that multiply it "
+        "faster, else float32, whose results repeat everywhere."
     )
 
 

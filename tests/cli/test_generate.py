@@ -242,7 +242,7 @@ def test_like_of_a_picture_that_lies(draw: Any, tmp_path: Path, lie: dict[str, A
     outcome = draw("--like", "y.png", "-o", "z.png")
     assert outcome.code == 3
     assert outcome.err == (
-        "grn: error: y.png: does not say how it was made; --like takes a PNG that grn generate wrote\n"
+        "grn: error: y.png: does not say how it was made; give a picture, contact sheet or clip that grn generate wrote\n"
     )
     assert _files(tmp_path) == ["x.png", "y.png"]
 

@@ -92,10 +92,12 @@ def test_the_name_of_a_folder_asks_for_no_clip(
     (tmp_path / "embedded" / "emoji").symlink_to(words)
     monkeypatch.setattr(resolve, "EMBEDDED", tmp_path / "embedded")
     monkeypatch.delenv("GRN_MODEL", raising=False)
-    for options in (["-n", 2, "-o", tmp_path / "cats.gif"], ["-o", f"{tmp_path}/cats.mp4/"]):
-        outcome = grn("generate", "a red cat", *options)
-        assert (outcome.code, outcome.err) == (0, "")
-        assert {Path(line).suffix for line in outcome.text.split()} == {".png"}
+    outcome = grn("generate", "a red cat", "-o", f"{tmp_path}/cats.mp4/")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert {Path(line).suffix for line in outcome.text.split()} == {".png"}
+    refused = grn("generate", "a red cat", "-n", 2, "-o", tmp_path / "cats.gif")
+    assert refused.code == 2
+    assert "cats.gif: is the name of a file and there are many results; name a folder" in refused.err
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp", ".webm", ".mov"])

@@ -156,7 +156,7 @@ def test_a_codes_object_cannot_be_inconsistent() -> None:
 
 def test_too_many_codes_for_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codes_module, "_MAX_PAYLOAD", 2047)
-    with pytest.raises(CodesError, match="split the clip"):
+    with pytest.raises(CodesError, match="take less of the clip"):
         make().to_bytes()
 
 
