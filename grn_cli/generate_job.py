@@ -1,6 +1,5 @@
 """What `grn generate` is asked for: prompts, seeds and settings, from the command line, a file or a picture that grn made."""
 
-import json
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
 from grn.hub.registry import ENTRIES
-from grn.media import read_note
 from grn.refine.config import SamplerConfig
 from grn_cli.generate_from import Start
 from grn_cli.options.fields import sides
 from grn_cli.options.generate import Generate, Sampling
+from grn_cli.record import read_record, unsaid
 
 # With --like, everything else is as the picture says.
 _BESIDE_LIKE = {
@@ -133,7 +132,7 @@ def _read_like(like: Path, options: Generate, start: Start) -> Job:
         overrides = SamplerConfig(**made["sampling"]).model_dump()
         model, negative = str(made["model"]), str(made["negative_prompt"])
     except (KeyError, ValueError, TypeError) as error:
-        raise _unsaid(like) from error
+        raise unsaid(like) from error
     # Nobody's picture decides what is fetched from the network.
     if options.model is None and model not in ENTRIES and not Path(model).is_dir():
         raise ModelMismatchError(f"{like}: made with a model called {model!r}; name its folder with --model")
@@ -141,20 +140,3 @@ def _read_like(like: Path, options: Generate, start: Start) -> Job:
     seeds, sheet = [one["seed"] for one in pictures], options.grid or "pictures" in made
     size, frames = (made["height"], made["width"]), made.get("frames", 1)
     return Job(prompts, seeds, options.model or model, size, negative, overrides, start, frames, sheet)
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """What a picture or clip says of how it was made. Raises BadInputError where it says nothing."""
-    try:
-        found = json.loads(read_note(path))
-    except (ValueError, RecursionError) as error:
-        raise _unsaid(path) from error
-    if not isinstance(found, dict):
-        raise _unsaid(path)
-    return found
-
-
-def _unsaid(path: Path) -> BadInputError:
-    return BadInputError(
-        f"{path}: does not say how it was made; give a picture, contact sheet or clip that grn generate wrote"
-    )

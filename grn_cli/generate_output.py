@@ -17,8 +17,9 @@ from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, contact_sheet, write_ima
 from grn.pipeline import Pipeline
 from grn.result import Result, png_texts
 from grn_cli.console import Console
-from grn_cli.generate_job import Job, read_record
+from grn_cli.generate_job import Job
 from grn_cli.paths import Item, Outputs, pipe_video
+from grn_cli.record import read_record
 
 _COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
 _SLUG = re.compile(r"[^a-z0-9]+")

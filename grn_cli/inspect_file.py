@@ -9,9 +9,9 @@ from grn.errors import BadInputError
 from grn.hub.resolve import resolve
 from grn.media import open_media
 from grn_cli.errors import Batch
-from grn_cli.generate_job import read_record
 from grn_cli.models import describe
 from grn_cli.options.models import Inspect
+from grn_cli.record import read_record
 from grn_cli.tokenize import facts
 
 Said = tuple[Any, ...]  # a record for programs, then lines for people
