@@ -118,10 +118,10 @@ def load(name: str, line: str, target: str | Table) -> TyperCommand | TyperGroup
 
 def _function(options: Any) -> Callable[..., None]:
     """What Typer calls with every option by name."""
-    from grn_cli.options.fields import signature
+    from grn_cli.options.fields import at_home, signature
 
     def run(**values: Any) -> None:
-        given = options(**values)
+        given = options(**{name: at_home(value) for name, value in values.items()})
         _ = given.console  # from here on, what the library logs is heard
         _named("grn_cli", options.WORK)(given)
 
