@@ -18,7 +18,7 @@ import multiprocessing
 import sys
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from banks import Dice, decode, read_bank
 from compose import Renderer, Scenes, compose
 from resident_loop import Length, Run, learning_rate
+from scene_codes import cached_maps, key_of
 from scenes import Composer
 from sprites import Sprite
 from sprites import read as read_sprites
@@ -53,19 +54,36 @@ _MOST_PARTS = 64  # into which the making of scenes is divided
 
 @dataclass(frozen=True)
 class SceneSource:
-    """Composed scenes and their captions (rows of `words`)."""
+    """Composed scenes and their captions (rows of `words`). maps: their token maps, uint8 [N, 1, h, w, C]; None: encoded whenever they are drawn."""
 
     scenes: Scenes
     words: DeviceWords
     renderer: Renderer
     tokenizer: Tokenizer
+    rounds: int
+    maps: Tensor | None = None
 
-    def __call__(self, count: int, rounds: int, dice: Dice) -> tuple[Tensor, Tensor]:
+    def __call__(self, count: int, dice: Dice) -> tuple[Tensor, Tensor]:
         """(token maps int64 [count, 1, h, w, C], rows of the captions)."""
         device = self.scenes.objects.device
         rows = torch.randint(len(self.scenes), (count,), generator=dice.device, device=device)
-        pixels = self.renderer(self.scenes[rows], dice.device)
-        return encode(self.tokenizer, pixels[:, :, None], rounds), rows
+        return (self.encoded(rows, dice) if self.maps is None else self.maps[rows].long()), rows
+
+    def encoded(self, rows: Tensor, dice: Dice) -> Tensor:
+        """Token maps of these scenes, composed a little differently each time."""
+        parts = []
+        for part in rows.split(_PART):
+            pixels = self.renderer(self.scenes[part], dice.device)
+            parts.append(encode(self.tokenizer, pixels[:, :, None], self.rounds))
+        return torch.cat(parts)
+
+    def kept(self, folder: Path, seed: int) -> "SceneSource":
+        """The same with the maps of all its scenes, from the folder's shards or made now."""
+        sprites, scenes = self.renderer.levels[0], self.scenes
+        arrays = sprites, scenes.objects, scenes.grounds, scenes.photos
+        key = key_of(*arrays, self.tokenizer.fingerprint, self.rounds, seed)
+        maps = cached_maps(folder, key, len(scenes), seed, scenes.objects.device, self.encoded)
+        return replace(self, maps=maps)
 
 
 @dataclass(frozen=True)
@@ -150,7 +168,7 @@ class GeneratorStep:
             targets, rows = self.clips(self.clip_batch, recipe.cut, dice)
             words = self.clips.words
         else:
-            targets, rows = self.scenes(recipe.run.batch_size, self.config.rounds, dice)
+            targets, rows = self.scenes(recipe.run.batch_size, dice)
             words = self.scenes.words
         condition = words(rows, dice.device, recipe.words, recipe.drop_condition)
         state, ratio = corrupt(targets, self.config.classes, recipe.ratio, dice)
@@ -282,6 +300,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--words-of", metavar="MODEL", help="whose text encoder the recipe's is: it is then named, not copied"
     )
+    parser.add_argument("--codes", type=Path, help="folder of the scenes' codes: encoded once; for a processor")
     parser.add_argument("--photos", type=Path, help="tar of photographs for soft grounds")
     parser.add_argument("--clips", type=Path, help="tar written by prepare_video.py")
     parser.add_argument("--clip-share", type=float, default=0.25, help="share of the steps that take clips")
@@ -315,7 +334,10 @@ def train(options: argparse.Namespace) -> bool:
     photos = read_bank(options.photos, 64, 1, options.processes)[:, 0].to(device) if options.photos else None
     captions, scenes = make_scenes(sprites, options.scenes, recipe.run.seed, options.processes)
     renderer = Renderer(torch.from_numpy(pixels).to(device), photos)
-    source = SceneSource(scenes.to(device), DeviceWords(text, captions, device), renderer, tokenizer)
+    words = DeviceWords(text, captions, device)
+    source = SceneSource(scenes.to(device), words, renderer, tokenizer, recipe.network.rounds)
+    if options.codes is not None:
+        source = source.kept(options.codes, recipe.run.seed)
     clips = None
     if options.clips is not None:
         found = read_clips(options.clips, recipe.data.size, recipe.data.frames, options.processes, options.limit)
