@@ -152,7 +152,8 @@ steps = 2
     assert {"loss_pictures", "loss_clips"} <= {key for row in log_rows(place / "run") for key in row}
     assert (place / "run" / "samples" / "00000006.png").is_file()
     assert (place / "run" / "final" / "tokenizer" / "config.json").is_file()
-    drawn = next(Pipeline.from_pretrained(place / "run" / "final")(["two red cats"], size=(1, SIDE, SIDE)))
+    pipeline = Pipeline.from_pretrained(place / "run" / "final")
+    drawn = pipeline("two red cats", size=(1, SIDE, SIDE))
     assert drawn.frames.shape == (1, SIDE, SIDE, 3)
-    clip = next(Pipeline.from_pretrained(place / "run" / "final")(["two red cats"]))
+    clip = pipeline("two red cats")
     assert clip.frames.shape == (5, SIDE, SIDE, 3)

@@ -10,11 +10,12 @@ from compose import Renderer, Scenes
 from helpers.drawings import THINGS
 from scene_judge import Judge, Seen, bounds, colour_of, cut, foreground
 from scenes import COLOURS, Composer, Placed, Scene, Thing
-from six_questions import KINDS, ask, composed, is_right, judge_all, main, reconstructed, report, shares
+from six_questions import KINDS, ask, composed, generated, is_right, judge_all, main, reconstructed, report, shares
 from sprites import Sprite
 from torch import Tensor
 
 from grn.features.efficientnet import OfflineFeatures
+from grn.pipeline import Pipeline
 from grn.tokenizer import Tokenizer
 
 SIDE = 96
@@ -186,6 +187,13 @@ def test_pictures_go_through_a_tokenizer(sprites: tuple[list[Sprite], np.ndarray
     assert kept.shape == picture.shape
     difference = np.abs(kept.astype(int) - picture).mean()
     assert 0 < difference < 40
+
+
+def test_a_model_draws_the_captions(words: Path) -> None:
+    scenes = [Scene(caption, "single", (), (CAT,)) for caption in ("a red apple", "a cat")]
+    pictures = generated(Pipeline.from_pretrained(words), scenes, seed=0, batch_size=2)
+    assert [picture.shape for picture in pictures] == [(64, 64, 3)] * 2
+    assert not np.array_equal(*pictures)
 
 
 def test_misuse_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
