@@ -78,9 +78,12 @@ def recon(options: Recon) -> None:
         else batches(shown, options.size, options.batch_size, device)
     )
     rows = evaluate_rounds(tokenizer, pixels, rounds, network, lpips, clips=frames is not None)
-    headers = ["rounds", "bits/pixel", "PSNR", "SSIM", "Frechet", *(["LPIPS"] if lpips else [])]
+    more = [("LPIPS", [row.lpips for row in rows]), ("MS-SSIM", [row.ms_ssim for row in rows])]
+    more = [(name, values) for name, values in more if values[0] is not None]
+    headers = ["rounds", "bits/pixel", "PSNR", "SSIM", "Frechet", *(name for name, _ in more)]
     cells = [
-        ["none" if r.rounds is None else r.rounds, r.bits_per_pixel, r.psnr, r.ssim, r.frechet, r.lpips] for r in rows
+        [row.rounds or "none", row.bits_per_pixel, row.psnr, row.ssim, row.frechet, *(values[i] for _, values in more)]
+        for i, row in enumerate(rows)
     ]
     pictures = f"{len(samples)} {kind} of {options.size}x{options.size}" + (f", {frames} frames" if frames else "")
     measured = network.name if frames is None else pair_network_name(network)
@@ -96,7 +99,7 @@ def recon(options: Recon) -> None:
     }
     if options.plot:
         report.plot_rounds(rows, measured, options.plot)
-    table = report.table(headers, [row[: len(headers)] for row in cells], options.markdown)
+    table = report.table(headers, cells, options.markdown)
     options.console.result(record, title, *([""] if options.markdown else []), *table)
 
 

@@ -12,7 +12,7 @@ from grn.data.sources import Source, open_source
 from grn.data.transforms import Picture, batches, pick, preparation
 from grn.errors import BadInputError, ModelMismatchError, UsageError
 from grn.evaluation.frechet import Statistics, check_comparable, gather
-from grn.evaluation.generation import Drawn, captions, measure, spread
+from grn.evaluation.generation import Generated, captions, measure, spread
 from grn.evaluation.references import PicturesFile, open_reference_file
 from grn.evaluation.scores import Features as Measured
 from grn.evaluation.scores import features_of, of_features
@@ -100,7 +100,7 @@ class Generation:
         found = captions(pick(open_set(source, options), options.num, options.seed))
         return [found[i % len(found)] for i in range(options.num)]
 
-    def draw(self, prompts: Prompts, description: str, **settings: Any) -> Drawn:
+    def draw(self, prompts: Prompts, description: str, **settings: Any) -> Generated:
         """Generate a picture for every prompt and keep its features.
 
         settings: fields of SamplerConfig, None for the model's own.

@@ -22,8 +22,8 @@ _BLOCK = 1 << 20
 def plain_tar(path: Path) -> Path:
     """The tar itself, or for a .tgz its unpacked content, made once in the cache.
 
-    Raises BadInputError for a damaged archive or one that unpacks to more than 100 times its size, and EnvironmentFaultError where the cache
-    cannot be written or its disk would be full.
+    Raises BadInputError for a damaged archive or one that unpacks to more than 100 times its size, and
+    EnvironmentFaultError where the cache cannot be written or its disk would be full.
     """
     if not path.name.lower().endswith(COMPRESSED):
         return path

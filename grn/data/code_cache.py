@@ -1,8 +1,10 @@
 """Token maps of a data set, made once: a generator's epochs read them instead of running the tokenizer again.
 
-Axes: maps are uint16 [N, F, h, w, C] of pictures and [N, F, t, h, w, C] of clips, F = 2 where mirrored ones are kept beside the plain, else 1.
+Axes: maps are uint16 [N, F, h, w, C] of pictures and [N, F, t, h, w, C] of clips, F = 2 where mirrored ones are kept
+beside the plain, else 1.
 
-A cache file is a plain .npy with the sha256 of its bytes behind it. It is read as a memory map: all processes of a machine share it.
+A cache file is a plain .npy with the sha256 of its bytes behind it. It is read as a memory map: all processes of a
+machine share it.
 """
 
 import hashlib
@@ -64,7 +66,9 @@ def nearest_maps(
     progress: Progress = iter,
     wait: bool = False,
 ) -> Maps:
-    """The token maps of each sample [F, t, h, w, C], at the one of `sizes` nearest in shape, or where there are none at the view's."""
+    """The token maps of each sample [F, t, h, w, C], at the one of `sizes` nearest in shape, or where there are none at
+    the view's.
+    """
     if not sizes:
         maps = cached_maps(source, tokenizer, view, progress, wait)
         return maps if view.frames is not None else maps[:, :, None]

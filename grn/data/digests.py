@@ -20,7 +20,8 @@ _SETTLED_SECONDS = 2.0
 _WAIT_SECONDS = 60.0  # for another process that writes
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, altered INTEGER);
-CREATE TABLE IF NOT EXISTS parts (path BLOB, start INTEGER, length INTEGER, digest BLOB, PRIMARY KEY (path, start)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (path BLOB, start INTEGER, length INTEGER, digest BLOB, PRIMARY KEY (path, start))
+WITHOUT ROWID;
 """
 
 _Facts = tuple[int, int, int]  # size, time of the last change of content, and of content or status, in ns
@@ -34,7 +35,10 @@ def digest_of(path: Path) -> bytes:
 
 
 def part_digests(parts: Sequence[FilePart]) -> Iterator[bytes]:
-    """sha256 of each part, in order; parts of one file should stand together. Raises OSError where one cannot be read."""
+    """sha256 of each part, in order; parts of one file should stand together.
+
+    Raises OSError where one cannot be read.
+    """
     with contextlib.closing(_Memory()) as memory:
         for path, group in groupby(parts, key=lambda part: part.path):
             yield from _of_file(path, group, memory)

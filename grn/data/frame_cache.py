@@ -1,8 +1,9 @@
 """Decoded pictures and clips, kept on disk as uint8 and mapped into memory: nothing is decoded twice.
 
-A cache is a folder. Each process that fills it appends to a shard of its own, so none waits for another, and sees what the others have
-added: `NAME.frames` holds pixels, one sample behind the other, `NAME.index` a record for each. A record is written after its pixels and has
-checksums of both: what a crash or a full disk left half-written is decoded again. A cache may be deleted at any time.
+A cache is a folder. Each process that fills it appends to a shard of its own, so none waits for another, and sees what
+the others have added: `NAME.frames` holds pixels, one sample behind the other, `NAME.index` a record for each. A record
+is written after its pixels and has checksums of both: what a crash or a full disk left half-written is decoded again. A
+cache may be deleted at any time.
 
 Axes: frames are uint8 [T, H, W, 3]; a picture has T = 1.
 """
@@ -75,7 +76,8 @@ class FrameCache:
         return frames
 
     def put(self, key: bytes, frames: Iterable[Frames]) -> bool:
-        """Keep the frames [H, W, 3] of a key as they come, one in memory at a time; False where there is no room for them.
+        """Keep the frames [H, W, 3] of a key as they come, one in memory at a time; False where there is no room for
+        them.
 
         Raises what the frames do; then nothing is kept.
         """
@@ -176,7 +178,9 @@ class _Writer:
 
 
 def make_room(base: Path, limit: int, used: Iterable[Path]) -> None:
-    """Delete the caches in `base` that were not used for longest until all together hold at most `limit` bytes; never those in `used`."""
+    """Delete the caches in `base` that were not used for longest until all together hold at most `limit` bytes; never
+    those in `used`.
+    """
     kept = set(used)
     caches = [path for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in caches}

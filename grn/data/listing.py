@@ -1,8 +1,8 @@
 """Which files of a folder or a tar count: one rule for every command and every kind of place.
 
-Names count in any case of letters. Hidden files and folders (their name begins with a dot) do not count, which leaves out resource forks of
-another system (`._x.png`), check-points of notebooks and files that are still being written. In a folder, links to files and folders are
-followed; in a tar they are not. What does not count is counted, by reason.
+Names count in any case of letters. Hidden files and folders (their name begins with a dot) do not count, which leaves
+out resource forks of another system (`._x.png`), check-points of notebooks and files that are still being written. In a
+folder, links to files and folders are followed; in a tar they are not. What does not count is counted, by reason.
 """
 
 import enum
@@ -98,8 +98,8 @@ def is_hidden(path: str | PurePath) -> bool:
 def list_folder(root: Path, suffixes: Collection[str], sides: Collection[str] = ()) -> Listing:
     """The files at any depth of a folder whose suffix, in lower case, is one of `suffixes`, and what lies beside them.
 
-    sides: suffixes, in lower case, of files that belong to another one of the same name. Raises BadInputError where a folder may not be read, or
-    where two files beside a picture differ in the case of their suffix alone.
+    sides: suffixes, in lower case, of files that belong to another one of the same name. Raises BadInputError where a
+    folder may not be read, or where two files beside a picture differ in the case of their suffix alone.
     """
     files: list[Path] = []
     beside: dict[Path, Sides] = {}

@@ -13,9 +13,9 @@ import numpy as np
 class EpochOrder:
     """Several sets of samples in one sequence of rounds, each about as long as all sets together.
 
-    A round takes from each set in proportion to its size times its weight, and mixes what it took. Each set is gone through in
-    permutations: none of its samples comes again before all others have come as often. With equal weights a round is an epoch.
-    Samples are numbered through all sets: those of set k start at `starts[k]`.
+    A round takes from each set in proportion to its size times its weight, and mixes what it took. Each set is gone
+    through in permutations: none of its samples comes again before all others have come as often. With equal weights a
+    round is an epoch. Samples are numbered through all sets: those of set k start at `starts[k]`.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float | Fraction], seed: int) -> None:
@@ -72,9 +72,11 @@ class EpochOrder:
 
 
 class BatchOrder:
-    """Batches whose samples are all of one kind: which kind is drawn by the kinds' shares, and each kind goes through its own `EpochOrder`.
+    """Batches whose samples are all of one kind: which kind is drawn by the kinds' shares, and each kind goes through
+    its own `EpochOrder`.
 
-    kinds: for each, the sizes and the weights of its sets. Samples are numbered through the sets of all kinds in their order.
+    kinds: for each, the sizes and the weights of its sets. Samples are numbered through the sets of all kinds in their
+    order.
     """
 
     def __init__(self, kinds: Sequence[tuple[Sequence[int], Sequence[float]]], seed: int) -> None:

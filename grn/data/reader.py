@@ -19,7 +19,8 @@ from grn.media import READER_VERSION, square
 class FrameView:
     """What of a sample is read.
 
-    square: scaled and cropped in the middle to so many pixels a side; None: as it is. frames, fps: of clips (`Sample.clip`); None: a picture.
+    square: scaled and cropped in the middle to so many pixels a side; None: as it is. frames, fps: of clips
+    (`Sample.clip`); None: a picture.
     """
 
     square: int | None = None
@@ -28,13 +29,15 @@ class FrameView:
 
 
 class FrameReader:
-    """Reads the frames uint8 [T, H, W, 3] of a source's samples as a view says; with a cache, decodes each sample once."""
+    """Reads the frames uint8 [T, H, W, 3] of a source's samples as a view says; with a cache, decodes each once."""
 
     def __init__(self, source: Source, view: FrameView, cache: FrameCache | None = None) -> None:
         self.source, self.view, self.cache = source, view, cache
 
     def read(self, number: int, rng: np.random.Generator | None = None) -> Frames:
-        """A sample's frames, of a clip from anywhere in it or, without `rng`, from its beginning. BadInputError if it cannot be read."""
+        """A sample's frames, of a clip from anywhere in it or, without `rng`, from its beginning. BadInputError if it
+        cannot be read.
+        """
         sample, view = self.source[number], self.view
         whole = self._whole(sample)
         if whole is None:
@@ -48,7 +51,7 @@ class FrameReader:
         return np.concatenate([part, part[-1:].repeat(missing, 0)]) if missing else part.copy()
 
     def _whole(self, sample: Sample) -> Frames | None:
-        """All frames of a sample from the cache, where they are put if they are not there; None where there is no room."""
+        """All frames of a sample from the cache, into which they are put if need be; None where there is no room."""
         key = self._key(sample) if self.cache is not None else None
         if key is None:
             return None

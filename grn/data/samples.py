@@ -65,8 +65,8 @@ class Sample:
     def clip(self, frames: int, fps: float | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
         """So many frames of the clip as uint8 RGB [frames, H, W, 3]. BadInputError if it cannot be read.
 
-        fps: resampled to this rate by their times first. rng: from anywhere in the clip; None: from its beginning. A clip that is too
-        short holds its last frame.
+        fps: resampled to this rate by their times first. rng: from anywhere in the clip; None: from its beginning. A
+        clip that is too short holds its last frame.
         """
         try:
             with self.media(fps) as media:

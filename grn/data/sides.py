@@ -20,9 +20,11 @@ def check_length(place: str, size: int) -> None:
 
 
 def make_sample(key: str, place: str, read: Callable[[], bytes], sides: Mapping[str, bytes]) -> Sample:
-    """A sample with the content of the files beside it, by suffix. Raises BadInputError where that cannot be understood.
+    """A sample with the content of the files beside it, by suffix. Raises BadInputError where that cannot be
+    understood.
 
-    Text is UTF-8, with or without a byte order mark. Of the facts, "caption" stands in for a missing .txt, and "captions" is a list of wordings.
+    Text is UTF-8, with or without a byte order mark. Of the facts, "caption" stands in for a missing .txt, and
+    "captions" is a list of wordings.
     """
     try:
         info = json.loads(_text(sides.get(".json", b"{}")))

@@ -1,7 +1,7 @@
 """Where samples come from: folders, folders with captions, class folders and WebDataset tars; of pictures, or of clips.
 
-A source is a sequence: it knows its length and gives any sample by number, so that a training run can shuffle with a permutation and
-resume at an exact place.
+A source is a sequence: it knows its length and gives any sample by number, so that a training run can shuffle with a
+permutation and resume at an exact place.
 """
 
 import logging
@@ -28,7 +28,8 @@ logger = logging.getLogger("grn.data")
 class Source(Sequence[Sample]):
     """Samples in a fixed order, from one or many places.
 
-    classes: the names of class folders by number; empty where classes have no names. left_out: which files of the place did not count.
+    classes: the names of class folders by number; empty where classes have no names. left_out: which files of the place
+    did not count.
     """
 
     def __init__(self, samples: Sequence[Sample], classes: Sequence[str] = (), left_out: LeftOut | None = None) -> None:
@@ -60,13 +61,16 @@ class Source(Sequence[Sample]):
 def open_source(path: Path | str, clips: bool = False) -> Source:
     """Open a folder, a WebDataset tar, or many of them: a folder of tars, `name-{000..012}.tar`, `name-*.tar`.
 
-    A folder holds pictures at any depth, or with `clips` animations and videos; beside `name.png`, `name.txt` is its caption, `name.cls` its class
-    number and `name.json` its facts. In a tar, the files of one key (their name up to its first dot) belong together in the same way. Of the facts,
-    "captions" is a list of wordings, and "caption" stands in for a missing .txt. If all pictures lie in subfolders and none has a caption, the
-    subfolders are classes, numbered in the order of their names. What counts as a picture is told in `grn.data.listing`. A compressed tar
-    (.tgz, .tar.gz) is unpacked once, into the cache. How many files were left out, and why, is logged and stays in the source's `left_out`.
+    A folder holds pictures at any depth, or with `clips` animations and videos; beside `name.png`, `name.txt` is its
+    caption, `name.cls` its class number and `name.json` its facts. In a tar, the files of one key (their name up to its
+    first dot) belong together in the same way. Of the facts, "captions" is a list of wordings, and "caption" stands in
+    for a missing .txt. If all pictures lie in subfolders and none has a caption, the subfolders are classes, numbered
+    in the order of their names. What counts as a picture is told in `grn.data.listing`. A compressed tar (.tgz,
+    .tar.gz) is unpacked once, into the cache. How many files were left out, and why, is logged and stays in the
+    source's `left_out`.
 
-    Raises BadInputError where there is nothing, no picture, a damaged archive, or a caption or fact that cannot be read.
+    Raises BadInputError where there is nothing, no picture, a damaged archive, or a caption or fact that cannot be
+    read.
     """
     path = Path(path)
     suffixes, what = (READ_CLIP_SUFFIXES, "clips") if clips else (READ_IMAGE_SUFFIXES, "pictures")
@@ -131,7 +135,9 @@ def _from_folder(root: Path, suffixes: Collection[str]) -> Source:
 
 
 def _with_classes(samples: list[Sample], folders: Sequence[tuple[str, ...]], left_out: LeftOut) -> Source:
-    """folders: those that each sample lies in, outermost first; they are classes where all have one and no sample a caption."""
+    """folders: those that each sample lies in, outermost first; they are classes where all have one and no sample a
+    caption.
+    """
     if not all(folders) or any(any(sample.captions) for sample in samples):
         return Source(samples, (), left_out)
     names = sorted({parts[0] for parts in folders})

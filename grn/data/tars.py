@@ -36,8 +36,8 @@ _Groups = dict[str, dict[str, _Member]]
 def samples_of_tar(path: Path, suffixes: Collection[str]) -> tuple[list[Sample], LeftOut]:
     """The pictures of a tar in their order, and what was left out.
 
-    Of tars that were joined end to end, all are read. Raises BadInputError for a damaged archive, for a member that is not stored whole and for
-    two files of one key and suffix.
+    Of tars that were joined end to end, all are read. Raises BadInputError for a damaged archive, for a member that is
+    not stored whole and for two files of one key and suffix.
     """
     left_out, samples = LeftOut(), []
     plain = plain_tar(path)
@@ -99,8 +99,8 @@ def _add(path: Path, groups: _Groups, member: tarfile.TarInfo, left_out: LeftOut
 def _next_archive(path: Path, file: io.BufferedReader, end: int) -> int | None:
     """Where the next archive begins behind the end mark, or None where there is none.
 
-    tarfile takes an archive that was cut between two members, or has a damaged header in its middle, for complete: without an end mark it is
-    refused here.
+    tarfile takes an archive that was cut between two members, or has a damaged header in its middle, for complete:
+    without an end mark it is refused here.
     """
     file.seek(end)
     mark = file.read(_BLOCK)

@@ -1,7 +1,7 @@
 """Pictures and clips of any size -> training crops.
 
-Axes: frames are uint8 [H, W, 3] or, of a clip, [T, H, W, 3]; crops are uint8 [..., S, S, 3], at the same place in all frames. Randomness comes
-from the generator that is passed in.
+Axes: frames are uint8 [H, W, 3] or, of a clip, [T, H, W, 3]; crops are uint8 [..., S, S, 3], at the same place in all
+frames. Randomness comes from the generator that is passed in.
 """
 
 import math
@@ -50,8 +50,8 @@ def batches(
 ) -> Iterator[Tensor]:
     """Pixels [B, 3, S, S] of the middle squares of pictures, in their order.
 
-    size: S, to which the short side is resized first; None: it stays as it is, and a batch ends where it changes. Raises
-    BadInputError at a picture that cannot be read.
+    size: S, to which the short side is resized first; None: it stays as it is, and a batch ends where it changes.
+    Raises BadInputError at a picture that cannot be read.
     """
     frames: list[np.ndarray] = []
     for sample in samples:
@@ -70,7 +70,8 @@ def clip_batches(
 ) -> Iterator[Tensor]:
     """Clips from their beginnings, each cropped in the middle to size x size.
 
-    length: frames, and the rate that clips are resampled to (`Sample.clip`). A batch has at most batch_size frames, and at least one clip.
+    length: frames, and the rate that clips are resampled to (`Sample.clip`). A batch has at most batch_size frames, and
+    at least one clip.
     """
     group: list[Tensor] = []
     for sample in samples:

@@ -1,7 +1,8 @@
-"""Improved precision and recall: how many generated pictures lie among the real ones, and how many real ones are reached.
+"""Improved precision and recall: how many generated pictures lie among the real ones, and how many real ones are
+reached.
 
-A set's manifold is the union of balls around its features [N, D], each as wide as the way to its k-th nearest neighbour in the
-set. Precision is the share of generated pictures inside the manifold of the real ones; recall the reverse.
+A set's manifold is the union of balls around its features [N, D], each as wide as the way to its k-th nearest neighbour
+in the set. Precision is the share of generated pictures inside the manifold of the real ones; recall the reverse.
 """
 
 from dataclasses import dataclass

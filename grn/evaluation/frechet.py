@@ -171,7 +171,7 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     Raises ModelMismatchError where the features come from different networks.
     """
     check_comparable((first.network, len(first.mean)), (second.network, len(second.mean)))
-    # The singular values of F1^T F2 are the roots of the eigenvalues of S1 S2: real and exact, however few the pictures.
+    # The singular values of F1^T F2 are the roots of the eigenvalues of S1 S2, exact however few the pictures.
     cross = torch.linalg.svdvals(first.factor.T @ second.factor).sum()
     trace = first.covariance.trace() + second.covariance.trace() - 2 * cross
     return max(0.0, float((first.mean - second.mean).square().sum() + trace))

@@ -37,7 +37,7 @@ class Result(Protocol):
 
 
 @dataclass
-class Drawn:
+class Generated:
     """What is kept of a run of generated pictures, in the order they came in.
 
     features: float32 [N, D]. probabilities: [N, classes] where asked for, else empty. seconds: spent generating, not
@@ -67,34 +67,34 @@ def measure(
     batch_size: int = 32,
     device: str = "cpu",
     classes: bool = False,
-) -> Drawn:
+) -> Generated:
     """Run through generated pictures and keep their features; with `classes`, the network's class probabilities too."""
-    drawn = Drawn(network.name, torch.empty(0), torch.empty(0))
+    found = Generated(network.name, torch.empty(0), torch.empty(0))
     features, probabilities = [], []
-    for frames in _batches(results, drawn, batch_size):
+    for frames in _batches(results, found, batch_size):
         pixels = to_batch(np.stack(frames)).to(device)
         features.append(network(pixels).float().cpu())
         if classes:
             probabilities.append(network.probabilities(pixels).float().cpu())  # type: ignore[attr-defined]
-    drawn.features = torch.cat(features) if features else torch.empty(0, network.dim)
-    drawn.probabilities = torch.cat(probabilities) if probabilities else torch.empty(0)
-    return drawn
+    found.features = torch.cat(features) if features else torch.empty(0, network.dim)
+    found.probabilities = torch.cat(probabilities) if probabilities else torch.empty(0)
+    return found
 
 
-def _batches(results: Iterable[Result], drawn: Drawn, batch_size: int) -> Iterator[list[np.ndarray]]:
+def _batches(results: Iterable[Result], found: Generated, batch_size: int) -> Iterator[list[np.ndarray]]:
     """First frames in batches; steps, entropies and time are noted on the way."""
     group: list[np.ndarray] = []
     waiting = iter(results)
     while True:
         start = time.perf_counter()
         result = next(waiting, None)
-        drawn.seconds += time.perf_counter() - start
+        found.seconds += time.perf_counter() - start
         if result is None:
             break
-        drawn.steps.append(result.steps)
-        drawn.entropies.append(result.entropy)
+        found.steps.append(result.steps)
+        found.entropies.append(result.entropy)
         group.append(result.frames[0])
-        drawn.size = min(group[0].shape[:2])
+        found.size = min(group[0].shape[:2])
         if len(group) == batch_size:
             yield group
             group = []
@@ -104,7 +104,7 @@ def _batches(results: Iterable[Result], drawn: Drawn, batch_size: int) -> Iterat
 
 @dataclass(frozen=True)
 class Comparison:
-    """The same prompts drawn in two ways: quality and time of the second beside the first."""
+    """The same prompts generated in two ways: quality and time of the second beside the first."""
 
     distances: tuple[float, float]
     seconds: tuple[float, float]
@@ -120,9 +120,9 @@ class Comparison:
         return self.seconds[0] / self.seconds[1]
 
 
-def compare(first: Drawn, second: Drawn, reference: Statistics) -> Comparison:
+def compare(first: Generated, second: Generated, reference: Statistics) -> Comparison:
     """Frechet distances of both to the reference, and their times."""
-    distances = tuple(frechet_distance(drawn.statistics(), reference) for drawn in (first, second))
+    distances = tuple(frechet_distance(found.statistics(), reference) for found in (first, second))
     return Comparison((distances[0], distances[1]), (first.seconds, second.seconds))
 
 

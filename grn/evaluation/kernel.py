@@ -1,7 +1,7 @@
 """The kernel distance between two sets of pictures (KID): squared maximum mean discrepancy of their features.
 
-The kernel is k(x, y) = (x.y / D + 1)^3 and the estimate unbiased, so it does not fall with the number of pictures and may be
-below 0 for sets that are alike. Axes: features float [N, D].
+The kernel is k(x, y) = (x.y / D + 1)^3 and the estimate unbiased, so it does not fall with the number of pictures and
+may be below 0 for sets that are alike. Axes: features float [N, D].
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Mean and standard deviation over random subsets of both, of all pictures where there are not more than that.
 
-    Subsets are drawn from the features in an order of their own, so that the order in which pictures came in does not matter.
-    Raises UsageError for fewer than 2 pictures on a side.
+    Subsets are drawn from the features in an order of their own, so that the order in which pictures came in does not
+    matter. Raises UsageError for fewer than 2 pictures on a side.
     """
     if min(len(first), len(second)) < 2:
         raise UsageError(

@@ -1,7 +1,7 @@
 """Quality after a tokenizer's round trip, by number of rounds (figure 5).
 
-Pixels are float [B, 3, H, W] in [-1, 1], or [B, 3, T, H, W] of clips, which are measured frame by frame and whose Frechet distance is of
-pairs of frames; reconstructions are rounded to bytes before anything is measured.
+Pixels are float [B, 3, H, W] in [-1, 1], or [B, 3, T, H, W] of clips, which are measured frame by frame and whose
+Frechet distance is of pairs of frames; reconstructions are rounded to bytes before anything is measured.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from grn.evaluation.frechet import Moments, frechet_distance
-from grn.evaluation.metrics import psnr, ssim, to_bytes
+from grn.evaluation.metrics import SMALLEST_MS_SSIM, ms_ssim, psnr, ssim, to_bytes
 from grn.evaluation.video import frames_of, pair_network_name, pairs_of
 from grn.features.efficientnet import FeatureNetwork
 from grn.features.lpips import Lpips
@@ -27,6 +27,7 @@ class Quality:
     """Means over the pictures or frames at one number of rounds; rounds None is without quantization.
 
     bits_per_pixel counts the codes alone, None where nothing was quantized. psnr (dB) is the mean of the pictures' own.
+    ms_ssim: None for pictures that are too small for it. frechet: to the originals (rFID with Inception's features).
     """
 
     rounds: int | None
@@ -35,6 +36,7 @@ class Quality:
     ssim: float
     frechet: float
     lpips: float | None = None
+    ms_ssim: float | None = None
 
 
 class _Sums:
@@ -44,6 +46,7 @@ class _Sums:
         self.psnr: list[Tensor] = []
         self.ssim: list[Tensor] = []
         self.lpips: list[Tensor] = []
+        self.ms_ssim: list[Tensor] = []
         self.moments = Moments(dim)
 
 
@@ -56,7 +59,9 @@ def evaluate_rounds(
     lpips: Lpips | None = None,
     clips: bool = False,
 ) -> list[Quality]:
-    """Reconstruct every batch at every number of rounds; the Frechet distance is that to the originals. clips: the batches are of clips."""
+    """Reconstruct every batch at every number of rounds; the Frechet distance is that to the originals. clips: the
+    batches are of clips.
+    """
     name = pair_network_name(network) if clips else network.name
     dim = 2 * network.dim if clips else network.dim
     originals, sums = Moments(dim), [_Sums(dim) for _ in rounds]
@@ -67,11 +72,13 @@ def evaluate_rounds(
         tokens += _tokens(tokenizer, pixels)
         pixels_seen += pixels.numel() // 3
         for count, sum_ in zip(rounds, sums, strict=True):
-            drawn = to_bytes(tokenizer.reconstruct_pixels(pixels, count))
-            pair = frames_of(drawn), frames_of(pixels)
+            restored = to_bytes(tokenizer.reconstruct_pixels(pixels, count))
+            pair = frames_of(restored), frames_of(pixels)
             sum_.psnr.append(psnr(*pair))
             sum_.ssim.append(ssim(*pair))
-            sum_.moments.add(_features(drawn, network, clips))
+            sum_.moments.add(_features(restored, network, clips))
+            if min(pixels.shape[3:]) >= SMALLEST_MS_SSIM:
+                sum_.ms_ssim.append(ms_ssim(*pair))
             if lpips is not None:
                 sum_.lpips.append(lpips(*pair))
     reference = originals.statistics(name)
@@ -84,6 +91,7 @@ def evaluate_rounds(
             ssim=_mean(sum_.ssim),
             frechet=frechet_distance(sum_.moments.statistics(name), reference),
             lpips=_mean(sum_.lpips) if sum_.lpips else None,
+            ms_ssim=_mean(sum_.ms_ssim) if sum_.ms_ssim else None,
         )
         for count, sum_ in zip(rounds, sums, strict=True)
     ]

@@ -1,4 +1,6 @@
-"""Files of real pictures and of their statistics, as others publish them: .npz with `arr_0`, with `mu` and `sigma`, or with both."""
+"""Files of real pictures and of their statistics, as others publish them: .npz with `arr_0`, with `mu` and `sigma`, or
+with both.
+"""
 
 import math
 import struct

@@ -29,8 +29,9 @@ def scores(
 ) -> dict[str, float]:
     """The figures of each metric asked for, of `METRICS`.
 
-    fid: Frechet distance. isc: Inception score, of class probabilities [N, classes]. kid: kernel distance. prc: precision and
-    recall. Raises UsageError where the reference has statistics only and kid or prc is asked for, and for too few pictures.
+    fid: Frechet distance. isc: Inception score, of class probabilities [N, classes]. kid: kernel distance. prc:
+    precision and recall. Raises UsageError where the reference has statistics only and kid or prc is asked for, and for
+    too few pictures.
     """
     check_metrics(metrics, reference.features is not None, probabilities is not None, generated.statistics.count)
     found: dict[str, float] = {}
@@ -52,7 +53,8 @@ def scores(
 def check_metrics(metrics: tuple[str, ...], has_pictures: bool, has_classes: bool, count: int) -> None:
     """Raises UsageError for a metric that cannot be had, before anything is generated for it.
 
-    has_pictures: the reference is of pictures, not of statistics. has_classes: the network tells classes. count: of generated pictures.
+    has_pictures: the reference is of pictures, not of statistics. has_classes: the network tells classes. count: of
+    generated pictures.
     """
     for metric in metrics:
         if metric not in METRICS:

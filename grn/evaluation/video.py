@@ -26,7 +26,9 @@ def pair_network_name(network: FeatureNetwork) -> str:
 
 
 def pairs_of(features: Tensor) -> Tensor:
-    """Features of neighbouring frames [..., T, D] -> of each pair, [..., T - 1, 2*D]: those of the first, and the change to the second."""
+    """Features of neighbouring frames [..., T, D] -> of each pair, [..., T - 1, 2*D]: those of the first, and the
+    change to the second.
+    """
     return torch.cat([features[..., :-1, :], features[..., 1:, :] - features[..., :-1, :]], -1)
 
 
@@ -77,7 +79,9 @@ THRESHOLD = 8
 
 @dataclass(frozen=True)
 class Motion:
-    """Means over all pairs of neighbouring frames. difference: of the levels, absolute, in [0, 255]. moving: share of the pixels that change."""
+    """Means over all pairs of neighbouring frames. difference: of the levels, absolute, in [0, 255]. moving: share of
+    the pixels that change.
+    """
 
     clips: int
     pairs: int

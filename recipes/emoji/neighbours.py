@@ -2,9 +2,10 @@
 
     python recipes/emoji/neighbours.py --model emoji --keep 3d,flat,noto --data data/emoji/train.tar --num 200
 
-Captions of a set made by prepare.py are generated. Each picture is compared, by the cosine of the features of efficientnet-lite0, with the
-real ones of its own style, each of which has a name: rank r means that r - 1 pictures with other names are nearer than the nearest with the
-right name. Prints the shares of rank 1 and of rank 5 or less; with --json, every match too.
+Captions of a set made by prepare.py are generated. Each picture is compared, by the cosine of the features of
+efficientnet-lite0, with the real ones of its own style, each of which has a name: rank r means that r - 1 pictures with
+other names are nearer than the nearest with the right name. Prints the shares of rank 1 and of rank 5 or less; with
+--json, every match too.
 
 Axes
     queries  float [N, D], features of generated pictures

@@ -17,7 +17,7 @@ from PIL import Image
 from grn.data.sources import open_source
 from grn.errors import ModelNotFoundError, UsageError
 from grn.evaluation.frechet import Statistics
-from grn.features.inception import _Inception
+from grn.features.inception_network import InceptionV3
 from grn.media import VideoWriter
 from grn.pipeline import Pipeline
 from grn_cli.evaluate import parse_rounds
@@ -91,7 +91,7 @@ def test_keep_takes_the_pictures_with_the_facts(grn, here, pictures, pipeline, t
 
 def test_inception_from_a_file_is_used_and_named(grn, here, pictures):
     torch.manual_seed(0)
-    torch.save(_Inception().state_dict(), "inception.pth")
+    torch.save(InceptionV3().state_dict(), "inception.pth")
     outcome = grn(
         "eval", "stats", pictures, "-n", "2", "--features", "inception", "--inception", "inception.pth", "--json"
     )

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -264,3 +265,61 @@ def test_samples_of_shards_can_be_sent_to_workers(tmp_path: Path) -> None:
     (sample,) = open_source(pack(tmp_path / "d.tar", [("a.png", png(3))]))
     copy: Sample = pickle.loads(pickle.dumps(sample))
     assert np.array_equal(copy.image(), sample.image())
+
+
+def test_texts_end_where_their_file_does(tmp_path: Path) -> None:
+    """U+2028 and a form feed end no line, and a byte order mark is none of the text."""
+    files = {"a.png": png(1), "a.txt": "\ufeffa cat\u2028on\fa mat\n".encode(), "a.cls": "\ufeff3\r\n".encode()}
+    files["a.json"] = '\ufeff{"captions": ["one\u2028two"], "style": "3d"}'.encode()
+    for path in (unpack(tmp_path / "d", files), pack(tmp_path / "d.tar", files.items())):
+        (sample,) = open_source(path)
+        assert (sample.caption, sample.captions, sample.label) == ("a cat\u2028on\fa mat", ("one\u2028two",), 3)
+        assert sample.info["style"] == "3d"
+
+
+@pytest.mark.parametrize("top", ["", "./", "animals/"])
+def test_class_folders_of_a_tar_are_those_of_the_folder(tmp_path: Path, top: str) -> None:
+    files = {"dog/1.png": png(1), "cat/deep/2.png": png(2), "cat/3.png": png(3), "ant/4.png": png(4)}
+    folder = open_source(unpack(tmp_path / "d", files))
+    tar = open_source(pack(tmp_path / "d.tar", [(top + name, data) for name, data in files.items()]))
+    assert folder.classes == tar.classes == ("ant", "cat", "dog")
+    assert {s.label for s in folder} == {0, 1, 2}
+    assert [tar.classes[s.label] for s in tar] == ["dog", "cat", "cat", "ant"]
+    assert folder.keep().classes == folder[1:].classes == folder.classes
+    shards = [pack(tmp_path / f"s-{n}.tar", [item]) for n, item in enumerate(files.items())]
+    assert len(shards) == 4
+    assert open_source(tmp_path / "s-*.tar").classes == ("ant", "cat", "dog")
+
+
+def test_what_is_left_out_is_said_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = {"a.png": png(1), ".hidden/b.png": png(2), "notes.md": b"", "lone.txt": b"a", "._a.png": b""}
+    for path in (unpack(tmp_path / "d", files), pack(tmp_path / "d.tar", files.items())):
+        caplog.clear()
+        source = open_source(path)
+        assert len(source) == 1
+        said = "4 left out: 2 hidden, 1 of other kinds (.md), 1 captions, classes or facts without a picture"
+        assert str(source.left_out) == said
+        assert [record.message for record in caplog.records] == [f"{path}: {said}"]
+        with pytest.raises(BadInputError, match=r"no clips found .*; 5 left out"):
+            open_source(path, clips=True)
+
+
+def test_missing_captions_are_counted(tmp_path: Path) -> None:
+    files = {"a.png": png(1), "b.png": png(2), "c.png": png(3), "b.TXT": b"a bee"}
+    assert open_source(unpack(tmp_path / "some", files)).without_caption == 2
+    assert open_source(unpack(tmp_path / "none", {"a.png": png(1)})).without_caption == 0
+
+
+def test_a_tar_keeps_the_first_picture_of_a_key(tmp_path: Path) -> None:
+    source = open_source(pack(tmp_path / "d.tar", [("b.seg.png", png(0)), ("b.png", png(1)), ("b.gif", png(2))]))
+    assert [sample.key for sample in source] == ["b"]
+    assert str(source.left_out) == "2 left out: 1 of other kinds (.png), 1 further pictures of one key"
+
+
+def test_a_tar_of_many_members_stays_small_in_memory(tmp_path: Path) -> None:
+    path = pack(tmp_path / "d.tar", [*((f".hidden/{n}.png", b"") for n in range(20_000)), ("a.png", png(1))])
+    tracemalloc.start()
+    assert len(open_source(path)) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20

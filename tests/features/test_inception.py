@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from grn.errors import ModelMismatchError, ModelNotFoundError
-from grn.features.inception import InceptionFeatures, _Inception, _Mixed, _resize
+from grn.features.inception import InceptionFeatures
+from grn.features.inception_network import InceptionV3, Mixed, resize_as_tensorflow
 
 
 def pixels(*size: int) -> torch.Tensor:
@@ -21,7 +22,7 @@ def state_file(tmp_path_factory) -> Path:
     """A state dict laid out like the published one: random weights, and a training branch that must be ignored."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("inception") / "pt_inception.pth"
-    state = {k: v for k, v in _Inception().state_dict().items() if not k.endswith("num_batches_tracked")}
+    state = {k: v for k, v in InceptionV3().state_dict().items() if not k.endswith("num_batches_tracked")}
     torch.save(state | {"AuxLogits.fc.weight": torch.zeros(1)}, path)
     return path
 
@@ -37,13 +38,13 @@ def test_state_dict_has_the_published_size_and_gives_features(state_file):
 
 
 def test_average_pooling_leaves_the_border_out_of_the_count():
-    block = _Mixed(4, [[("branch1x1", 2, 1, 1)]], 3).eval()
+    block = Mixed(4, [[("branch1x1", 2, 1, 1)]], 3).eval()
     found = block(torch.ones(1, 4, 5, 5))[:, 2:]
     torch.testing.assert_close(found, found[..., 2:3, 2:3].expand_as(found))
 
 
 def test_last_block_pools_by_maximum():
-    average, largest = (_Mixed(4, [[("branch1x1", 2, 1, 1)]], 3, pool=p).eval() for p in ("average", "max"))
+    average, largest = (Mixed(4, [[("branch1x1", 2, 1, 1)]], 3, pool=p).eval() for p in ("average", "max"))
     largest.load_state_dict(average.state_dict())
     x = torch.rand(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(largest(x)[:, 2:], average.branch_pool(F.max_pool2d(x, 3, 1, 1)))
@@ -53,8 +54,8 @@ def test_last_block_pools_by_maximum():
 def test_resizing_reads_at_corners():
     ramp = torch.arange(4.0).expand(1, 1, 4, 4)
     expected = torch.tensor([0, 0.5, 1, 1.5, 2, 2.5, 3, 3])  # half-pixel centres would start at 0, 0.25
-    torch.testing.assert_close(_resize(ramp, 8)[0, 0], expected.expand(8, 8))
-    torch.testing.assert_close(_resize(ramp.mT, 2)[0, 0, :, 0], torch.tensor([0.0, 2.0]))
+    torch.testing.assert_close(resize_as_tensorflow(ramp, 8)[0, 0], expected.expand(8, 8))
+    torch.testing.assert_close(resize_as_tensorflow(ramp.mT, 2)[0, 0, :, 0], torch.tensor([0.0, 2.0]))
 
 
 class Script(nn.Module):
