@@ -9,7 +9,6 @@ A folder of it is one of ours (`grn.hub.convert`) or one that transformers has w
     tokenizer.json    pieces of text -> numbers, as the `tokenizers` library reads it
 """
 
-import html
 import json
 import logging
 import re
@@ -17,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ftfy
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -29,6 +27,7 @@ from grn.models.folder import ModelFolder, empty_network, parse_config, read_jso
 from grn.models.tensors import CONFIG, INDEX, VOCABULARY, WEIGHTS, digest, read_weights, stored_type, tensor_names
 from grn.networks.condition import Texts
 from grn.networks.umt5 import Umt5Config, encoder_network
+from grn.text.cleaning import clean_text
 from grn.validation import describe
 
 if TYPE_CHECKING:
@@ -36,15 +35,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 512
 _CACHE_BYTES = 1 << 30
-_SPACE = re.compile(r"\s+")
 _log = logging.getLogger("grn")
-
-
-def clean_text(prompt: str) -> str:
-    """The text as published models were shown it: mojibake and HTML entities undone, white space folded."""
-    # Twice: "&amp;lt;" is a bracket that was escaped on two of its ways.
-    text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
-    return _SPACE.sub(" ", text).strip()
 
 
 class Umt5Encoder:

@@ -4,7 +4,7 @@ Axes: B prompts, L tokens, D vector dimensions. Token 0 of a prompt is the mean 
 token a word in the order of the prompt. The empty prompt is one zero token: the unconditional condition.
 """
 
-import html
+import logging
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import ftfy
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -23,6 +22,7 @@ from grn.errors import BadInputError, ConfigError, ModelMismatchError, ModelNotF
 from grn.files import atomic_path, display
 from grn.models.folder import read_json
 from grn.networks.condition import TextCondition
+from grn.text.cleaning import clean_prompt, name_pictures
 from grn.validation import describe
 
 # Function words that change no picture. "no", "on", "under" and the like do, and stay.
@@ -31,21 +31,15 @@ STOP_WORDS = frozenset("a an the of and with in at for to by is are be this that
 PIECE = "##"  # marks a vocabulary entry that continues a word rather than starting one
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[#*]")  # "#" and "*" are the names of two keys
 _POSSESSIVE = re.compile(r"'s?$")
-
-
-def clean_prompt(prompt: str) -> str:
-    """The prompt as it was meant: mojibake and HTML entities undone, NFKC, lowercase, no control characters, single
-    spaces.
-    """
-    text = unicodedata.normalize("NFKC", html.unescape(ftfy.fix_text(prompt))).lower()
-    # Line breaks are control characters too, but they part words.
-    text = "".join(c if c.isspace() or unicodedata.category(c)[0] != "C" else "" for c in text)
-    return " ".join(text.split())
+_log = logging.getLogger("grn")
 
 
 def split_words(prompt: str) -> list[str]:
-    """The words of a prompt in order, cleaned, without accents, possessives or punctuation; hyphens part words."""
-    plain = unicodedata.normalize("NFKD", clean_prompt(prompt))
+    """The words of a prompt in order, cleaned, without accents, possessives or punctuation; hyphens part words.
+
+    Emoji are the words of their Unicode names.
+    """
+    plain = unicodedata.normalize("NFKD", name_pictures(clean_prompt(prompt)))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     return [_POSSESSIVE.sub("", word) for word in _WORD.findall(plain)]
 
@@ -104,7 +98,8 @@ class StaticWordVectors:
             said = describe(error, StaticWordVectorsConfig)
             raise ConfigError(f"{display(paths[0])}: {said}; restore the file") from error
         try:
-            vocabulary = paths[1].read_text(encoding="utf-8").splitlines()
+            # A line ends at a line feed alone: others that str.splitlines knows may stand in an entry.
+            vocabulary = paths[1].read_bytes().decode("utf-8").removesuffix("\n").split("\n")
             vectors = load_file(paths[2])["vectors"]
         except (UnicodeDecodeError, SafetensorError, KeyError) as error:
             raise ModelMismatchError(
@@ -126,12 +121,15 @@ class StaticWordVectors:
             # Not save_file: it would make the file private to its owner.
             path.write_bytes(save({"vectors": self.vectors.contiguous()}))
         with atomic_path(folder / "vocab.txt") as path:
-            path.write_text("".join(f"{entry}\n" for entry in self.vocabulary), encoding="utf-8")
+            path.write_bytes("".join(f"{entry}\n" for entry in self.vocabulary).encode())
         with atomic_path(folder / "config.json") as path:
             path.write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def pieces(self, word: str) -> list[str]:
-        """The vocabulary entries that a word is made of, by greedy longest match; others are left out."""
+        """The vocabulary entries that a word is made of, by greedy longest match; letters in none are left out.
+
+        The `tokenizers` library's word pieces do the same, but give up a whole word for one odd letter.
+        """
         found, start = [], 0
         while start < len(word):
             mark = PIECE if start else ""
@@ -162,8 +160,13 @@ class StaticWordVectors:
         return torch.stack([self.vectors[list(row)].float().mean(0) for row in rows])
 
     def check(self, prompt: str) -> None:
-        """Raises BadInputError as `word_vectors` does."""
+        """Raises BadInputError as `word_vectors` does; says which words it does not know and what it reads instead."""
         self.word_vectors(prompt)
+        for word in dict.fromkeys(split_words(prompt)):
+            pieces = self.pieces(word)
+            if pieces != [word] and word not in STOP_WORDS:
+                read = f"read as {' '.join(piece.removeprefix(PIECE) for piece in pieces)}" if pieces else "left out"
+                _log.warning("%s is no word that this model knows; it is %s", display(word), read)
 
     def release(self) -> None:
         """A table is small, and stays."""

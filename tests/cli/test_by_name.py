@@ -201,7 +201,8 @@ def test_a_file_converted_by_hand_draws_what_its_name_draws(home: Path, tmp_path
 def test_a_file_and_its_folder_compute_the_same(tmp_path: Path) -> None:
     state = filled(text_shapes(TEXTS))
     torch.save(state, tmp_path / "w.pth")
-    convert.convert(tmp_path / "w.pth", tmp_path / "out", "mine")
+    hints = convert.Hints(text_attention="one-way", like="grn-t2v")
+    convert.convert(tmp_path / "w.pth", tmp_path / "out", "mine", hints)
     direct = NETWORKS["text-to-visual"](TEXTS)
     direct.load_state_dict(dict(rename("text-to-visual", state)))
     loaded = grn.Generator.from_pretrained(tmp_path / "out").network
@@ -396,17 +397,23 @@ def test_part_devices_are_checked(grn: Any, here: Path, option: str) -> None:
 
 
 def test_an_uncalibrated_model_says_so(grn: Any, here: Path) -> None:
-    base = ("generate", "--class", 3, "-m", "grn-b", "--adaptive", "--tmin", 6, "--tmax", 9)
+    base = ("generate", "--class", 3, "-m", "grn-l", "--adaptive", "--tmin", 6, "--tmax", 9)
     outcome = grn(*base)
     assert outcome.err == (
-        "grn: warning: grn-b: is not calibrated, so every picture takes the same steps; run grn models calibrate\n"
+        "grn: warning: grn-l: is not calibrated, so every picture takes the same steps; run grn models calibrate\n"
     )
-    shutil.copytree(resolve("grn-b").folder, here / "m")
+    shutil.copytree(resolve("grn-l").folder, here / "m")
     common = ("-n", 4, "--k", 300, "--mean", 8, "--tmin", 6, "--tmax", 10)
     assert grn("models", "calibrate", "m", *common).code == 0
     outcome = grn("generate", "--class", 3, "-m", "m", "--adaptive", "-o", "x.png", "--json")
     assert outcome.err == ""
     assert 6 <= json.loads(outcome.text)["steps"] <= 10
+
+
+def test_b_is_adaptive_as_it_is_published(grn: Any, here: Path) -> None:
+    outcome = grn("generate", "--class", 3, "-m", "grn-b", "--adaptive", "-o", "x.png", "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert 20 <= json.loads(outcome.text)["steps"] <= 50
 
 
 def test_tokenize_by_name(grn: Any, here: Path, clip: Path) -> None:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from grn.errors import ConfigError, GrnError, ModelMismatchError, ModelNotFoundError
 from grn.hub import convert
 from grn.networks.umt5 import Umt5Config, encoder_network
+from grn.text.cleaning import clean_text
 from grn.text.encoder import load_text_encoder
-from grn.text.umt5 import MAX_TOKENS, Umt5Encoder, clean_text
+from grn.text.umt5 import MAX_TOKENS, Umt5Encoder
 
 
 @pytest.fixture(scope="module")

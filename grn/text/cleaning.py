@@ -1,0 +1,34 @@
+"""Prompts as they were meant: what editors, encodings and web pages have done to a text is undone, once for all encoders."""
+
+import html
+import re
+import unicodedata
+
+import ftfy
+
+_SPACE = re.compile(r"\s+")
+_FIRST_PICTURE = 0x2190  # symbols below are signs in a text, "90\u00b0" or "\u00a9"
+_PARTS = ("regional indicator", "emoji modifier", "tag ", "variation selector")  # of a picture, none by themselves
+
+
+def clean_text(prompt: str) -> str:
+    """The text without mojibake and HTML entities, white space folded: as published models were shown it."""
+    # Twice: "&amp;lt;" is a bracket that was escaped on two of its ways.
+    text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
+    return _SPACE.sub(" ", text).strip()
+
+
+def clean_prompt(prompt: str) -> str:
+    """The cleaned text for a table of words: NFKC, lowercase, without control characters, single spaces."""
+    text = unicodedata.normalize("NFKC", clean_text(prompt)).lower()
+    return " ".join("".join(c for c in text if c == " " or unicodedata.category(c)[0] != "C").split())
+
+
+def name_pictures(text: str) -> str:
+    """The text with its emoji and other symbols as words, by their Unicode names: a cat's face is " cat face "."""
+    return "".join(f" {_name(c)} " if ord(c) >= _FIRST_PICTURE and unicodedata.category(c) == "So" else c for c in text)
+
+
+def _name(symbol: str) -> str:
+    name = unicodedata.name(symbol, "").lower()
+    return "" if name.startswith(_PARTS) else name
