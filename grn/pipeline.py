@@ -8,6 +8,7 @@
 Axes: token maps are [t, h, w, E] elements or [t, h, w, C] indices.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -43,6 +44,8 @@ from grn.result import Made, Result
 from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
+
+_log = logging.getLogger("grn")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Pipeline:
                 "use the text encoder it was trained with"
             )
         self.generator, self.tokenizer, self.text, self._devices = generator, tokenizer, text, devices
+        self._noted: set[str] = set()  # of how prompts are read, what has been said
         self.source = generator.name if source is None else source
 
     @classmethod
@@ -243,7 +247,7 @@ class Pipeline:
             raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
         if not request.prompts:
             return iter(())
-        condition, null = self._conditions(request.prompts, request.negative_prompt)
+        condition, null = self._conditions(request.prompts, request.negative_prompt, request.known is not None)
         self._settle()
         samples = Sampler(self.generator.network, sampling).run(
             condition,
@@ -301,6 +305,10 @@ class Pipeline:
             self.class_number(prompt)
         elif isinstance(prompt, str):
             self.text.check(prompt)
+            for note in self.text.notes(prompt):
+                if note not in self._noted:
+                    self._noted.add(note)
+                    _log.warning("%s", display(note))
         else:
             raise UsageError(f"{prompt!r}: {self.name} draws from words, not from class numbers")
 
@@ -318,12 +326,18 @@ class Pipeline:
             expected += f", or a name such as {', '.join(near)}"
         raise UsageError(f"{prompt!r} is no class of {self.name} (expected {expected})")
 
-    def _conditions(self, prompts: Sequence[str | int], negative_prompt: str) -> tuple[Condition, Condition]:
+    def _conditions(
+        self, prompts: Sequence[str | int], negative_prompt: str, given: bool
+    ) -> tuple[Condition, Condition]:
+        """What is drawn from, and the unconditional branch's. given: whether the prompts come with a picture."""
         for prompt in dict.fromkeys(prompts):
             self.check(prompt)
         if self.text is not None:
-            null = self.text.encode([negative_prompt]).to(self.device).rows(torch.tensor([0]))
-            return self.text.encode([str(prompt) for prompt in prompts]).to(self.device), null
+            about = self.generator.about
+            tag = about.tag(given) if isinstance(about, TextToVisualModelConfig) else ""
+            tagged = [f"{tag}{prompt}" if prompt else "" for prompt in (negative_prompt, *prompts)]
+            null = self.text.encode(tagged[:1]).to(self.device).rows(torch.tensor([0]))
+            return self.text.encode(tagged[1:]).to(self.device), null
         labels = torch.tensor([self.class_number(prompt) for prompt in prompts])
         none = self.generator.network.null_condition(1)
         assert none is not None, "a network that draws from texts, without an encoder of them"

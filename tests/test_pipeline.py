@@ -322,3 +322,23 @@ def test_a_tokenizer_is_no_generator(words: Path) -> None:
     with pytest.raises(ModelMismatchError, match="is a tokenizer; name a generator"):
         Pipeline.from_pretrained(words / "tokenizer")
     assert ModelFolder.open(words).config.kind == "text-to-visual"
+
+
+def test_prompts_stand_behind_their_tag_and_the_empty_one_does_not(
+    words: Path, drawing: Pipeline, tmp_path: Path
+) -> None:
+    tagged = Pipeline.from_pretrained(_changed(words, tmp_path / "a", prompt_tag="green "))
+    assert _frames(tagged, ["cat", ""]) == _frames(drawing, ["green cat", ""])
+    assert _frames(tagged, ["cat"]) != _frames(drawing, ["cat"])
+    assert _frames(tagged, ["cat"], negative_prompt="dog") == _frames(
+        drawing, ["green cat"], negative_prompt="green dog"
+    )
+
+
+def test_words_that_are_not_known_are_said_once(words: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = Pipeline.from_pretrained(words)
+    for _ in range(2):
+        pipeline("cat elephant", steps=1)
+    assert [record.message for record in caplog.records] == [
+        "elephant is no word that this model knows; it is left out"
+    ]

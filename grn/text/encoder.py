@@ -24,6 +24,9 @@ class TextEncoder(Protocol):
     def check(self, prompt: str) -> None:
         """Raise BadInputError where the prompt cannot be read."""
 
+    def notes(self, prompt: str) -> list[str]:
+        """What a person should know of how the prompt is read, a line each."""
+
     def encode(self, prompts: Sequence[str]) -> TextCondition | Texts:
         """The tokens of each prompt."""
 

@@ -111,6 +111,10 @@ class Umt5Encoder:
     def check(self, prompt: str) -> None:
         """Any text can be read."""
 
+    def notes(self, prompt: str) -> list[str]:
+        """There is nothing to say of how a text is read."""
+        return []
+
     @torch.inference_mode()
     def encode(self, prompts: Sequence[str]) -> Texts:
         """Token vectors of each prompt's real tokens, at most 512, on the CPU in the network's type."""

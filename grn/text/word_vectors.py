@@ -4,7 +4,6 @@ Axes: B prompts, L tokens, D vector dimensions. Token 0 of a prompt is the mean 
 token a word in the order of the prompt. The empty prompt is one zero token: the unconditional condition.
 """
 
-import logging
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,6 @@ STOP_WORDS = frozenset("a an the of and with in at for to by is are be this that
 PIECE = "##"  # marks a vocabulary entry that continues a word rather than starting one
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[#*]")  # "#" and "*" are the names of two keys
 _POSSESSIVE = re.compile(r"'s?$")
-_log = logging.getLogger("grn")
 
 
 def split_words(prompt: str) -> list[str]:
@@ -160,13 +158,18 @@ class StaticWordVectors:
         return torch.stack([self.vectors[list(row)].float().mean(0) for row in rows])
 
     def check(self, prompt: str) -> None:
-        """Raises BadInputError as `word_vectors` does; says which words it does not know and what it reads instead."""
+        """Raises BadInputError as `word_vectors` does."""
         self.word_vectors(prompt)
+
+    def notes(self, prompt: str) -> list[str]:
+        """The words of a prompt that the table does not know, and what is read instead."""
+        found = []
         for word in dict.fromkeys(split_words(prompt)):
             pieces = self.pieces(word)
             if pieces != [word] and word not in STOP_WORDS:
                 read = f"read as {' '.join(piece.removeprefix(PIECE) for piece in pieces)}" if pieces else "left out"
-                _log.warning("%s is no word that this model knows; it is %s", display(word), read)
+                found.append(f"{word} is no word that this model knows; it is {read}")
+        return found
 
     def release(self) -> None:
         """A table is small, and stays."""
