@@ -153,6 +153,8 @@ class GeneratorTask:
         """Write the model folder, with its tokenizer and text encoder."""
         data = self.recipe.data
         settings: dict[str, Any] = {"frames": data.frames, "fps": data.fps} if data.frames > 1 else {}
+        if names := self.data.class_names():
+            settings["class_names"] = names
         if self.text is not None and not isinstance(self.text, StaticWordVectors):
             settings["text_encoder"] = str(
                 self.recipe.text_encoder

@@ -123,6 +123,13 @@ class GeneratorData:
             view = View(data.size, data.flip, frames, fps, recipe.network.rounds)
             self.maps.append(nearest_maps(source, tokenizer, view, data.sizes, progress, wait))
 
+    def class_names(self) -> tuple[str, ...]:
+        """The names of a class network's classes by number, where all sources have class folders of these names; else none."""
+        names = {source.classes for source in self.source.sources}
+        found = names.pop() if len(names) == 1 else ()
+        is_whole = isinstance(self.network, ClassToImageConfig) and len(found) == self.network.num_classes
+        return found if is_whole else ()
+
     def read(self, slot: Slot) -> GeneratorExample:
         """One token map, how it is corrupted, and its caption or class, or none of them where the condition is dropped."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.run.seed, slot.step, slot.place])

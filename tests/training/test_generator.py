@@ -156,6 +156,8 @@ def test_a_class_model_trains_from_class_folders(place: Path) -> None:
     assert rows[0]["loss"] == pytest.approx(math.log(4), abs=0.02)  # the head starts at zero: every class alike
     assert Path("g/final/model.safetensors").exists()
     assert Path("g/samples/00000002.png").exists()
+    folders = tuple(sorted(folder.name for folder in Path("pictures").iterdir()))
+    assert Pipeline.from_pretrained(Path("g/final")).class_names == folders
 
 
 def test_turned_words_change_what_is_learnt_and_resume_exactly(captioned: Path) -> None:
