@@ -23,6 +23,7 @@ _PRIMARIES = {
     11: (0.314, 0.351, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),  # DCI-P3
     12: (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),  # Display P3
 }
+_GREYS = np.arange(256, dtype=np.uint8)
 _BAND_PIXELS = 1 << 20
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 # How eyes that are used to one white see another (Bradford).
@@ -61,14 +62,33 @@ def png_space(image: Image.Image, cicp: tuple[int, ...] | None) -> Space:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, space: Space) -> Image.Image:
-    """Mode RGB in sRGB, from L, RGB or CMYK. A profile that is broken or made for other channels says nothing."""
+    """Mode RGB in sRGB, from L, I;16, RGB or CMYK. A profile that is broken or made for other channels says nothing."""
+    if image.mode in ("L", "I;16"):
+        return _by_curve(image, _curve(profile, space))
     if profile:
-        if image.mode == "L" and _transform(profile, "L") is None:
-            image = image.convert("RGB")
-        transform = _transform(profile, image.mode)
-        return image.convert("RGB") if transform is None or transform.same else transform.icc.apply(image)
+        found = _transform(profile, image.mode)
+        return image.convert("RGB") if found is None or found.same else found.icc.apply(image)
     rgb = image.convert("RGB")
     return rgb if space.is_srgb else _from_space(rgb, space)
+
+
+def _curve(profile: bytes | None, space: Space) -> npt.NDArray[np.uint8]:
+    """What the 256 greys become, [256, 3]."""
+    greys = _probe("L")
+    found = _transform(profile, "L") if profile else None
+    if found is not None:
+        return np.asarray(greys.convert("RGB") if found.same else found.icc.apply(greys))[0]
+    # Some programs put profiles for RGB into grey files.
+    return np.asarray(to_srgb(greys.convert("RGB"), profile, space))[0]
+
+
+def _by_curve(grey: Image.Image, curve: npt.NDArray[np.uint8]) -> Image.Image:
+    if grey.mode == "L":
+        return Image.merge("RGB", [grey.point(channel.tolist()) for channel in curve.T])
+    # Between two of the 256 in proportion: dark levels of linear light need all 16 bits.
+    levels = np.asarray(grey) / 257
+    channels = [np.interp(levels, _GREYS, channel).round().astype(np.uint8) for channel in curve.T]
+    return Image.fromarray(np.stack(channels, 2), "RGB")
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,9 @@ def _transform(profile: bytes, mode: str) -> _Transform | None:
     """What turns pictures of a mode to sRGB; None where the profile is of no use."""
     try:
         source = ImageCms.getOpenProfile(io.BytesIO(profile))
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        # Shortened to a table of a few entries, dark greys of linear light would be wrong by ten levels.
+        exact = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=exact)
         probe = _probe(mode)
         moved = np.asarray(transform.apply(probe)).astype(int) - np.asarray(probe.convert("RGB"))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
@@ -95,15 +117,15 @@ def _transform(profile: bytes, mode: str) -> _Transform | None:
 def _probe(mode: str) -> Image.Image:
     """All greys, and colours from all over the cube."""
     if mode == "L":
-        return Image.fromarray(np.arange(256, dtype=np.uint8)[None], "L")
+        return Image.fromarray(_GREYS[None], "L")
     steps = np.linspace(0, 255, 17).astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
-    greys = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, 2)
+    greys = _GREYS[None, :, None].repeat(3, 2)
     return Image.fromarray(np.concatenate([cube, greys], 1), "RGB").convert(mode)
 
 
 def _from_space(rgb: Image.Image, space: Space) -> Image.Image:
-    levels = np.arange(256) / 255
+    levels = _GREYS / 255
     light = levels ** (1 / space.gamma) if space.gamma else _srgb_light(levels)
     if np.allclose(space.primaries, _SRGB, atol=2e-3):
         curve = _srgb_levels(light)

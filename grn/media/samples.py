@@ -1,4 +1,4 @@
-"""Samples of any mode and depth -> colours of 8 bits, and apart from them how opaque each pixel is."""
+"""Samples of any mode and depth -> colours, and apart from them how opaque each pixel is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ AS_DECODED = Depth()
 
 
 def separate(image: Image.Image, depth: Depth) -> tuple[Image.Image, Image.Image | None]:
-    """A decoded image as mode L, RGB or CMYK, and its opacity as mode L; None where all is opaque.
+    """A decoded image as mode L, I;16 (white is 65,535), RGB or CMYK, and its opacity as mode L; None where all is
+    opaque.
 
     Raises NotImplementedError for samples that have no agreed white.
     """
@@ -67,8 +68,8 @@ def _from_deep_grey(image: Image.Image, depth: Depth, hidden: object) -> tuple[I
             f"{image.format} with {image.mode} samples has no defined white; save it with 8 or 16 bits"
         )
     levels, top = np.asarray(image).astype(np.uint32), (1 << (depth.bits if depth.bits > 8 else 16)) - 1
-    grey = ((levels.clip(0, top) * 255 + top // 2) // top).astype(np.uint8)
-    shown = Image.fromarray(255 - grey if depth.inverted else grey, "L")
+    grey = ((levels.clip(0, top) * 65_535 + top // 2) // top).astype(np.uint16)
+    shown = Image.fromarray(65_535 - grey if depth.inverted else grey)
     return shown, None if hidden is None else _opaque(levels != hidden)
 
 

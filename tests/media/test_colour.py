@@ -67,6 +67,8 @@ def test_grey_with_a_profile(tmp_path: Path, mode: str, level: Any) -> None:
     grey = Image.new(mode, (4, 4), level)
     for name, profile in (("grey", grey_profile(1.0)), ("rgb", linear_profile())):
         assert abs(one(saved(tmp_path / f"{name}.png", grey, icc_profile=profile))[0] - 188) <= 1
+    dark = saved(tmp_path / "dark.png", Image.new("L", (4, 4), 1), icc_profile=grey_profile(1.0))
+    assert abs(one(dark)[0] - 13) <= 1
     plain = one(saved(tmp_path / "srgb.png", grey, icc_profile=srgb_profile()))
     assert plain == [128, 128, 128]
 
@@ -97,6 +99,17 @@ def test_the_gamma_of_a_png(tmp_path: Path, between: bytes, level: int, bits: in
     grey = 128 * (257 if bits == 16 else 1)
     samples = [grey] * (3 if colour in (2, 6) else 1) + [255] * (colour == 6)
     assert one(put(tmp_path / "a.png", png(samples, bits, colour, between))) == [level] * 3
+
+
+def test_dark_levels_of_linear_light_need_their_sixteen_bits(tmp_path: Path) -> None:
+    levels = [0, 64, 128, 257, 600, 2000, 65_535]
+    light = [level / 65_535 for level in levels]
+    expected = [255 * (12.92 * x if x <= 0.0031308 else 1.055 * x ** (1 / 2.4) - 0.055) for x in light]
+    frame = read_image(put(tmp_path / "a.png", png(levels, 16, 0, gama(100_000))))
+    assert np.abs(frame[0, :, 0] - expected).max() <= 1
+    grey = Image.fromarray(np.array([levels], np.uint16))
+    frame = read_image(saved(tmp_path / "b.png", grey, icc_profile=grey_profile(1.0)))
+    assert np.abs(frame[0, :, 0] - expected).max() <= 1
 
 
 def test_a_profile_comes_before_the_gamma(tmp_path: Path) -> None:
