@@ -8,7 +8,6 @@ those of the given frames, whatever follows.
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,16 +16,14 @@ from torch import Tensor
 
 from grn.errors import UsageError
 from grn.media import to_pixels
+from grn.pipeline import Pipeline
 from grn.refine.known import Known
-
-if TYPE_CHECKING:
-    from grn.pipeline import Pipeline
 
 Picture = NDArray[np.uint8]
 
 
 def refined_picture(
-    pipeline: "Pipeline", picture: Picture, strength: float, mask: NDArray[np.bool_] | None = None
+    pipeline: Pipeline, picture: Picture, strength: float, mask: NDArray[np.bool_] | None = None
 ) -> Known:
     """A picture that is drawn anew in part.
 
@@ -48,12 +45,12 @@ def refined_picture(
     return Known(tokens, fixed, 1 - strength)
 
 
-def animated_picture(pipeline: "Pipeline", picture: Picture, frames: int) -> Known:
+def animated_picture(pipeline: Pipeline, picture: Picture, frames: int) -> Known:
     """A clip of so many frames whose first one is the picture. Raises UsageError where there would be nothing to draw."""
     return _begun(pipeline, [picture], frames)
 
 
-def continued_clip(pipeline: "Pipeline", clip: Iterable[Picture], frames: int) -> Known:
+def continued_clip(pipeline: Pipeline, clip: Iterable[Picture], frames: int) -> Known:
     """A clip of so many frames that begins with the last ones of another: as many as fill half of its tokens, or as there are.
 
     clip: at the model's frame rate; only what is used of it is held. Raises UsageError where there would be nothing to draw.
@@ -65,7 +62,7 @@ def continued_clip(pipeline: "Pipeline", clip: Iterable[Picture], frames: int) -
     return _begun(pipeline, list(last)[-whole:], frames)
 
 
-def _begun(pipeline: "Pipeline", beginning: list[Picture], frames: int) -> Known:
+def _begun(pipeline: Pipeline, beginning: list[Picture], frames: int) -> Known:
     given = _tokens(pipeline, beginning)
     shape = pipeline.map_shape(frames, beginning[0].shape[:2])
     if shape[0] <= len(given):
@@ -79,7 +76,7 @@ def _begun(pipeline: "Pipeline", beginning: list[Picture], frames: int) -> Known
     return Known(tokens, fixed)
 
 
-def _tokens(pipeline: "Pipeline", frames: list[Picture]) -> Tensor:
+def _tokens(pipeline: Pipeline, frames: list[Picture]) -> Tensor:
     """Frames -> [t, h, w, E]."""
     pipeline.map_shape(len(frames), frames[0].shape[:2])  # of a size that can be drawn
     indices = pipeline.tokenizer.encode(to_pixels(np.stack(frames)), pipeline.rounds)[0]

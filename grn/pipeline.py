@@ -39,7 +39,7 @@ from grn.progress import StepBar
 from grn.refine.config import SamplerConfig, SamplerOverrides
 from grn.refine.sampler import Sample, Sampler
 from grn.refine.step import StepView
-from grn.request import DrawOptions, Prompts, Request, Size
+from grn.request import DrawOptions, Prompts, Request, Size, told_ours
 from grn.result import Made, Result
 from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.text.word_vectors import StaticWordVectors
@@ -89,6 +89,7 @@ class Pipeline:
         self.source = generator.name if source is None else source
 
     @classmethod
+    @told_ours
     def from_pretrained(
         cls,
         name: str | Path,

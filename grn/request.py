@@ -1,16 +1,19 @@
 """What a call of the pipeline asks for: its options, read and checked before anything is drawn."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex, cast
+from typing import SupportsIndex, TypeVar, cast
 
-from typing_extensions import Unpack
+from typing_extensions import ParamSpec, Unpack
 
 from grn.errors import UsageError
 from grn.refine.config import SamplerConfig, SamplerOverrides
 from grn.refine.known import Known
 from grn.refine.step import StepView
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Size = tuple[int, int] | tuple[int, int, int]
 """(height, width) in pixels, or (frames, height, width)."""
 Prompts = Sequence[str] | Sequence[int]
@@ -36,6 +39,7 @@ HABITS = {
     "torch_dtype": "dtype",
     "local_files_only": "offline",
     "device_map": "device",
+    "cache_dir": "the environment variable GRN_CACHE",
 }
 """What people type by habit of other libraries, and what it is called here."""
 
@@ -94,6 +98,17 @@ class Request:
 
 
 _OWN = DrawOptions.__annotations__.keys() - SamplerConfig.model_fields.keys()
+
+
+def told_ours(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, which tells what is called by habit of another library how it is called here."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        refuse_habits(options)
+        return function(*args, **options)
+
+    return call
 
 
 def refuse_habits(options: Iterable[str]) -> None:

@@ -1,7 +1,9 @@
 """Prompts and classes -> pictures, with tiny generators."""
 
 import json
+import os
 import shutil
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.generators import SIDE, text_model
+from torch.nn import functional
 
 from grn.errors import BadInputError, ConfigError, ModelMismatchError, UsageError
 from grn.models.folder import ModelFolder
@@ -264,6 +267,50 @@ def test_half_precision(words: Path, drawing: Pipeline) -> None:
     (result,) = half(["cat"])
     assert result.frames.shape == (1, SIDE, SIDE, 3)
     assert half.device == torch.device("cpu")
+
+
+EMBEDDED = Path(__file__).parents[1] / "grn/models/embedded/emoji/model.safetensors"
+
+
+@pytest.mark.skipif(not EMBEDDED.exists(), reason="the embedded generator is not here")
+def test_bfloat16_shows_the_same_tokens_within_two_levels() -> None:
+    pipeline = Pipeline.from_pretrained("emoji", dtype=torch.float32)
+    views: list[StepView] = []
+    exact = pipeline("a cat", steps=6, callback=views.append)
+    assert np.array_equal(pipeline("a cat", steps=6).frames, exact.frames)
+    tokens = pipeline.indices(views[-1].prediction)[None]
+    fast = pipeline.to(dtype=torch.bfloat16).pictures(tokens)[0]
+    assert 0 < np.abs(fast.astype(int) - exact.frames).mean() < 2
+    assert np.abs(fast.astype(int) - exact.frames).max() < 30
+
+
+def test_names_by_habit_of_other_libraries(drawing: Pipeline, words: Path) -> None:
+    habits: dict[str, Any] = {"torch_dtype": torch.bfloat16}
+    with pytest.raises(UsageError, match="torch_dtype: is not known here; it is dtype"):
+        Pipeline.from_pretrained(words, **habits)
+    habits = {"num_inference_steps": 3}
+    with pytest.raises(UsageError, match="num_inference_steps: is not known here; it is steps"):
+        drawing("cat", **habits)
+
+
+def test_from_the_pipeline_to_attention_in_five_calls(drawing: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads along comes from one function to the next without a detour."""
+    seen: list[list[str]] = []
+    attention = functional.scaled_dot_product_attention
+
+    def watched(*arguments: Any, **options: Any) -> torch.Tensor:
+        ours = [frame for frame in traceback.extract_stack() if f"{os.sep}grn{os.sep}" in frame.filename]
+        seen.append([f"{Path(frame.filename).stem}.{frame.name}" for frame in ours])
+        return attention(*arguments, **options)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", watched)
+    next(drawing.stream(["cat"]))
+    paths = [[name for name in path if "<" not in name] for path in seen]
+    drawn = [path for path in paths if "text_to_visual.forward" in path]  # the tokenizer has attention too
+    assert drawn
+    for path in drawn:
+        assert path[:3] == ["pipeline._results", "sampler.run", "text_to_visual.forward"]
+        assert len(path) <= 6, path  # the blocks, a block, its attention
 
 
 def test_moving_and_changing_the_number_format(words: Path) -> None:

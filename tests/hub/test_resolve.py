@@ -11,7 +11,7 @@ import pytest
 from helpers.model_folders import GENERATOR, WEIGHTS, saved
 from helpers.published_files import hub_cache, tokenizer_state
 
-from grn.errors import EnvironmentFaultError, GrnError, ModelMismatchError, ModelNotFoundError
+from grn.errors import EnvironmentFaultError, GrnError, ModelMismatchError, ModelNotFoundError, UsageError
 from grn.hub import registry
 from grn.hub.resolve import resolve
 
@@ -64,6 +64,18 @@ def test_names_are_found_in_order(tmp_path: Path) -> None:
 
 def _snapshot_path(tmp_path: Path) -> Path:
     return tmp_path / "hub" / "models--someone--model" / "snapshots" / ("1" * 40)
+
+
+def test_a_revision_is_a_commit_of_a_repository(tmp_path: Path) -> None:
+    _pipeline(_snapshot(tmp_path))
+    _pipeline(tmp_path / "mine")
+    assert resolve("someone/model", revision="1" * 40).folder == _snapshot_path(tmp_path)
+    with pytest.raises(ModelNotFoundError, match="someone/model"):
+        resolve("someone/model", revision="2" * 40)
+    with pytest.raises(UsageError, match="revision 'main': expected the 40 digits of a commit"):
+        resolve("someone/model", revision="main")
+    with pytest.raises(UsageError, match=r"mine is no repository of the hub \(found: folder\)"):
+        resolve("mine", revision="1" * 40)
 
 
 def test_the_tokenizer_of_a_generators_folder_is_found(tmp_path: Path) -> None:
