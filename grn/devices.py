@@ -31,4 +31,6 @@ def multiplies_bfloat16() -> bool:
 
 def send(values: Tensor, device: torch.device) -> Tensor:
     """To the device, without waiting for what it is at."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+    if device.type != "cuda":
+        return values.to(device)
+    return (values if values.is_pinned() else values.pin_memory()).to(device, non_blocking=True)

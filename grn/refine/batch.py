@@ -21,7 +21,7 @@ from grn.refine.known import Known
 from grn.refine.schedule import PACE, adaptive_steps, cooled_temperature, cosine_ratio, normalised_entropy, progress
 from grn.refine.step import MASK, StepView, mix, select_confident, select_random
 
-AHEAD_BYTES = 1 << 26
+AHEAD_BYTES = 1 << 24
 """Of random numbers that are drawn ahead for a batch."""
 _ROUNDING = 1e-9  # 1 - 0.9 is meant to be 0.1
 
@@ -155,8 +155,10 @@ class Batch:
         if not len(self._ahead):
             steps = max(run.total - run.step for run in self.runs)
             steps = max(1, min(steps, AHEAD_BYTES // (8 * self.state.numel())))
-            drawn = [torch.rand(2 * steps, *self.full, generator=run.generator) for run in self.runs]
-            self._ahead = send(torch.stack(drawn, 1), self.device)
+            drawn = torch.empty(2 * steps, len(self.runs), *self.full, pin_memory=self.device.type == "cuda")
+            for row, run in enumerate(self.runs):
+                drawn[:, row].uniform_(generator=run.generator)
+            self._ahead = send(drawn, self.device)
         drawing, selecting, self._ahead = self._ahead[0], self._ahead[1], self._ahead[2:]
         return drawing, selecting
 

@@ -93,11 +93,12 @@ class Sampler:
                 if unconditional is not None:
                     logits = guide_rows(conditional, unconditional, guided, config.guidance)
                 for_drawing, for_selecting = batch.uniforms()
-                drawn, p = draw(logits, batch.temperature, for_drawing)
+                temperature = batch.temperature
+                drawn = draw(logits, temperature, for_drawing)
                 if config.selection == "random":
                     chosen = select_random(batch.chance, for_selecting)  # equation 6
                 else:
-                    chosen = batch.select_confident(confidence_of(drawn, p))
+                    chosen = batch.select_confident(confidence_of(drawn, logits, temperature))
                 if network.config.target == "flip":
                     drawn = drawn ^ batch.state
                 prediction = torch.where(batch.held, batch.prediction, drawn)

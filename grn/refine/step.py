@@ -50,21 +50,20 @@ class StepView:
         return StepView(self.number, self.step, self.total, self.ratio, *maps)
 
 
-def draw(logits: Tensor, temperature: float | Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw every element of Y from equation 5's distribution, by the inverse of its cumulative one.
+def draw(logits: Tensor, temperature: float | Tensor, uniforms: Tensor) -> Tensor:
+    """Draw every element of Y from equation 5's distribution, by the inverse of its cumulative one: classes, int64.
 
-    logits [..., K] float32; uniforms [...] in [0, 1); temperature divides the logits. Returns the classes, int64, and the
-    shares p [..., K] that they were drawn by.
+    logits [..., K] float32; uniforms [...] in [0, 1); temperature divides the logits.
     """
-    p = (logits / temperature).softmax(-1)
-    if p.shape[-1] == 2:
-        return (p[..., 0] <= uniforms).long(), p
-    return (p.cumsum(-1)[..., :-1] <= uniforms.unsqueeze(-1)).sum(-1), p
+    scaled = logits / temperature
+    if scaled.shape[-1] == 2:
+        return (torch.sigmoid(scaled[..., 0] - scaled[..., 1]) <= uniforms).long()
+    return (scaled.softmax(-1).cumsum(-1)[..., :-1] <= uniforms.unsqueeze(-1)).sum(-1)
 
 
-def confidence_of(classes: Tensor, p: Tensor) -> Tensor:
-    """The share by which each element was drawn."""
-    return p.gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+def confidence_of(classes: Tensor, logits: Tensor, temperature: float | Tensor) -> Tensor:
+    """The probability with which each element was drawn as the class that it is."""
+    return (logits / temperature).softmax(-1).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
 
 
 def select_random(ratio: float | Tensor, uniforms: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ def uniforms(seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.7])
 def test_drawing_is_walking_up_the_shares(classes: int, temperature: float) -> None:
     logits = torch.randn(*SHAPE, classes, generator=torch.Generator().manual_seed(1)) * 2
-    drawn, p = draw(logits, temperature, uniforms())
-    confidence = confidence_of(drawn, p)
+    drawn = draw(logits, temperature, uniforms())
+    confidence = confidence_of(drawn, logits, temperature)
     for place in itertools.product(*map(range, SHAPE)):
         weights = [math.exp(x / temperature) for x in logits[place].tolist()]
         left, chosen = float(uniforms()[place]) * sum(weights), 0
@@ -38,15 +38,15 @@ def test_drawing_is_walking_up_the_shares(classes: int, temperature: float) -> N
 def test_what_is_impossible_is_never_drawn() -> None:
     logits = torch.tensor([-torch.inf, 0.0, -torch.inf, 0.0])
     ends = torch.tensor([0.0, 0.25, 0.49999997, 0.5, 1 - 2**-24])
-    drawn, p = draw(logits.expand(5, 4), 1.0, ends)
+    drawn = draw(logits.expand(5, 4), 1.0, ends)
     assert drawn.tolist() == [1, 1, 1, 3, 3]
-    assert confidence_of(drawn, p).tolist() == [0.5] * 5
+    assert confidence_of(drawn, logits.expand(5, 4), 1.0).tolist() == [0.5] * 5
 
 
 def test_drawn_as_often_as_predicted() -> None:
     shares = torch.tensor([0.1, 0.2, 0.3, 0.4])
     spread = (torch.arange(1000) + 0.5) / 1000
-    drawn, _ = draw(shares.log().expand(1000, 4), 1.0, spread)
+    drawn = draw(shares.log().expand(1000, 4), 1.0, spread)
     assert drawn.bincount().tolist() == [100, 200, 300, 400]
 
 
@@ -85,3 +85,10 @@ def test_mixing_shows_the_drawing_only_where_selected(masked: bool) -> None:
         assert state[place] == (drawing[place] if selection[place] else others[place])
     if masked:
         assert torch.equal(state == MASK, ~selection)
+
+
+def test_one_comparison_draws_two_classes_as_the_sum_does() -> None:
+    logits = torch.randn(200_000, 2, generator=torch.Generator().manual_seed(5)) * 3
+    chances = torch.rand(200_000, generator=torch.Generator().manual_seed(6))
+    shares = (logits / 1.3).softmax(-1)
+    assert torch.equal(draw(logits, 1.3, chances), (shares.cumsum(-1)[..., :1] <= chances[:, None]).sum(-1))
