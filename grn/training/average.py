@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class Average:
@@ -16,7 +17,7 @@ class Average:
         floats = [name for name, value in self.state.items() if value.is_floating_point()]
         current = module.state_dict()
         # The module's tensors are updated in place, so these stay the right ones.
-        self._pairs = [self.state[name] for name in floats], [current[name].detach() for name in floats]
+        self._pairs = [_local(self.state[name]) for name in floats], [_local(current[name].detach()) for name in floats]
 
     def follow(self, step: int) -> None:
         """After step number `step`, counted from 1."""
@@ -41,3 +42,8 @@ class Average:
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _local(value: Tensor) -> Tensor:
+    """The part of a sharded tensor that is here, which shares its memory."""
+    return value.to_local() if isinstance(value, DTensor) else value

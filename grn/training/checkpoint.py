@@ -4,6 +4,7 @@
         weights.safetensors     every module that is trained, keys prefixed by the module's name
         ema.safetensors         the moving average, keys of the model (absent without one)
         optimizer.pt            state of every optimizer (tensors and numbers only)
+        shards/                 of a sharded run, in place of the three above: torch's distributed checkpoint, for any number of processes
         manifest.json           step, serial number, recipe, size and sha256 of each file, and the manifest's own sha256
 
 All randomness of a step comes from (seed, step), so the step number is also the place in the data and the state of every generator.
@@ -16,16 +17,19 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+import torch.distributed.checkpoint as dcp
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from grn.errors import ConfigError, EnvironmentFaultError, ModelMismatchError
 from grn.files import display, sha256
@@ -33,7 +37,28 @@ from grn.files import display, sha256
 MANIFEST = "manifest.json"
 WEIGHTS, AVERAGE, OPTIMIZERS = "weights.safetensors", "ema.safetensors", "optimizer.pt"
 _NAME = re.compile(r"step-(\d{8,18})(\.old-[0-9a-f]{32})?")
+SHARDS = "shards"
+_INDEX = f"{SHARDS}/.metadata"
+_SHARD = re.compile(rf"{SHARDS}/(\.metadata|__\d{{1,9}}_\d{{1,9}}\.distcp)")
 _MAX_MANIFEST_BYTES = 16 << 20
+
+
+class Together(Protocol):
+    """Processes that write one checkpoint together."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes what is written once."""
+
+    @property
+    def processes(self) -> int:
+        """How many there are."""
+
+    def wait(self) -> None:
+        """For all of them."""
+
+    def largest(self, values: Sequence[int]) -> list[int]:
+        """The largest of each value over all of them."""
 
 
 class _Checked(BaseModel):
@@ -80,22 +105,33 @@ class Checkpoints:
 
         Raises EnvironmentFaultError where it cannot be written; those that are there stay as they are.
         """
-        final = self.run / f"step-{checkpoint.step:08d}"
-        mark = uuid.uuid4().hex
-        aside, old = self.run / f"{final.name}.tmp-{mark}", self.run / f"{final.name}.old-{mark}"
-        try:
+        aside = self.run / f"step-{checkpoint.step:08d}.tmp-{uuid.uuid4().hex}"
+        with self._writing(aside):
             aside.mkdir(parents=True)
             self._write(aside, checkpoint)
-            if final.exists():
-                final.rename(old)  # still found, under this name too, until the new one has its place
-            aside.rename(final)
-            _flush(self.run)
-        except (OSError, RuntimeError, SafetensorError) as error:
+            return self._finish(aside, checkpoint.step, checkpoint.recipe)
+
+    def save_shards(self, step: int, recipe: dict[str, Any], state: dict[str, Any], engine: "Together") -> Path:
+        """The same of a state whose tensors are spread over processes, all of which call this; each writes its own part.
+
+        Raises EnvironmentFaultError in all of them where it cannot be written in one.
+        """
+        aside = self.run / f"step-{step:08d}.tmp-shards"
+        final = self.run / f"step-{step:08d}"
+        if engine.first:
             shutil.rmtree(aside, ignore_errors=True)
-            raise EnvironmentFaultError(
-                f"{display(final)}: checkpoint could not be written ({_cause(error)}); free some space and resume"
-            ) from error
-        self._prune()
+        engine.wait()
+        with self._writing(aside):
+            dcp.save(state, checkpoint_id=aside / SHARDS, no_dist=engine.processes == 1)
+        failure: EnvironmentFaultError | None = None
+        if engine.first:
+            try:
+                with self._writing(aside):
+                    self._finish(aside, step, recipe)
+            except EnvironmentFaultError as error:
+                failure = error
+        if engine.largest([failure is not None])[0]:
+            raise failure or EnvironmentFaultError(f"{display(final)}: the first process could not write its manifest")
         return final
 
     def newest(self) -> tuple[Path | None, list[str]]:
@@ -126,20 +162,42 @@ class Checkpoints:
             self._good[path] = state
         return problem
 
+    @contextmanager
+    def _writing(self, aside: Path) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError, CheckpointException) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            final = aside.with_name(aside.name.partition(".")[0])
+            raise EnvironmentFaultError(
+                f"{display(final)}: checkpoint could not be written ({_cause(error)}); free some space and resume"
+            ) from error
+
     def _write(self, folder: Path, checkpoint: Checkpoint) -> None:
         save_file(_plain(checkpoint.weights), folder / WEIGHTS)
         if checkpoint.average is not None:
             save_file(_plain(checkpoint.average), folder / AVERAGE)
         with (folder / OPTIMIZERS).open("wb") as file:
             torch.save(checkpoint.optimizers, file)
+
+    def _finish(self, aside: Path, step: int, recipe: dict[str, Any] | None) -> Path:
+        """Describe what is in a folder, make it durable, give it its name and delete what is too old."""
         files = {
-            path.name: FileEntry(bytes=path.stat().st_size, sha256=sha256(path)) for path in sorted(folder.iterdir())
+            path.relative_to(aside).as_posix(): FileEntry(bytes=path.stat().st_size, sha256=sha256(path))
+            for path in sorted(aside.rglob("*"))
+            if path.is_file()
         }
         serial = 1 + max((_serial(path) for path in self._found()), default=0)
-        manifest = Manifest(step=checkpoint.step, serial=serial, recipe=checkpoint.recipe, files=files)
-        (folder / MANIFEST).write_bytes(_encode(manifest))
-        for path in (*folder.iterdir(), folder):
+        (aside / MANIFEST).write_bytes(_encode(Manifest(step=step, serial=serial, recipe=recipe, files=files)))
+        for path in (*aside.rglob("*"), aside):
             _flush(path)
+        final = self.run / f"step-{step:08d}"
+        if final.exists():
+            final.rename(self.run / f"{final.name}.old-{uuid.uuid4().hex}")  # found until the new one has its place
+        aside.rename(final)
+        _flush(self.run)
+        self._prune()
+        return final
 
     def _prune(self) -> None:
         """Delete what is older than `keep` good checkpoints, and what a killed process left half written."""
@@ -168,15 +226,17 @@ class Checkpoints:
 def verify_checkpoint(path: Path) -> str | None:
     """What is wrong with a checkpoint, in one line, or None."""
     try:
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
     except (OSError, ValueError, RecursionError) as error:
         return f"{display(path / MANIFEST)}: {_cause(error)}"
     name = _NAME.fullmatch(path.name)
     if name and int(name[1]) != manifest.step:
         return f"{display(path / MANIFEST)}: is of step {manifest.step}"
-    if missing := {WEIGHTS, OPTIMIZERS} - manifest.files.keys():
+    sharded = is_sharded(manifest)
+    if missing := ({_INDEX} if sharded else {WEIGHTS, OPTIMIZERS}) - manifest.files.keys():
         return f"{display(path / MANIFEST)}: names no {sorted(missing)[0]}"
-    if odd := manifest.files.keys() - {WEIGHTS, OPTIMIZERS, AVERAGE}:
+    known = {name for name in manifest.files if _SHARD.fullmatch(name)} if sharded else {WEIGHTS, OPTIMIZERS, AVERAGE}
+    if odd := manifest.files.keys() - known:
         return f"{display(path / MANIFEST)}: names {display(sorted(odd)[0])!r}, which no checkpoint holds"
     for file, entry in manifest.files.items():
         try:
@@ -187,9 +247,27 @@ def verify_checkpoint(path: Path) -> str | None:
     return None
 
 
+def is_sharded(manifest: "Manifest") -> bool:
+    """Whether a checkpoint was written in parts."""
+    return any(name.startswith(f"{SHARDS}/") for name in manifest.files)
+
+
+def load_shards(path: Path, state: dict[str, Any], alone: bool) -> None:
+    """Fill a state, of the shapes and processes that there are now, from a verified sharded checkpoint.
+
+    alone: there is one process. Its index is a pickle: only a run's own folder may be read. Raises ModelMismatchError where it does not fit.
+    """
+    try:
+        dcp.load(state, checkpoint_id=path / SHARDS, no_dist=alone)
+    except (CheckpointException, RuntimeError, KeyError, ValueError) as error:
+        raise ModelMismatchError(
+            f"{display(path)}: does not fit this recipe ({_cause(error)}); use the recipe it was made with"
+        ) from error
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """What a verified checkpoint holds. Raises ModelMismatchError where it is none of this program's."""
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     try:
         average = load_file(path / AVERAGE) if AVERAGE in manifest.files else None
         optimizers = torch.load(path / OPTIMIZERS, map_location="cpu", weights_only=True)
@@ -212,7 +290,7 @@ def _encode(manifest: Manifest) -> bytes:
     return json.dumps({"content": content, "sha256": hashlib.sha256(text.encode()).hexdigest()}, indent=1).encode()
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """Raises OSError, ValueError (ValidationError is one) or RecursionError."""
     file = path / MANIFEST
     if file.stat().st_size > _MAX_MANIFEST_BYTES:
@@ -230,7 +308,7 @@ def _read_manifest(path: Path) -> Manifest:
 def _serial(path: Path) -> int:
     """-1 where it cannot be told."""
     try:
-        return _read_manifest(path).serial
+        return read_manifest(path).serial
     except (OSError, ValueError, RecursionError):
         return -1
 
@@ -238,9 +316,9 @@ def _serial(path: Path) -> int:
 def _states(path: Path) -> Iterator[tuple[str, int, int]]:
     """Name, size and time of change of every file."""
     try:
-        for file in path.iterdir():
+        for file in path.rglob("*"):
             stat = file.stat()
-            yield file.name, stat.st_size, stat.st_mtime_ns
+            yield str(file), stat.st_size, stat.st_mtime_ns
     except OSError:
         return
 

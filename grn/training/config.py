@@ -129,6 +129,10 @@ class RunConfig(_Section):
     keep: int = Field(2, ge=2, le=10**6, description="good checkpoints kept")
     log_every: int = Field(50, ge=1, le=10**9, description="steps between lines of log.jsonl")
     sheet_every: int = Field(1000, ge=1, le=10**9, description="steps between sample sheets")
+    parallel: Literal["ddp", "fsdp", "hybrid"] = Field(
+        "ddp",
+        description="of several processes: each holds the whole model, a part of it, or a part that every machine has anew",
+    )
     bad_steps: int = Field(
         3,
         ge=1,
@@ -267,6 +271,8 @@ class GeneratorRecipe(_Section):
             raise ValueError(
                 "data.sizes and data.frames are for text models; class-to-image networks have fixed positions"
             )
+        if self.run.parallel != "ddp" and self.optimizer.name == "muon":
+            raise ValueError('run.parallel: Muon needs whole matrices; take "ddp", or optimizer.name = "adamw"')
         if self.cut and self.data.frames == 1:
             raise ValueError("cut: there are no clips to cut; leave it at 0")
         if self.words.turned and self.text_encoder is None:

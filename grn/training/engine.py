@@ -4,29 +4,49 @@ With one process all of it is the identity.
 """
 
 import atexit
+import inspect
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from grn.training.figures import Totals
+
+_UNIT = re.compile(
+    r"blocks\.\d+|encoder|decoder"
+)  # of which one at a time is whole: a generator's blocks, an autoencoder's halves
+_CALLED = ("prepare", "packed", "encode", "decode", "text", "visual")  # besides forward
 
 
 class Engine:
     """Joins the processes that torchrun or accelerate started, if one did; the device is this process's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, parallel: Literal["ddp", "fsdp", "hybrid"] = "ddp") -> None:
+        """parallel: every process holds the whole model; or a part of it (FSDP2); or a part, on every machine anew."""
         gpu = torch.cuda.is_available()
         joined = dist.is_initialized()
+        self._parallel = parallel
+        self._shards: list[FSDPModule] = []
         # Pictures leave the weights of a joint tokenizer's time axis alone: not every step uses every weight.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         self._accelerator = Accelerator(cpu=not gpu, kwargs_handlers=[unused])
         if self.processes > 1 and not joined:
             atexit.register(dist.destroy_process_group)  # one that fails is noticed by those that wait for it
+
+    @property
+    def sharded(self) -> bool:
+        """Whether checkpoints are written in parts, by all processes."""
+        return self._parallel != "ddp"
 
     @property
     def device(self) -> torch.device:
@@ -53,20 +73,43 @@ class Engine:
         """Whether this is the one that prepares data on this machine."""
         return self._accelerator.is_local_main_process
 
-    def distribute(self, calls: dict[str, nn.Module]) -> None:
-        """Put what a step calls on the device, wrapped so that gradients become their mean over all processes."""
+    def distribute(self, modules: nn.ModuleDict, calls: dict[str, nn.Module]) -> None:
+        """Put what a step calls on the device, so that gradients become their mean over all processes.
+
+        "model" is sharded where that was asked for, in place; everything else is wrapped by DDP.
+        """
+        modules.to(self.device)
+        if self.sharded and self.processes > 1:
+            self._shards = shard(modules["model"], self._mesh())
         for name, module in calls.items():
             trained = any(p.requires_grad for p in module.parameters())
-            calls[name] = self._accelerator.prepare_model(module) if trained else module.to(self.device)
+            whole = trained and not (name == "model" and self._shards)
+            calls[name] = self._accelerator.prepare_model(module) if whole else module.to(self.device)
+
+    def _mesh(self) -> DeviceMesh:
+        if self._parallel == "fsdp":
+            return init_device_mesh(self.device.type, (self.processes,))
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.processes))
+        names = ("replicate", "shard")
+        return init_device_mesh(self.device.type, (self.processes // here, here), mesh_dim_names=names)
 
     @contextmanager
     def accumulating(self, calls: Iterable[nn.Module], last: bool) -> Iterator[None]:
         """Gradients stay in this process, but for the last part of a batch."""
+        for part in self._shards:
+            part.set_requires_gradient_sync(last)
         with ExitStack() as stack:
             if not last:
                 for module in calls:
                     stack.enter_context(self._accelerator.no_sync(module))
             yield
+
+    def whole_state(self, module: nn.Module) -> dict[str, Tensor]:
+        """A module's weights, each whole: in the first process, all processes calling; nothing in the others where it is sharded."""
+        if not self._shards:
+            return module.state_dict()
+        found = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
     def gather(self, totals: Totals) -> list[Totals]:
         """What every process has summed up."""
@@ -82,3 +125,17 @@ class Engine:
     def wait(self) -> None:
         """For all processes."""
         self._accelerator.wait_for_everyone()
+
+
+def shard(network: nn.Module, mesh: DeviceMesh) -> list[FSDPModule]:
+    """Spread a network's weights over the processes of a mesh, block by block; returns what gathers them again, block by block.
+
+    Blocks are used through more than `forward`, and so are networks: each of their public methods gathers the weights that it needs.
+    """
+    blocks = [module for name, module in network.named_modules() if _UNIT.fullmatch(name)]
+    for module in (*blocks, network):
+        methods = [name for name in _CALLED if inspect.ismethod(getattr(module, name, None))]
+        fully_shard(module, mesh=mesh)
+        for name in methods:
+            register_fsdp_forward_method(module, name)
+    return [module for module in (*blocks, network) if isinstance(module, FSDPModule)]

@@ -4,7 +4,7 @@ Axes: token maps are [B, t, h, w, E] with values in [0, K): indices (E = C, K = 
 batch differ in size or length, they are [t, h, w, E] each and share a packed sequence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ class GeneratorTask:
         return turn_words(vectors, text.vectors, self.recipe.words.degrees, np.random.default_rng(caption.turn))
 
     @torch.no_grad()
-    def sheet(self, step: int, path: Path) -> None:
+    def sheet(self, step: int, path: Path | None) -> None:
         """Pictures or clips for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
         network = self.network
         sampler = Sampler(network, self.recipe.sampling)
@@ -140,7 +140,8 @@ class GeneratorTask:
         pixels = self.tokenizer.decode(indices, self.config.rounds)
         # Of clips, a row of frames each.
         shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if length > 1 else [0]
-        save_sheet(pixels[:, :, shown].transpose(1, 2).flatten(0, 1), path, columns=_COLUMNS)
+        if path is not None:
+            save_sheet(pixels[:, :, shown].transpose(1, 2).flatten(0, 1), path, columns=_COLUMNS)
 
     def _sheet_prompts(self) -> list[str]:
         if self.recipe.sheet_prompts:
@@ -149,20 +150,19 @@ class GeneratorTask:
         count = min(SHEET_PICTURES, len(source))
         return [source[i * len(source) // count].captions[0] for i in range(count)]
 
-    def export(self, folder: Path) -> None:
+    def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write the model folder, with its tokenizer and text encoder."""
         data = self.recipe.data
         settings: dict[str, Any] = {"frames": data.frames, "fps": data.fps} if data.frames > 1 else {}
         if names := self.data.class_names():
             settings["class_names"] = names
         if self.text is not None and not isinstance(self.text, StaticWordVectors):
-            settings["text_encoder"] = str(
-                self.recipe.text_encoder
-            )  # many times the generator's size: named, not copied
+            # Many times the generator's size: named, not copied.
+            settings["text_encoder"] = str(self.recipe.text_encoder)
         config = MODELS[self.config.kind](
             name=self.recipe.name, network=self.config, sampling=self.recipe.sampling, size=data.size, **settings
         )
-        save_model(folder, config, self.network.state_dict(), dtype=torch.float16)
+        save_model(folder, config, state, dtype=torch.float16)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if isinstance(self.text, StaticWordVectors):
             self.text.save(folder / "text_encoder")

@@ -19,7 +19,15 @@ from typing import Any, Generic
 from grn.errors import ConfigError, ModelMismatchError, TrainingDivergedError
 from grn.files import display
 from grn.training.average import Average
-from grn.training.checkpoint import AVERAGE, Checkpoint, Checkpoints, load_checkpoint
+from grn.training.checkpoint import (
+    AVERAGE,
+    Checkpoint,
+    Checkpoints,
+    is_sharded,
+    load_checkpoint,
+    load_shards,
+    read_manifest,
+)
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.engine import Engine
 from grn.training.figures import Meter, Totals, means, merge, totals_of, write_row
@@ -56,7 +64,7 @@ class Loop(Generic[Example, B]):
         self.task, self.recipe, self.config, self.folder = task, recipe, config, folder
         self.engine = engine
         self.checkpoints = Checkpoints(folder, config.keep)
-        engine.distribute(task.calls)
+        engine.distribute(task.modules, task.calls)
         self.optimizers = {name: Optimizers(m, task.settings(name), config.steps) for name, m in task.modules.items()}
         self.average = Average(task.modules["model"], config.ema) if config.ema else None
         self.step = 0
@@ -75,10 +83,25 @@ class Loop(Generic[Example, B]):
             notes = [f"passed over a damaged checkpoint: {problem}" for problem in problems]
             if path is None:
                 return []
-        stored = load_checkpoint(path)
-        found = changes(stored.recipe, self.stored_recipe()) if stored.recipe is not None else {}
+        manifest = read_manifest(path)
+        found = changes(manifest.recipe, self.stored_recipe()) if manifest.recipe is not None else {}
         if wrong := refused(found):
             raise ConfigError(f"{display(path)}: cannot go on with this recipe: {'; '.join(wrong)}")
+        if is_sharded(manifest):
+            state = self._state_by_name()
+            load_shards(path, state, alone=self.engine.processes == 1)
+            for name, module in self.task.modules.items():
+                module.load_state_dict(state["weights"][name])
+                self.optimizers[name].load_by_name(state["optimizers"][name])
+        elif self.engine.sharded and self.engine.processes > 1:
+            raise ConfigError(f'{display(path)}: was written whole: go on with run.parallel = "ddp", or on one process')
+        else:
+            self._load_whole(path)
+        self.step = manifest.step
+        return [*notes, f"settings that count from step {self.step} on: {described(found)}"] if found else notes
+
+    def _load_whole(self, path: Path) -> None:
+        stored = load_checkpoint(path)
         try:
             self.task.modules.load_state_dict(stored.weights)
             if self.average is not None:
@@ -91,8 +114,14 @@ class Loop(Generic[Example, B]):
             raise ModelMismatchError(
                 f"{display(path)}: does not fit this recipe ({str(error).splitlines()[0]}); use the recipe it was made with"
             ) from error
-        self.step = stored.step
-        return [*notes, f"settings that count from step {self.step} on: {described(found)}"] if found else notes
+
+    def _state_by_name(self) -> dict[str, Any]:
+        """Everything that a sharded checkpoint holds, as it is now."""
+        state = {
+            "weights": {name: dict(module.state_dict()) for name, module in self.task.modules.items()},
+            "optimizers": {name: optimizers.state_by_name() for name, optimizers in self.optimizers.items()},
+        }
+        return state if self.average is None else {**state, "average": self.average.state}
 
     def stored_recipe(self) -> dict[str, Any]:
         """The recipe as checkpoints hold it."""
@@ -131,20 +160,22 @@ class Loop(Generic[Example, B]):
             # A signal may reach one process only, and clocks differ: all must leave at the same step.
             signum, late = engine.largest([self._signal or 0, time.monotonic() > end])
             last = self.step == config.steps or bool(signum) or bool(late)
-            if first and (self.step % config.save_every == 0 or last):
+            if self.step % config.save_every == 0 or last:
                 self.save()
-            if first and (self.step % config.sheet_every == 0 or self.step == config.steps):
+            if (first or engine.sharded) and (self.step % config.sheet_every == 0 or self.step == config.steps):
                 with self._averaged():
-                    self.task.sheet(self.step, self.folder / "samples" / f"{self.step:08d}.png")
+                    path = self.folder / "samples" / f"{self.step:08d}.png"
+                    self.task.sheet(self.step, path if first else None)
             if last:
                 engine.wait()  # who has left may look for what the first process writes
             if signum:
                 raise Stopped(signum)
             if last:
                 break
-        if first:
-            with self._averaged():
-                self.task.export(self.folder / "final")
+        with self._averaged():
+            state = engine.whole_state(self.task.modules["model"])
+            if first:
+                self.task.export(self.folder / "final", state)
         engine.wait()
 
     def train_step(self, parts: Sequence[Part[B]]) -> Totals:
@@ -193,7 +224,7 @@ class Loop(Generic[Example, B]):
         if self._bad_in_a_row < self.config.bad_steps and self.step + 1 < self.config.steps:
             _log.warning("%s: skipped", said)
             return
-        rescue = self.save() if self.engine.first else self.folder
+        rescue = self.save()
         raise TrainingDivergedError(
             f"{said}; {self._bad_in_a_row} such steps in a row; the weights before them are in {display(rescue)}; "
             "lower optimizer.lr or look at these samples"
@@ -216,7 +247,11 @@ class Loop(Generic[Example, B]):
             )
 
     def save(self) -> Path:
-        """Write a checkpoint of this step."""
+        """Write a checkpoint of this step: the first process does, or all of them where it is sharded."""
+        if self.engine.sharded:
+            return self.checkpoints.save_shards(self.step, self.stored_recipe(), self._state_by_name(), self.engine)
+        if not self.engine.first:
+            return self.folder
         return self.checkpoints.save(
             Checkpoint(
                 self.step,

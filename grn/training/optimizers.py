@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.tensor import DTensor
 
 from grn.training.config import OptimizerConfig
 
@@ -14,7 +16,7 @@ class Optimizers:
 
     def __init__(self, module: nn.Module, config: OptimizerConfig, steps: int) -> None:
         """steps: of the whole run, at whose end the learning rate decays."""
-        self.config, self.steps = config, steps
+        self.module, self.config, self.steps = module, config, steps
         named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         inner = {n for n, p in named.items() if p.ndim == 2 and "blocks" in n} if config.name == "muon" else set()
         self.each: list[torch.optim.Optimizer] = [
@@ -47,7 +49,8 @@ class Optimizers:
     def clip(self) -> float:
         """Shorten the gradients to the norm that is allowed; returns the norm that they had."""
         parameters = [p for p in self.parameters if p.grad is not None]
-        return float(nn.utils.clip_grad_norm_(parameters, self.config.clip))
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -86,3 +89,20 @@ class Optimizers:
                 raise ValueError("an optimizer of another number of weights")
             # Learning rate, betas and decay stand in the groups too: the stored ones would silently replace the recipe's.
             optimizer.load_state_dict({"state": state["state"], "param_groups": fresh})
+
+    def state_by_name(self) -> dict[str, Any]:
+        """The moments of every weight by its name, sharded like the weights; zeros before the first step."""
+        unused = [optimizer for optimizer in self.each if not optimizer.state]
+        state = get_optimizer_state_dict(self.module, self.each)
+        for optimizer in unused:  # asked for what it has not, an optimizer takes a first step, which is none
+            for own in optimizer.state.values():
+                own["step"].zero_()
+        return get_optimizer_state_dict(self.module, self.each) if unused else state
+
+    def load_by_name(self, state: dict[str, Any]) -> None:
+        """As `load`, from what `state_by_name` gave in any number of processes."""
+        fresh = [dict(group) for optimizer in self.each for group in optimizer.param_groups]
+        set_optimizer_state_dict(self.module, self.each, state)
+        groups = [group for optimizer in self.each for group in optimizer.param_groups]
+        for group, settings in zip(groups, fresh, strict=True):
+            group.update({name: value for name, value in settings.items() if name != "params"})

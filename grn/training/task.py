@@ -1,6 +1,6 @@
 """What a training run is of, as the loop sees it: samples in an order, batches, losses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -89,8 +89,8 @@ class Task(Protocol[Example, B]):
     def losses(self, batch: B, step: int) -> list[Loss]:
         """The training step up to the gradients: what each module is to lower."""
 
-    def sheet(self, step: int, path: Path) -> None:
-        """Draw what the (averaged) model does now."""
+    def sheet(self, step: int, path: Path | None) -> None:
+        """Show what the (averaged) model does now; None: take part in it, where the model is spread over processes."""
 
-    def export(self, folder: Path) -> None:
-        """Write the (averaged) model as a model folder."""
+    def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
+        """Write a model folder with these (averaged) weights of the model."""

@@ -3,9 +3,10 @@
 Axes: crops are [B, 3, T, S, S] in [-1, 1]; features [B, C, t, s, s]. A batch holds pictures (T = 1) or clips; losses are of frames.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from grn import hbq
 from grn.data.transforms import random_crop, random_flip
 from grn.media import resize_short_side, square, to_unit
+from grn.models.config import TokenizerModelConfig
+from grn.models.folder import save_model
 from grn.networks.autoencoder import CausalAutoencoder
-from grn.tokenizer import save_tokenizer
 from grn.training.config import OptimizerConfig, TokenizerRecipe
 from grn.training.losses import (
     LpipsLoss,
@@ -71,15 +73,21 @@ class Reconstruction(nn.Module):
 
     def __init__(self, network: CausalAutoencoder, compiled: bool = False) -> None:
         super().__init__()
-        self.network = network
-        self.encode, self.decode = network.encode, network.decode
-        if compiled:
-            self.encode, self.decode = torch.compile(network.encode), torch.compile(network.decode)
+        self.network, self.compiled = network, compiled
 
     def forward(self, pixels: Tensor, rounds: Sequence[int | None]) -> Tensor:
         """Gradients pass the quantization as if it were not there (straight-through)."""
-        reconstruction: Tensor = self.decode(quantize_each(self.encode(pixels), rounds))
+        reconstruction: Tensor = self._decode(quantize_each(self._encode(pixels), rounds))
         return reconstruction
+
+    # Taken at the first call: by then an engine may have put its own methods into the network.
+    @cached_property
+    def _encode(self) -> Callable[[Tensor], Tensor]:
+        return torch.compile(self.network.encode) if self.compiled else self.network.encode
+
+    @cached_property
+    def _decode(self) -> Callable[[Tensor], Tensor]:
+        return torch.compile(self.network.decode) if self.compiled else self.network.decode
 
 
 class Judgement(nn.Module):
@@ -167,7 +175,7 @@ class TokenizerTask:
         return found
 
     @torch.no_grad()
-    def sheet(self, step: int, path: Path) -> None:
+    def sheet(self, step: int, path: Path | None) -> None:
         """Pictures above their reconstructions; then a clip's frames above theirs."""
         network = self.modules["model"]
         assert isinstance(network, CausalAutoencoder)
@@ -181,13 +189,15 @@ class TokenizerTask:
             reconstruction = network.decode(hbq.quantize(network.encode(pixels), rounds))
             shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if clips else np.zeros(1, int)
             rows += [_frames(side[:, :, shown]) for side in (pixels, reconstruction)]
-        save_sheet(torch.cat(rows), path, columns=_COLUMNS)
+        if path is not None:
+            save_sheet(torch.cat(rows), path, columns=_COLUMNS)
 
-    def export(self, folder: Path) -> None:
+    def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write the tokenizer's folder."""
         network = self.modules["model"]
         assert isinstance(network, CausalAutoencoder)
-        save_tokenizer(folder, network, self.recipe.name)
+        config = TokenizerModelConfig(name=self.recipe.name, network=network.config)
+        save_model(folder, config, state, dtype=torch.float16)
 
 
 def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -133,3 +134,65 @@ def test_two_processes_train_as_one_and_stop_together(place: Path) -> None:
         assert (place / "two" / name / "final" / "model.safetensors").exists()
     made = list((place / "cache-many" / "codes").iterdir())
     assert len(made) == 3  # codes are made once for all processes: of the class folders, and of each shape
+
+
+# Sharded
+
+SHARDED: dict[str, TokenizerRecipe | GeneratorRecipe] = {
+    "tokenizer": changed(RECIPES["tokenizer"], {"run.parallel": "fsdp", "losses.gan_start": 4}),
+    "shapes": changed(
+        RECIPES["shapes"], {"run.parallel": "hybrid", "optimizer.decay_steps": 0, "optimizer.final_lr": 1.0}
+    ),
+}
+SHARDS_WORKER = """
+import json, os
+from pathlib import Path
+import torch
+from pydantic import TypeAdapter
+from grn.training.config import Recipe
+from grn.training.run import train
+
+torch.set_num_threads(1)
+for name, tree in json.load(open("recipes.json")).items():
+    recipe = TypeAdapter(Recipe).validate_python(tree)
+    for steps in (4, 6):
+        run = recipe.run.model_copy(update={"steps": steps})
+        train(recipe.model_copy(update={"run": run}), Path("two") / name, lambda step, row: None)
+Path(os.environ["RANK"] + ".json").write_text(json.dumps({}))
+"""
+
+
+def test_sharded_processes_train_as_one_and_go_on_in_other_numbers(place: Path) -> None:
+    pictures = make_pictures(place / "captioned")
+    write_image(pictures / "left" / "1.png", np.zeros((20, 20, 3), np.uint8))
+    caption(pictures)
+    (place / "recipes.json").write_text(json.dumps({name: r.model_dump(mode="json") for name, r in SHARDED.items()}))
+    for name, recipe in SHARDED.items():
+        run(changed(recipe, {"run.parallel": "ddp"}), Path("one") / name)
+    on_processes(2, place, SHARDS_WORKER)  # which resumes at step 4
+    for name, recipe in SHARDED.items():
+        shards = sorted(path.name for path in (place / "two" / name / "step-00000004" / "shards").iterdir())
+        assert shards == [".metadata", "__0_0.distcp", "__1_0.distcp"]
+        alone, shared = (final_weights(place / where / name) for where in ("one", "two"))
+        close(alone, shared)
+        assert losses(place / "one" / name) == pytest.approx(losses(place / "two" / name), abs=1e-4)
+        shutil.rmtree(place / "two" / name / "step-00000006")
+        rows = run(recipe, Path("two") / name)  # from two processes' step 4, on one
+        assert [row["step"] for row in rows] == [5, 6]
+        close(alone, final_weights(place / "two" / name))
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "final" / "model.safetensors")
+
+
+def close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    # Where a gradient is next to nothing, AdamW takes a whole step on its sign: single weights may differ, few do.
+    differences = torch.cat([(value.float() - second[key].float()).abs().flatten() for key, value in first.items()])
+    assert float(differences.mean()) < 1e-4
+    assert float(differences.max()) < 5e-3
+
+
+def losses(folder: Path) -> list[float]:
+    return [row[key] for row in log(folder) for key in ("l1", "loss", "discriminator") if key in row]

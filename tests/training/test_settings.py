@@ -68,6 +68,7 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("tokenizer", "run.log_every", 2),
     ("tokenizer", "run.sheet_every", 2),
     ("tokenizer", "run.bad_steps", 1),
+    ("tokenizer", "run.parallel", "fsdp"),
     ("tokenizer", "run.precision", "bfloat16"),
     ("class", "run.compile", True),
     ("tokenizer", "run.init", Path("tokenizer")),
