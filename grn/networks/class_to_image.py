@@ -20,8 +20,16 @@ from grn.errors import UsageError
 from grn.networks.condition import ClassCondition, Condition
 from grn.networks.contract import Prepared
 from grn.networks.generator_config import ClassToImageConfig
-from grn.networks.layers import EPSILON, AttentionProjections, GatedMLP, RatioEmbedding, logits_of, one_hot
-from grn.networks.rope import cos_sin, frequencies, grid_angles, rotate
+from grn.networks.layers import (
+    EPSILON,
+    AttentionProjections,
+    GatedMLP,
+    RatioEmbedding,
+    RMSNorm,
+    logits_of,
+    sum_of_columns,
+)
+from grn.networks.rope import frequencies, grid_turns, kept, rotate
 
 
 @dataclass(frozen=True)
@@ -59,18 +67,18 @@ class Block(nn.Module):
 
     def __init__(self, config: ClassToImageConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.attention_norm = RMSNorm(config.width, eps=EPSILON)
         self.attention = AttentionProjections(config.width, config.heads, bias=True)
-        self.mlp_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.mlp_norm = RMSNorm(config.width, eps=EPSILON)
         self.mlp = GatedMLP(config.width, int(config.width * 4 * 2 / 3), bias=True)
         self.modulation = Modulation(config.width, 6)
 
-    def forward(self, x: Tensor, vector: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, vector: Tensor, turns: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(vector)
-        query, key, value = self.attention.split(self.attention_norm(x) * (1 + scale_a) + shift_a)
-        attended = F.scaled_dot_product_attention(rotate(query, angles), rotate(key, angles), value)
-        x = x + gate_a * self.attention.merge(attended)
-        return x + gate_m * self.mlp(self.mlp_norm(x) * (1 + scale_m) + shift_m)
+        query, key, value = self.attention.split(torch.addcmul(shift_a, self.attention_norm(x), 1 + scale_a))
+        attended = F.scaled_dot_product_attention(rotate(query, turns), rotate(key, turns), value)
+        x = torch.addcmul(x, gate_a, self.attention.merge(attended))
+        return torch.addcmul(x, gate_m, self.mlp(torch.addcmul(shift_m, self.mlp_norm(x), 1 + scale_m)))
 
 
 class ClassToImage(nn.Module):
@@ -86,7 +94,7 @@ class ClassToImage(nn.Module):
         self.classes = nn.Embedding(config.num_classes + 1, config.width)
         self.context_positions = nn.Parameter(torch.zeros(config.context_tokens, config.width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.head_norm = nn.RMSNorm(config.width, eps=EPSILON)
+        self.head_norm = RMSNorm(config.width, eps=EPSILON)
         self.head_modulation = Modulation(config.width, 2)
         self.head = nn.Linear(config.width, per_token)
         if (
@@ -110,21 +118,18 @@ class ClassToImage(nn.Module):
         assert isinstance(prepared, PreparedClass), f"{type(prepared).__name__} was prepared by another network"
         # Other maps of as many tokens, or of a single one, would get through the additions below.
         self._check_shapes([token_map[0]])
-        hot = one_hot(token_map.flatten(1, 3), config.classes, self.embed.weight.dtype)  # [B, N, E, K]
-        x = self.embed(self.squeeze(hot.transpose(2, 3).flatten(2)))
-        x = x + sincos_positions(config.size, config.width).to(x.device, self.embed.weight.dtype)
+        x = self.embed(sum_of_columns(self.squeeze.weight, self._columns(token_map.flatten(1, 3))))
+        x = x + sincos_positions(config.size, config.width, x.device).to(self.embed.weight.dtype)
         vector = self.ratio(ratio) + prepared.embedding
-        image_angles = grid_angles(config.size, config.width // config.heads).to(x.device)
-        angles = cos_sin(image_angles)
+        turns = grid_turns(config.size, config.width // config.heads, 0, x.device)
         for number, block in enumerate(self.blocks):
             if number == config.context_start and config.context_tokens:
                 x = torch.cat([prepared.embedding[:, None] + self.context_positions, x], 1)
-                # Context tokens have no place in the picture: they are not rotated.
-                angles = cos_sin(F.pad(image_angles, (0, 0, config.context_tokens, 0)))
-            x = block(x, vector, angles)
+                turns = grid_turns(config.size, config.width // config.heads, config.context_tokens, x.device)
+            x = block(x, vector, turns)
         x = x[:, -(config.size**2) :]
         shift, scale = self.head_modulation(vector)
-        logits = logits_of(self.head, self.head_norm(x) * (1 + scale) + shift)
+        logits = logits_of(self.head, torch.addcmul(shift, self.head_norm(x), 1 + scale))
         logits = logits.unflatten(-1, (config.classes, config.elements)).transpose(2, 3)
         return logits.unflatten(1, tuple(token_map.shape[1:4]))
 
@@ -132,6 +137,11 @@ class ClassToImage(nn.Module):
         """What `forward` gives for each map. Raises UsageError for maps of other shapes than the network's one."""
         self._check_shapes(token_maps)
         return list(self(torch.stack(list(token_maps)), ratio, prepared))
+
+    def _columns(self, tokens: Tensor) -> Tensor:
+        """Elements [..., E] -> the column of `squeeze` that stands for each: classes one after the other, of all elements."""
+        count = self.config.elements
+        return torch.where(tokens < 0, -1, tokens * count + torch.arange(count, device=tokens.device))
 
     def _check_shapes(self, token_maps: Sequence[Tensor]) -> None:
         expected = (1, self.config.size, self.config.size, self.config.elements)
@@ -156,9 +166,10 @@ class ClassToImage(nn.Module):
                 nn.init.zeros_(module.linear.weight)
 
 
-def sincos_positions(side: int, width: int) -> Tensor:
+@kept
+def sincos_positions(side: int, width: int, device: torch.device | None = None) -> Tensor:
     """Fixed positions [side^2, D]: sines and cosines of the column in half of the channels, then of the row."""
-    waves = torch.arange(side, dtype=torch.float32)[:, None] * frequencies(width // 4)
+    waves = torch.arange(side, dtype=torch.float32, device=device)[:, None] * frequencies(width // 4, device)
     line = torch.cat([waves.sin(), waves.cos()], 1)
     columns, rows = line[None].expand(side, -1, -1), line[:, None].expand(-1, side, -1)
     return torch.cat([columns, rows], -1).flatten(0, 1)

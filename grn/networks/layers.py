@@ -12,9 +12,21 @@ from torch import Tensor, nn
 EPSILON = 1e-6
 
 
-def one_hot(tokens: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """[..., E] -> [..., E, K]; an element of -1 (no token: a mask) is all zeros."""
-    return (tokens.unsqueeze(-1) == torch.arange(classes, device=tokens.device)).to(dtype)
+def sum_of_columns(weight: Tensor, numbers: Tensor) -> Tensor:
+    """Sum of those columns of a weight [D, R] that numbers [..., E] name, [..., D]; a negative number names none.
+
+    It is the weight times the sum of E one-hot vectors.
+    """
+    rows = torch.cat([weight.t(), weight.new_zeros(1, weight.shape[0])])
+    chosen = torch.where(numbers < 0, weight.shape[1], numbers)
+    return F.embedding_bag(chosen.flatten(0, -2), rows, mode="sum").view(*numbers.shape[:-1], weight.shape[0])
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMS norm over the last axis, in its input's type: under autocast a gain of another type would split it in parts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 def logits_of(head: nn.Linear, x: Tensor) -> Tensor:
@@ -51,7 +63,8 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, -1)
-        return self.down(F.silu(gate) * up)
+        # Where no gradient needs the parts, the product takes their memory: new memory is slow to touch first.
+        return self.down(F.silu(gate) * up if torch.is_grad_enabled() else F.silu(gate, inplace=True).mul_(up))
 
 
 class AttentionProjections(nn.Module):
@@ -61,8 +74,8 @@ class AttentionProjections(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
-        self.query_norm = nn.RMSNorm(width // heads, eps=EPSILON)
-        self.key_norm = nn.RMSNorm(width // heads, eps=EPSILON)
+        self.query_norm = RMSNorm(width // heads, eps=EPSILON)
+        self.key_norm = RMSNorm(width // heads, eps=EPSILON)
         self.out = nn.Linear(width, width, bias=bias)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -53,14 +53,18 @@ def _block_mask(text: Sequence[int], visual: Sequence[int], device: torch.device
     """For queries of all samples and keys of all texts, then of all samples."""
     from torch.nn.attention.flex_attention import create_block_mask
 
-    numbers = torch.arange(len(visual))
-    own = numbers.repeat_interleave(torch.tensor(visual)).to(device)
-    seen = torch.cat([numbers.repeat_interleave(torch.tensor(text)).to(device), own])
+    own = _numbers(visual, device)
+    seen = torch.cat([_numbers(text, device), own])
 
     def same_sample(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return own[query] == seen[key]
 
     return create_block_mask(same_sample, None, None, len(own), len(seen), device=str(device))
+
+
+def _numbers(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """For each token the number of its sample."""
+    return torch.cat([torch.full((length,), number, device=device) for number, length in enumerate(lengths)])
 
 
 @functools.cache

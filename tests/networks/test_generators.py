@@ -18,7 +18,7 @@ from grn.models.folder import NETWORKS
 from grn.networks.class_to_image import ClassToImage, PreparedClass
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
-from grn.networks.layers import one_hot
+from grn.networks.layers import sum_of_columns
 from grn.networks.text_to_visual import PreparedText, TextToVisual
 
 REFERENCE = Path(__file__).parents[1] / "assets" / "reference"
@@ -272,10 +272,21 @@ def test_untrained_networks_find_every_class_alike() -> None:
         assert not network(maps, torch.tensor([0.5]), network.prepare(condition)).any()
 
 
-def test_a_masked_element_is_no_class() -> None:
-    tokens = torch.tensor([[0, 2], [-1, 1]])
-    expected = torch.tensor([[[1, 0, 0], [0, 0, 1]], [[0, 0, 0], [0, 1, 0]]])
-    assert torch.equal(one_hot(tokens, 3, torch.float32), expected.float())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_sum_of_columns_is_a_product_with_one_hot_vectors_gradients_included(dtype: torch.dtype) -> None:
+    """A masked element is none of them."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(-1, 6, (2, 7, 3), generator=generator)
+    assert (tokens < 0).any()
+    weights = torch.randn(2, 7, 5, generator=generator).to(dtype)
+    weight = torch.randn(5, 18, generator=generator).to(dtype).requires_grad_()
+    columns = torch.where(tokens < 0, -1, tokens + torch.tensor([0, 6, 12]))
+    hot = torch.stack([tokens == k for k in range(6)], -1).flatten(-2).to(dtype)  # [..., E * K]
+    found = [sum_of_columns(weight, columns), hot @ weight.T]
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
+    gradients = [torch.autograd.grad((one * weights).sum(), weight)[0] for one in found]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-5)
+    assert not sum_of_columns(weight, torch.full((1, 3), -1)).any()
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
@@ -291,7 +302,7 @@ def test_half_precision_in_and_out(family: int) -> None:
     assert error < 0.1
 
 
-@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # of the norms, on a CPU
+@pytest.mark.filterwarnings("error:Mismatch dtype between input and weight")  # a norm in parts
 @pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
 @torch.no_grad()
 def test_the_last_layer_is_never_in_half_precision(family: int) -> None:

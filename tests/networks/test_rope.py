@@ -65,10 +65,10 @@ def test_turning_keeps_lengths_and_tells_distances() -> None:
     query, key = torch.randn(24, dtype=torch.float64), torch.randn(24, dtype=torch.float64)
 
     def score(one: int, other: int) -> float:
-        angles = rope.text_angles(20, 24).double()
-        turned = rope.rotate(query.expand(20, -1), rope.cos_sin(angles))[one]
+        turns = rope.turns_of(rope.text_angles(20, 24).double())
+        turned = rope.rotate(query.expand(20, -1), turns)[one]
         assert math.isclose(float(turned.norm()), float(query.norm()), rel_tol=1e-6)
-        return float(turned @ rope.rotate(key.expand(20, -1), rope.cos_sin(angles))[other])
+        return float(turned @ rope.rotate(key.expand(20, -1), turns)[other])
 
     assert math.isclose(score(3, 5), score(11, 13), rel_tol=1e-4)
     assert not math.isclose(score(3, 5), score(3, 6), rel_tol=1e-2)
