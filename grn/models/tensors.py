@@ -1,4 +1,8 @@
-"""Reading and writing a folder's weights a tensor at a time: no second copy of them is ever held."""
+"""Reading and writing a folder's weights a tensor at a time: no second copy of them is ever held.
+
+The libraries' own writers take all tensors of a file at once: for a file of 1 GB 1.6 GB of memory, against 0.4 GB here
+(benchmarks/convert.py).
+"""
 
 import contextlib
 import hashlib
