@@ -1,4 +1,4 @@
-"""Pictures and clips to start from -> what the sampler knows: refinement, inpainting, image to video, going on from a clip.
+"""Pictures and clips to start from, as the sampler takes them: image-to-image, inpainting, image-to-video, continuation.
 
 Axes: pictures are uint8 [H, W, 3] of the size that is drawn; token maps are [t, h, w, E].
 
@@ -25,11 +25,11 @@ Picture = NDArray[np.uint8]
 def refined_picture(
     pipeline: Pipeline, picture: Picture, strength: float, mask: NDArray[np.bool_] | None = None
 ) -> Known:
-    """A picture that is drawn anew in part.
+    """Image-to-image; with a mask, inpainting.
 
-    strength: in (0, 1], how much of a refinement it goes through; 1 leaves nothing of the picture but what the mask keeps. mask: bool [H, W],
-    True where it is redrawn; a token is where any of its pixels is, and all others stay as they are. Raises UsageError where there would
-    be nothing to draw, or for a picture that is no whole number of tokens.
+    strength: in (0, 1], the share of the refinement that is run; 1 keeps nothing of the picture outside the mask. mask:
+    bool [H, W], True where to redraw: every token with such a pixel is redrawn, the others stay. Raises UsageError for a
+    mask without such a pixel, or a picture that is no whole number of tokens.
     """
     if not 0 < strength <= 1:
         raise UsageError(f"strength {strength:g} is out of range (expected more than 0, at most 1)")
@@ -46,14 +46,14 @@ def refined_picture(
 
 
 def animated_picture(pipeline: Pipeline, picture: Picture, frames: int) -> Known:
-    """A clip of so many frames whose first one is the picture. Raises UsageError where there would be nothing to draw."""
+    """Image-to-video: a clip of `frames` frames that begins with the picture. UsageError where no frame is left to draw."""
     return _begun(pipeline, [picture], frames)
 
 
 def continued_clip(pipeline: Pipeline, clip: Iterable[Picture], frames: int) -> Known:
-    """A clip of so many frames that begins with the last ones of another: as many as fill half of its tokens, or as there are.
+    """Continuation: a clip of `frames` frames that begins with the last ones of another, at most half of its tokens.
 
-    clip: at the model's frame rate; only what is used of it is held. Raises UsageError where there would be nothing to draw.
+    clip: at the model's frame rate; only the frames that are used are held. UsageError where no frame is left to draw.
     """
     config = pipeline.tokenizer.config
     most = max(1, pipeline.map_shape(frames, (pipeline.size, pipeline.size))[0] // 2)

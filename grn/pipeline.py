@@ -67,11 +67,12 @@ class Pipeline:
         text: TextEncoder | None,
         *,
         source: str | None = None,
+        text_source: str | None = None,
         devices: tuple[str, str] | None = None,
     ) -> None:
-        """source: what the model was asked for by. devices: of generator and tokenizer, where they are to wait on the CPU
-        until prompts are encoded, after which the encoder's network is let go of. Raises ModelMismatchError where the
-        parts do not fit.
+        """source, text_source: names or folders by which the model and its text encoder are found. devices: of generator
+        and tokenizer, where they are to wait on the CPU until prompts are encoded, after which the encoder's network is
+        let go of. Raises ModelMismatchError where the parts do not fit.
         """
         made, wanted = tokenizer.config.channels, generator.config.channels
         if made != wanted:
@@ -87,6 +88,7 @@ class Pipeline:
         self.generator, self.tokenizer, self.text, self._devices = generator, tokenizer, text, devices
         self._noted: set[str] = set()  # of how prompts are read, what has been said
         self.source = generator.name if source is None else source
+        self.text_source = text_source
 
     @classmethod
     @told_ours
@@ -114,9 +116,10 @@ class Pipeline:
         config = model.config
         assert isinstance(config, GeneratorModelConfig), f"{config.kind} is no generator"
         encoder: TextEncoder | None = None
+        where: str | None = None
         if isinstance(config, TextToVisualModelConfig):
-            where = _part(model, "text_encoder", text.name)
-            found = resolve(str(where), offline=offline, kind="text-encoder").folder
+            where = str(_part(model, "text_encoder", text.name))
+            found = resolve(where, offline=offline, kind="text-encoder").folder
             encoder = load_text_encoder(found, text.device or device, text.dtype or dtype)
         if text != Part() and (encoder is None or (isinstance(encoder, StaticWordVectors) and text != Part(text.name))):
             what = "classes" if encoder is None else "words from a table"
@@ -132,7 +135,8 @@ class Pipeline:
             tokenizer.dtype or dtype or drawing_type(devices[1]),
             offline,
         )
-        return cls(generator, made, encoder, source=str(name), devices=devices if waits else None)
+        placed = devices if waits else None
+        return cls(generator, made, encoder, source=str(name), text_source=where, devices=placed)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a model folder with all parts in it, in the number format that they have here.
@@ -143,7 +147,8 @@ class Pipeline:
         folder = Path(folder)
         names: dict[str, str | None] = {"tokenizer": None, "text_encoder": None}
         if self.text is not None and not isinstance(self.text, StaticWordVectors):
-            names["text_encoder"] = self.text.name
+            place = self.text_source or self.text.name
+            names["text_encoder"] = str(Path(place).resolve()) if Path(place).is_dir() else place
         network, about = self.generator.network, self.generator.about.model_copy(update=names)
         save_model(folder, about, network.state_dict(), dtype=self.generator.dtype)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name, dtype=self.tokenizer.dtype)

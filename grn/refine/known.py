@@ -1,8 +1,8 @@
-"""What a sample already is before it is drawn: elements that stay, and a place on the way to start from.
+"""What a sample starts from: inpainting, image-to-image, and clips that go on from given frames.
 
-A refinement starts from a state in which nothing is selected. A picture or clip that is there can be that state instead: what of it is
-fixed is selected in every step (the frames that a clip goes on from, what lies outside a mask), and the rest may start as if the
-refinement had come to some progress with it. Nothing of this needs a network that was trained for it.
+A refinement starts from a state in which nothing is selected. Here some elements are given: they are selected in every
+step and never drawn. The others may start as if the refinement had come to some progress with a given picture. This
+works with any trained network.
 
 Axes: token maps are [t, h, w, E].
 """
@@ -15,10 +15,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Known:
-    """tokens: int64 [t, h, w, E]. fixed: bool of that shape, the elements that are as they are in `tokens` at every step and in the end.
+    """tokens: int64 [t, h, w, E]. fixed: bool of that shape, the elements that keep their value of `tokens` throughout.
 
-    start: progress in [0, 1) to start from, where a random choice of the other elements, as many as a refinement has at that progress, is
-    taken from `tokens` too; at 0 `tokens` says nothing of them.
+    start: progress in [0, 1) to start from: as many of the other elements as are selected there, chosen at random, start
+    with their value of `tokens` too. At 0, `tokens` counts only where it is fixed.
     """
 
     tokens: Tensor
@@ -29,15 +29,15 @@ class Known:
         assert self.tokens.dim() == 4, f"tokens are [t, h, w, E], not {tuple(self.tokens.shape)}"
         assert self.tokens.shape == self.fixed.shape, f"{tuple(self.tokens.shape)} and {tuple(self.fixed.shape)}"
         assert self.fixed.dtype == torch.bool, f"fixed is bool, not {self.fixed.dtype}"
-        assert not bool(self.fixed.all()), "everything is fixed: there is nothing to draw"
+        assert not bool(self.fixed.all()), "everything is fixed: nothing is left to draw"
         assert 0 <= self.start < 1, f"start {self.start} is not in [0, 1)"
 
     @classmethod
     def nothing(cls, shape: tuple[int, ...]) -> "Known":
-        """Of a sample that is drawn from nothing."""
+        """For a sample that starts from nothing."""
         return cls(torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool))
 
     @property
     def share(self) -> float:
-        """Of the elements, how many are fixed."""
+        """The share of elements that are fixed, in [0, 1]."""
         return float(self.fixed.double().mean())

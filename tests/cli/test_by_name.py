@@ -115,6 +115,19 @@ def test_texts_are_drawn_as_published(
     assert frames(pipeline, ["a cat"], negative_prompt="red dog", **short) != [same]
 
 
+@pytest.mark.parametrize("encoder", [None, "folder"])
+def test_a_saved_text_model_finds_its_encoder(home: Path, tmp_path: Path, encoder: str | None) -> None:
+    """A table of words is saved with the model; of a network, where it is."""
+    found = resolve("umt5-xxl", kind="text-encoder").folder
+    pipeline = grn.Pipeline.from_pretrained("grn-t2i", text=Part(found if encoder else None))
+    pipeline.save_pretrained(tmp_path / "mine")
+    config = json.loads((tmp_path / "mine" / "config.json").read_text())
+    assert config["text_encoder"] == (str(found.resolve()) if encoder else "umt5-xxl")
+    short: dict[str, Any] = {"size": (32, 48), "steps": 3}
+    again = grn.Pipeline.from_pretrained(tmp_path / "mine")
+    assert frames(again, ["a cat"], **short) == frames(pipeline, ["a cat"], **short)
+
+
 def test_text_models_see_the_share_that_was_really_kept(home: Path) -> None:
     """And the padding of the prompts beside it changes nothing but roundings."""
     pipeline = grn.Pipeline.from_pretrained("grn-t2i")
