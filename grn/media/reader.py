@@ -5,6 +5,7 @@ With `fps`, frame k is the one on screen at k / fps: pictures are repeated or le
 A still image is one frame; fps, start and duration mean nothing to it.
 """
 
+import abc
 import contextlib
 import itertools
 import logging
@@ -57,7 +58,7 @@ class FrameStream(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
 
-class Media:
+class Media(abc.ABC):
     """An opened image or video; iterate it for its frames, uint8 [height, width, 3]. Use it in a `with`, or close it.
 
     kind: "image" or "video"; width, height: of the frames that come; fps: None for an image; expected_frames: how many
@@ -90,15 +91,16 @@ class Media:
         for frame in frames:
             yield fit(frame, self._options.size)
 
+    @abc.abstractmethod
     def count_frames(self) -> int:
         """How many frames iterating gives. A video is decoded for it to its end, without a frame being kept.
 
         Raises BadInputError where the file is damaged, unless partial input is allowed.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _frames(self, first: int, count: int | None) -> Frames:
-        raise NotImplementedError
+        """What `part` gives, before it is fitted to a size."""
 
     def __enter__(self) -> "Media":
         return self
