@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Pieces
 
 MAX_TOKENS = 512
-_CACHE_BYTES = 1 << 30
+CACHE_BYTES = 1 << 30
 _log = logging.getLogger("grn")
 
 
@@ -47,7 +47,7 @@ class Umt5Encoder:
     def __init__(self, config: Umt5Config, pieces: "Pieces", name: str, load: Callable[[], nn.Module]) -> None:
         self.config, self.name = config, name
         self._pieces, self._load = pieces, load
-        self._network: nn.Module | None = None
+        self.network: nn.Module | None = None
         self._known: dict[str, Tensor] = {}
 
     @classmethod
@@ -106,7 +106,7 @@ class Umt5Encoder:
     @property
     def loaded(self) -> bool:
         """Whether the network is in memory."""
-        return self._network is not None
+        return self.network is not None
 
     def check(self, prompt: str) -> None:
         """Any text can be read."""
@@ -125,23 +125,23 @@ class Umt5Encoder:
 
     def release(self) -> None:
         """Let go of the network; the texts that it has run stay known."""
-        self._network = None
+        self.network = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _run(self, text: str) -> Tensor:
-        if self._network is None:
-            self._network = self._load().eval().requires_grad_(False)
-        device = next(self._network.parameters()).device
+        if self.network is None:
+            self.network = self._load().eval().requires_grad_(False)
+        device = next(self.network.parameters()).device
         numbers = torch.tensor([self._pieces.encode(text).ids], device=device)
-        states: Tensor = self._network(input_ids=numbers, attention_mask=torch.ones_like(numbers)).last_hidden_state
+        states: Tensor = self.network(input_ids=numbers, attention_mask=torch.ones_like(numbers)).last_hidden_state
         return states[0].cpu()
 
     def _remember(self, found: dict[str, Tensor]) -> None:
         self._known = {**{text: value for text, value in self._known.items() if text not in found}, **found}
         size = sum(value.numel() * value.element_size() for value in self._known.values())
         for text in list(self._known):
-            if size <= _CACHE_BYTES:
+            if size <= CACHE_BYTES:
                 break
             dropped = self._known.pop(text)
             size -= dropped.numel() * dropped.element_size()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from grn.errors import ConfigError, GrnError, ModelMismatchError, ModelNotFoundError
 from grn.hub import convert
+from grn.models.folder import ModelFolder
 from grn.networks.umt5 import Umt5Config, encoder_network
 from grn.text.cleaning import clean_text
 from grn.text.encoder import load_text_encoder
@@ -61,7 +62,7 @@ def renamed() -> dict[str, Tensor]:
 
 def network(encoder: Umt5Encoder) -> nn.Module:
     encoder.encode(["cat"])
-    made = encoder._network
+    made = encoder.network
     assert made is not None
     return made
 
@@ -169,20 +170,26 @@ def test_any_text_can_be_read(folder: Path) -> None:
 
 
 class _Counted:
-    def __init__(self, encoder: Umt5Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder that counts how often its network is loaded and run."""
+
+    def __init__(self, folder: Path) -> None:
         self.loads, self.runs = 0, 0
-        load, run = encoder._load, encoder._run
-        monkeypatch.setattr(encoder, "_load", lambda: self._note("loads", load))
-        monkeypatch.setattr(encoder, "_run", lambda text: self._note("runs", run, text))
+        self._model = ModelFolder.open(folder)
+        self.encoder = Umt5Encoder(self._model.config.network, pieces(), "counted", self._load)
 
-    def _note(self, what: str, call: Any, *arguments: Any) -> Any:
-        setattr(self, what, getattr(self, what) + 1)
-        return call(*arguments)
+    def _load(self) -> nn.Module:
+        self.loads += 1
+        made: nn.Module = self._model.load_network("cpu", None)[0]
+        made.register_forward_hook(self._ran)
+        return made
+
+    def _ran(self, *_: object) -> None:
+        self.runs += 1
 
 
-def test_each_text_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = Umt5Encoder.load(folder)
-    counted = _Counted(encoder, monkeypatch)
+def test_each_text_is_run_once(folder: Path) -> None:
+    counted = _Counted(folder)
+    encoder = counted.encoder
     assert not encoder.loaded
     first = encoder.encode(["cat", "dog", "cat", " cat\n"])
     assert (counted.loads, counted.runs) == (1, 2)
@@ -197,9 +204,9 @@ def test_each_text_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_remembered_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grn.text.umt5._CACHE_BYTES", 3 * 2 * 32 * 4)  # three texts of one word and its end
-    encoder = Umt5Encoder.load(folder)
-    counted = _Counted(encoder, monkeypatch)
+    monkeypatch.setattr("grn.text.umt5.CACHE_BYTES", 3 * 2 * 32 * 4)  # three texts of one word and its end
+    counted = _Counted(folder)
+    encoder = counted.encoder
     texts = encoder.encode(["cat", "dog", "red", "green"])
     assert len(texts) == 4
     encoder.encode(["green", "red", "dog"])
