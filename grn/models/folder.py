@@ -190,7 +190,7 @@ def _refuse_constant(text: str) -> Any:
 
 
 def empty_network(build: Callable[[], nn.Module], device: str, dtype: torch.dtype) -> nn.Module:
-    """A network whose values are not set: nothing is drawn, and no copy of it in another type or place is ever held."""
+    """A network whose values are not set: none is made at random, and no copy of it in another type or place is ever held."""
     with torch.device("meta"):
         network = build()
     lost = dict(network.named_buffers()).keys() - network.state_dict().keys()
