@@ -87,7 +87,7 @@ class Request:
             raise UsageError(f"batch_size {batch_size}: expected 1 or more")
         return cls(
             asked,
-            _seeds(asked, options.get("seed", 0)),
+            seeds_of(asked, options.get("seed", 0)),
             tuple(sizes),
             options.get("negative_prompt", ""),
             batch_size,
@@ -118,7 +118,7 @@ def refuse_habits(options: Iterable[str]) -> None:
             raise UsageError(f"{name}: is not known here; it is {HABITS[name]}")
 
 
-def _seeds(prompts: Sequence[str | int], seed: int | Sequence[int]) -> tuple[int, ...]:
+def seeds_of(prompts: Sequence[str | int], seed: int | Sequence[int]) -> tuple[int, ...]:
     """A seed for each. Of one number, the n-th picture of a prompt has seed + n, whatever else is drawn beside it."""
     if isinstance(seed, SupportsIndex):
         times: dict[str | int, int] = {}

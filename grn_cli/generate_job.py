@@ -8,6 +8,7 @@ from typing import Any
 from grn.errors import BadInputError, ModelMismatchError, UsageError
 from grn.hub.registry import ENTRIES
 from grn.refine.config import SamplerConfig
+from grn.request import seeds_of
 from grn_cli.generate_from import Start
 from grn_cli.options.fields import sides
 from grn_cli.options.generate import Generate, Sampling
@@ -67,9 +68,10 @@ def make_job(options: Generate) -> Job:
     for option, said in {"aspect": "shape", "area": "size"}.items():
         if options.size and getattr(options, option):
             raise UsageError(f"--size and --{option}: both say the {said}; give one of them")
+    drawn = [prompt for prompt in wanted for _ in range(options.num)]
     return Job(
-        [prompt for prompt in wanted for _ in range(options.num)],
-        [options.seed + i for _ in wanted for i in range(options.num)],
+        drawn,
+        list(seeds_of(drawn, options.seed)),
         options.model or "",
         sides(options.size)[::-1] if options.size else None,
         _readable(options.negative_prompt),

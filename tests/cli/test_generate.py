@@ -41,7 +41,7 @@ def _prompts(folder: Path, *lines: str) -> Path:
         ([""], "picture.png"),
         (["cat", "--seed", 7], "cat.png"),
         (["cat", "dog"], "cat.png dog.png"),
-        (["cat", "cat"], "cat.png cat-2.png"),
+        (["cat", "cat"], "cat-0.png cat-1.png"),
         (["cat", "-n", 2, "--seed", 7], "cat-7.png cat-8.png"),
         (["cat", "dog", "-n", 2], "cat-0.png cat-1.png dog-0.png dog-1.png"),
         (["cat", "-o", "x.png"], "x.png"),
