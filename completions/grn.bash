@@ -15,6 +15,7 @@ _grn() {
             " eval motion") path=" eval motion" ;;
             " eval stats") path=" eval stats" ;;
             " eval video") path=" eval video" ;;
+            " eval compare") path=" eval compare" ;;
             " models") path=" models" ;;
             " models list") path=" models list" ;;
             " models show") path=" models show" ;;
@@ -208,13 +209,14 @@ _grn() {
             " reconstruct") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --reference --reference-start --force --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " generate") if [[ "$cur" == -* ]]; then words="-o --out -m --model -n --num --seed --size --prompts --class --negative-prompt --aspect --area --like --grid --history --batch-size --resume --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --seconds --image --continue --init --strength --mask --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " train") if [[ "$cur" == -* ]]; then words="-o --out --set --resume --dry-run --stop-after --offline --json -q --quiet -v --verbose -h --help"; else words="emoji/generator emoji/joint-pack emoji/joint-tokenizer emoji/picture-tokenizer emoji/scenes emoji/tokenizer emoji/video emoji/video-decoder emoji/video-tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64"; files=1; fi ;;
-            " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon adaptive motion stats video"; files=0; fi ;;
+            " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon adaptive motion stats video compare"; files=0; fi ;;
             " eval fid") if [[ "$cur" == -* ]]; then words="--steps --metrics --reference --captions -n --num --seed --keep -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --dtype --device --offline --features --inception --resolution --batch-size --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --frames --fps --lpips --plot --markdown -n --num --seed --keep --features --inception --resolution --batch-size --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval adaptive") if [[ "$cur" == -* ]]; then words="--steps --tmin --tmax --plot --reference --captions -n --num --seed --keep -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --dtype --device --offline --features --inception --resolution --batch-size --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval motion") if [[ "$cur" == -* ]]; then words="--data -n --num --seed --steps --batch-size --keep -m --model --guidance --temperature --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval stats") if [[ "$cur" == -* ]]; then words="-o --out --size -n --num --seed --keep --features --inception --resolution --batch-size --device --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval video") if [[ "$cur" == -* ]]; then words="--fps --features --inception --resolution --batch-size --device --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
+            " eval compare") if [[ "$cur" == -* ]]; then words="--markdown --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull convert calibrate"; files=0; fi ;;
             " models list") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " models show") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;

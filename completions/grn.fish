@@ -119,6 +119,7 @@ complete -c grn -n '__grn_at -n eval' -a adaptive -d 'Compare complexity-aware w
 complete -c grn -n '__grn_at -n eval' -a motion -d 'How much generated clips move, beside the data\'s.'
 complete -c grn -n '__grn_at -n eval' -a stats -d 'Gather the feature statistics of pictures, as a reference.'
 complete -c grn -n '__grn_at -n eval' -a video -d 'Frechet distance between two sets of clips.'
+complete -c grn -n '__grn_at -n eval' -a compare -d 'Show the results of several measurements side by side.'
 complete -c grn -n '__grn_at -n eval' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval fid' -f
 complete -c grn -n '__grn_at eval fid' -l steps -r -f -d 'Refinement steps.'
@@ -254,6 +255,12 @@ complete -c grn -n '__grn_at eval video' -l json -d 'Print results as JSON, one 
 complete -c grn -n '__grn_at eval video' -s q -l quiet -d 'No bars and no warnings.'
 complete -c grn -n '__grn_at eval video' -s v -l verbose -d 'Say what is used and found.'
 complete -c grn -n '__grn_at eval video' -s h -l help -d 'Show this message and exit.'
+complete -c grn -n '__grn_at eval compare' -F
+complete -c grn -n '__grn_at eval compare' -l markdown -d 'Print the table as Markdown.'
+complete -c grn -n '__grn_at eval compare' -l json -d 'Print results as JSON, one object a line.'
+complete -c grn -n '__grn_at eval compare' -s q -l quiet -d 'No bars and no warnings.'
+complete -c grn -n '__grn_at eval compare' -s v -l verbose -d 'Say what is used and found.'
+complete -c grn -n '__grn_at eval compare' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at -n models' -a list -d 'List the models known by name.'
 complete -c grn -n '__grn_at -n models' -a show -d 'Show where a model is found and what it is.'
 complete -c grn -n '__grn_at -n models' -a pull -d 'Fetch a model from the hub, once.'

@@ -11,6 +11,7 @@ from grn.evaluation import report
 from grn.evaluation.frechet import gather
 from grn.evaluation.generation import compare
 from grn.evaluation.reconstruction import evaluate_rounds
+from grn.evaluation.records import load_record, side_by_side
 from grn.evaluation.scores import SPLITS, check_metrics, scores
 from grn.evaluation.scores import Features as Measured
 from grn.evaluation.video import pair_network_name
@@ -19,7 +20,7 @@ from grn.files import numbered
 from grn.hbq import MAX_ROUNDS
 from grn_cli.evaluate_sets import Generation, chosen, feature_network, overrides, refuse_existing
 from grn_cli.loading import device_of, load_tokenizer
-from grn_cli.options.evaluate import Adaptive, Features, Fid, Recon, Stats
+from grn_cli.options.evaluate import Adaptive, Compare, Features, Fid, Recon, Stats
 
 # What older versions called them.
 _OURS = {
@@ -187,6 +188,17 @@ def adaptive(options: Adaptive) -> None:
         f"time {found.seconds[1]:.1f} s against {found.seconds[0]:.1f} s: {found.time_ratio:.2f} times as fast",
     ]
     options.console.result(record, *lines)
+
+
+def compare_results(options: Compare) -> None:
+    """The figures of several results, and the ratio of the last to the first."""
+    if len(options.results) < 2:
+        raise UsageError("one result has nothing to be compared with; name two or more")
+    rows = side_by_side([load_record(path) for path in options.results])
+    names = [str(path) for path in options.results]
+    record = {name: {"values": dict(zip(names, values, strict=True)), "ratio": ratio} for name, values, ratio in rows}
+    cells = [[name, *values, ratio] for name, values, ratio in rows]
+    options.console.result(record, *report.table(["", *names, "ratio"], cells, options.markdown))
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:

@@ -180,3 +180,15 @@ class Video(Measuring, OnDevice, Speaking):
     reference: Path = argument("Clip, or folder of clips.", "FILE|FOLDER")
     clips: Path = argument("Clip, or folder of clips, to compare with it.", "FILE|FOLDER")
     fps: float | None = option("Frames a second to bring all clips to; needed where their rates differ.", "N", min=0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Speaking):
+    """`grn eval compare`."""
+
+    WORK = "evaluate:compare_results"
+    MORE = "The ratio is that of the last to the first."
+    EXAMPLES = ("grn eval fid --model emoji --json > a.json", "grn eval compare a.json b.json")
+
+    results: list[Path] = argument("What commands of `grn eval` printed with --json.", "FILE...")
+    markdown: bool = option("Print the table as Markdown.", default=False)

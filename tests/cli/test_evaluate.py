@@ -219,6 +219,22 @@ def test_fid_takes_statistics_of_the_same_features_only(grn, here, pictures, pip
     assert "different networks" in refused.err
 
 
+def test_compare_shows_results_side_by_side(grn, here):
+    Path("a.json").write_text('{"model": "x", "frechet": 20.0, "seconds": 3}')
+    Path("b.json").write_text('{"model": "y", "frechet": 15.0}')
+    lines = grn("eval", "compare", "a.json", "b.json").text.splitlines()
+    assert [line.split() for line in lines] == [
+        ["a.json", "b.json", "ratio"],
+        ["frechet", "20.00", "15.00", "0.7500"],
+        ["seconds", "3.0000", "-", "-"],
+    ]
+    record = json.loads(grn("eval", "compare", "a.json", "b.json", "--json").text)
+    assert record["frechet"] == {"values": {"a.json": 20.0, "b.json": 15.0}, "ratio": 0.75}
+    assert grn("eval", "compare", "a.json", "b.json", "--markdown").text.startswith("| ")
+    assert grn("eval", "compare", "a.json").code == 2
+    assert grn("eval", "compare", "a.json", "none.json").code == 3
+
+
 def test_fid_measures_what_is_asked_for(grn, here, pictures, pipeline):
     base = ("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "8", *FAST)
     record = json.loads(grn(*base, "--metrics", "fid,kid,prc", "--json").text)
