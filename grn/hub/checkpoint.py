@@ -8,9 +8,10 @@ import argparse
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -24,6 +25,17 @@ _PLACES = (("model_ema1",), ("ema",), ("model",), ("vae",), ("trainer", "gpt_fsd
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 # What wrappers for several devices and for compiling put into keys; "module." inside a key is a layer's own name.
 _WRAPPED = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module)\.")
+
+
+# What the settings of a training run are made of: classes that hold values, and run nothing when they are made.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    PosixPath,
+    (PosixPath, "pathlib._local.PosixPath"),  # as Python 3.13 writes it
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
 
 
 class _Part(Protocol):
@@ -152,8 +164,7 @@ def _unwrapped(key: str) -> str:
 
 def _read(path: Path, mapped: bool) -> tuple[dict[str, Tensor], str]:
     try:
-        # An argparse.Namespace, the settings of a training run, has attributes and nothing that runs.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # of a script: it is refused, in our words
             tree = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:

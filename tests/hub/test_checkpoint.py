@@ -7,9 +7,10 @@ import functools
 import os
 import pickle
 import subprocess
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.published_files import reference_state
@@ -30,6 +31,16 @@ def _keys(change: str) -> dict[str, torch.Tensor]:
 LAYOUTS: dict[str, tuple[Any, str]] = {
     "plain": (STATE, ""),
     "with the settings of its run": ({"model": STATE, "args": argparse.Namespace(lr=1e-4, name="b", deep=[1])}, "model"),
+    "with odder settings": (
+        {
+            "model": STATE,
+            "args": argparse.Namespace(
+                out=PosixPath("runs/a"), loss=np.float64(0.5), steps=np.int64(3), kind=torch.bfloat16, on=np.bool_(True),
+                where=torch.device("cpu"), inner=argparse.Namespace(size=torch.Size([2])),
+            ),
+        },
+        "model",
+    ),
     "averages first": ({"model": DECOY, "model_ema2": DECOY, "model_ema1": STATE, "epoch": 599}, "model_ema1"),
     "of a trainer": ({"trainer": {"gpt_fsdp": STATE, "step": 3}, "args": argparse.Namespace()}, "trainer.gpt_fsdp"),
     "of several devices": (_keys("module.{}"), ""),
