@@ -47,13 +47,11 @@ def normalised_entropy(logits: Tensor, counted: Tensor | None = None) -> Tensor:
 
 
 def adaptive_steps(entropy: float, k: float, b: float, bounds: tuple[int, int]) -> int:
-    """T = round(clip(k * H + b, Tmin, Tmax)), the steps of a whole run; equation 9 is printed with k * H + b after the warm-up."""
+    """T = round(clip(k * H + b, Tmin, Tmax)), the steps of a whole run.
+
+    As printed, equation 9 counts k * H + b from the end of the warm-up of t0 steps: a b that does is larger by t0 here.
+    """
     return round(min(max(k * entropy + b, bounds[0]), bounds[1]))
-
-
-def whole_run_bias(b: float, warmup: int) -> float:
-    """b as `adaptive_steps` counts it, of a published b that counts the steps after the warm-up (equation 9 as printed)."""
-    return b + warmup
 
 
 def cooled_temperature(temperature: float, total: int, cooling: float, cooling_from: int) -> float:

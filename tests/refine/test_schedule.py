@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from grn.hub.registry import ENTRIES
+from grn.refine.config import SamplerConfig
 from grn.refine.schedule import (
     PACE,
     adaptive_steps,
@@ -21,7 +23,6 @@ from grn.refine.schedule import (
     cosine_ratio,
     normalised_entropy,
     progress,
-    whole_run_bias,
 )
 
 REFERENCE = Path(__file__).parents[1] / "assets" / "reference" / "schedules.safetensors"
@@ -139,15 +140,17 @@ def test_the_published_schedules() -> None:
     with safe_open(REFERENCE, "pt") as file:
         published = json.loads(file.metadata()["config"])["c2i"]
     reference = {name: values.tolist() for name, values in load_file(REFERENCE).items()}
-    k, warmup = published["k"], published["warmup"]
-    b, bounds = whole_run_bias(published["b"], warmup), (published["tmin"], published["steps"])
-    totals = [adaptive_steps(entropy, k, b, bounds) for entropy in reference["c2i.entropy"]]
+    config = SamplerConfig(**ENTRIES["grn-b"].sampling)
+    # Theirs counts k * H + b from the end of the warm-up.
+    assert (config.k, config.b) == (published["k"], published["b"] + published["warmup"])
+    assert (config.tmin, config.tmax, config.warmup) == (published["tmin"], published["steps"], published["warmup"])
+    totals = [adaptive_steps(h, config.k, config.b, (config.tmin, config.tmax)) for h in reference["c2i.entropy"]]
     assert totals == reference["c2i.steps"]
     for number, total in enumerate(totals):
-        ratios = [progress(step + 1, total, warmup) for step in range(total)]
+        ratios = [progress(step + 1, total, config.warmup) for step in range(total)]
         assert ratios == pytest.approx(reference[f"c2i.ratio_{number}"], abs=1e-6)
-        cooled = cooled_temperature(published["tau"], total, cooling=0.025, cooling_from=35)
-        temperatures = [published["tau"] if step < warmup else cooled for step in range(total)]
+        cooled = cooled_temperature(config.temperature, total, config.cooling, config.cooling_from)
+        temperatures = [config.temperature if step < config.warmup else cooled for step in range(total)]
         assert temperatures == pytest.approx(reference[f"c2i.temperature_{number}"], abs=1e-6)
     for total in (20, 50):
         ratios = [cosine_ratio((step + 1) / total, total, 0.95) for step in range(total)]
