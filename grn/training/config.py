@@ -129,6 +129,9 @@ class RunConfig(_Section):
     keep: int = Field(2, ge=2, le=10**6, description="good checkpoints kept")
     log_every: int = Field(50, ge=1, le=10**9, description="steps between lines of log.jsonl")
     sheet_every: int = Field(1000, ge=1, le=10**9, description="steps between sample sheets")
+    recompute: bool = Field(
+        False, description="compute each block once more in the backward pass: much less memory, a third more work"
+    )
     parallel: Literal["ddp", "fsdp", "hybrid"] = Field(
         "ddp",
         description="of several processes: each holds the whole model, a part of it, or a part that every machine has anew",
@@ -210,6 +213,8 @@ class TokenizerRecipe(_Section):
             raise ValueError(
                 'losses.gan_network "patchgan": sees nothing in crops below 24 pixels; take a larger data.size'
             )
+        if self.run.recompute:
+            raise ValueError("run.recompute: is of a generator's blocks; a tokenizer has none: leave it out")
         if self.losses.motion and self.data.frames == 1:
             raise ValueError("losses.motion: is of clips, and there are none; leave it at 0")
         if self.data.sizes:

@@ -4,7 +4,7 @@ With one process all of it is the identity.
 """
 
 import atexit
-import inspect
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.utils.checkpoint import checkpoint
 
 from grn.training.figures import Totals
 
+_BLOCK = re.compile(r"blocks\.\d+")
 _UNIT = re.compile(
     r"blocks\.\d+|encoder|decoder"
 )  # of which one at a time is whole: a generator's blocks, an autoencoder's halves
@@ -73,12 +75,15 @@ class Engine:
         """Whether this is the one that prepares data on this machine."""
         return self._accelerator.is_local_main_process
 
-    def distribute(self, modules: nn.ModuleDict, calls: dict[str, nn.Module]) -> None:
+    def distribute(self, modules: nn.ModuleDict, calls: dict[str, nn.Module], recompute: bool = False) -> None:
         """Put what a step calls on the device, so that gradients become their mean over all processes.
 
-        "model" is sharded where that was asked for, in place; everything else is wrapped by DDP.
+        "model" is sharded where that was asked for, in place; everything else is wrapped by DDP. recompute: blocks keep only their
+        inputs for the backward pass, and are computed once more in it.
         """
         modules.to(self.device)
+        if recompute:
+            recompute_units(modules["model"])
         if self.sharded and self.processes > 1:
             self._shards = shard(modules["model"], self._mesh())
         for name, module in calls.items():
@@ -132,10 +137,30 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> list[FSDPModule]:
 
     Blocks are used through more than `forward`, and so are networks: each of their public methods gathers the weights that it needs.
     """
-    blocks = [module for name, module in network.named_modules() if _UNIT.fullmatch(name)]
-    for module in (*blocks, network):
-        methods = [name for name in _CALLED if inspect.ismethod(getattr(module, name, None))]
+    parts = [*_units(network), network]
+    for module in parts:
+        methods = _methods(module)
         fully_shard(module, mesh=mesh)
         for name in methods:
             register_fsdp_forward_method(module, name)
-    return [module for module in (*blocks, network) if isinstance(module, FSDPModule)]
+    return [module for module in parts if isinstance(module, FSDPModule)]
+
+
+def recompute_units(network: nn.Module) -> None:
+    """Activations inside a block are not kept for the backward pass but computed anew: less memory, a third more work.
+
+    Only of a generator's blocks: an autoencoder's parts hand frames on to their next call, and would do so twice.
+    """
+    for module in (module for name, module in network.named_modules() if _BLOCK.fullmatch(name)):
+        for name in ("forward", *_methods(module)):
+            plain = getattr(module, name)
+            setattr(module, name, functools.partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False))
+
+
+def _units(network: nn.Module) -> list[nn.Module]:
+    return [module for name, module in network.named_modules() if _UNIT.fullmatch(name)]
+
+
+def _methods(module: nn.Module) -> list[str]:
+    found = [(name, getattr(module, name, None)) for name in _CALLED]
+    return [name for name, one in found if callable(one) and not isinstance(one, nn.Module)]

@@ -64,7 +64,7 @@ class Loop(Generic[Example, B]):
         self.task, self.recipe, self.config, self.folder = task, recipe, config, folder
         self.engine = engine
         self.checkpoints = Checkpoints(folder, config.keep)
-        engine.distribute(task.modules, task.calls)
+        engine.distribute(task.modules, task.calls, config.recompute)
         self.optimizers = {name: Optimizers(m, task.settings(name), config.steps) for name, m in task.modules.items()}
         self.average = Average(task.modules["model"], config.ema) if config.ema else None
         self.step = 0

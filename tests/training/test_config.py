@@ -68,6 +68,7 @@ MISTAKES = [
     ("tokenizer", "losses.gan_betas=[0.1, 0.2]", "gan_betas: there is no discriminator"),
     ("tokenizer", "losses.gan_weight_decay=0.1", "gan_weight_decay: there is no discriminator"),
     ("tokenizer", "losses.gan_start=9", "gan_start: there is no discriminator"),
+    ("tokenizer", "run.recompute=true", "run.recompute: is of a generator's blocks"),
     ("tokenizer", "losses.motion=1.0", "losses.motion: is of clips, and there are none"),
     ("class", "words.turned=0.5", "words.turned: there are no words without text_encoder"),
     ("text", "words.degrees=10", "words.degrees: no words are turned"),

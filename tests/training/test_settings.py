@@ -22,6 +22,7 @@ from helpers.training import (
 from pydantic import BaseModel
 
 from grn.errors import GrnError
+from grn.training import engine
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
 
 SHORT = {"run.steps": 2, "run.batch_size": 2, "run.save_every": 1, "run.sheet_every": 1, "run.keep": 2}
@@ -69,6 +70,7 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("tokenizer", "run.sheet_every", 2),
     ("tokenizer", "run.bad_steps", 1),
     ("tokenizer", "run.parallel", "fsdp"),
+    ("class", "run.recompute", True),
     ("tokenizer", "run.precision", "bfloat16"),
     ("class", "run.compile", True),
     ("tokenizer", "run.init", Path("tokenizer")),
@@ -143,7 +145,7 @@ def traces() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What no file shows: how many workers read, and what is compiled (which takes long, and so is not done here)."""
+    """What no file shows: how many workers read, what is computed twice, and what is compiled (which takes long, and so is not done here)."""
     found: list[object] = []
     loader = torch.utils.data.DataLoader.__init__
 
@@ -155,6 +157,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         found.append("compiled")
         return module
 
+    def recomputed(network: object) -> None:
+        found.append("recomputed")
+
+    monkeypatch.setattr(engine, "recompute_units", recomputed)
     monkeypatch.setattr(torch.utils.data.DataLoader, "__init__", watched)
     monkeypatch.setattr(torch, "compile", compiled)
     return found
