@@ -18,7 +18,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -204,7 +204,9 @@ class Checkpoints:
         good = 0
         for path in self._newest_first():
             if good >= self.keep or (good and ".old-" in path.name):
-                shutil.rmtree(path, ignore_errors=True)
+                # Out of the way first: deleted in part, it would be a damaged checkpoint.
+                with suppress(OSError):
+                    path.rename(path.with_name(f"{path.name.partition('.')[0]}.tmp-{uuid.uuid4().hex}"))
             elif self.problem(path) is None:
                 good += 1
         for stray in self.run.glob("step-*.tmp-*"):
