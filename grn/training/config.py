@@ -1,6 +1,6 @@
 """What a recipe (TOML) holds: everything that decides a training run.
 
-A recipe's `kind` says what is trained. `load_recipe` reads one, applies `--set section.key=value` overrides and checks every key.
+A recipe's `kind` says what is trained. `load_recipe` reads one, applies overrides (section.key=value) and checks every key.
 """
 
 import sys

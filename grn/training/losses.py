@@ -10,25 +10,27 @@ from grn.errors import ModelMismatchError
 from grn.features.inception import argument_names, load_script
 from grn.files import display
 
-_GRAIN = 4  # pixels: the blocks that decoders draw in, whose patterns can change without anything moving
+_GRAIN = 4  # pixels: the blocks that decoders compose pictures of, whose patterns can change without anything moving
 _PATCH = 8  # pixels
 _STILL = 8 / 127.5
 """Change of a pixel that counts half as motion: `grn.evaluation.video.THRESHOLD`, here of [-1, 1]."""
 
 
-def motion_loss(drawn: Tensor, pixels: Tensor) -> Tensor:
-    """Clips [B, 3, T, H, W], T > 1: the mean square of how much less or more each place changes from frame to frame, and how much of it does.
+def motion_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:
+    """How far a reconstruction's motion is from its clip's: both [B, 3, T, H, W] in [-1, 1], T > 1; float32 [].
 
-    Where a decoder cannot know which way something moves, the other losses are least for a blur that hardly moves; this one is not. Squared,
-    because what it cannot know shall come out right in the mean: most places are still, so the median is less. The amount
-    alone would let much that stands still flicker a little; the share that moves would let what moves do so too little. Places are
-    patches, and the whole frame, over which what is missed in one patch must be made up for in others. A fine pattern that comes and goes would
-    count as motion, at little cost to the other losses: so the amount is that of blurred frames, and being rougher than the pixels adds to this loss.
+    The other losses are least for a blur that hardly moves, where a decoder cannot know which way something moves; this one is
+    not. It adds squared differences of two amounts: how much every patch of a frame changes until the next one, and what share of
+    its pixels does. Each is also compared over the whole frame, where other patches may make up for one. Squared, because then the
+    right mean is best where the place is unknown; the median would be no motion, most places being still.
+
+    The amount is measured in blurred frames, and a reconstruction that is rougher than the clip costs more: else a fine pattern
+    that comes and goes would pass for motion.
     """
-    loss = F.relu(_roughness(drawn) - _roughness(pixels)).square().mean()
-    for drawn_motion, motion in zip(_motion(drawn), _motion(pixels), strict=True):
-        loss = loss + (drawn_motion - motion).square().mean()
-        loss = loss + (drawn_motion.mean((2, 3)) - motion.mean((2, 3))).square().mean()
+    loss = F.relu(_roughness(reconstruction) - _roughness(pixels)).square().mean()
+    for own_motion, motion in zip(_motion(reconstruction), _motion(pixels), strict=True):
+        loss = loss + (own_motion - motion).square().mean()
+        loss = loss + (own_motion.mean((2, 3)) - motion.mean((2, 3))).square().mean()
     return loss
 
 
@@ -63,11 +65,11 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.features = OfflineFeatures().eval().requires_grad_(False)
 
-    def forward(self, drawn: Tensor, true: Tensor) -> Tensor:
+    def forward(self, reconstruction: Tensor, true: Tensor) -> Tensor:
         with torch.no_grad():
             targets = self.features.stages(true)
-        loss = drawn.new_zeros(())
-        for mine, target in zip(self.features.stages(drawn), targets, strict=True):
+        loss = reconstruction.new_zeros(())
+        for mine, target in zip(self.features.stages(reconstruction), targets, strict=True):
             difference = F.normalize(mine.float(), dim=1) - F.normalize(target.float(), dim=1)
             loss = loss + difference.square().sum(1).mean()
         return loss
@@ -112,11 +114,11 @@ class PatchDiscriminator(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(4 * width, 1, 3, 1, 1))
 
 
-def generator_loss(drawn: Tensor) -> Tensor:
+def generator_loss(reconstruction: Tensor) -> Tensor:
     """What the autoencoder lowers: minus the judgement of its pictures (hinge)."""
-    return -drawn.mean()
+    return -reconstruction.mean()
 
 
-def discriminator_loss(true: Tensor, drawn: Tensor) -> Tensor:
+def discriminator_loss(true: Tensor, reconstruction: Tensor) -> Tensor:
     """What the discriminator lowers: the hinge loss of telling the two apart."""
-    return 0.5 * (F.relu(1 - true).mean() + F.relu(1 + drawn).mean())
+    return 0.5 * (F.relu(1 - true).mean() + F.relu(1 + reconstruction).mean())
