@@ -321,7 +321,8 @@ def text(setting: Setting) -> Iterator[Work]:
         theirs = heard["logits"].reshape(-1, config.elements * 2)[: side * side]
         return _difference(logits.reshape(side * side, -1), theirs)
 
-    yield Work("text", draw, our_draw, compare, tolerance=1e-3 if not setting.gpu else 5e-2, counted=False)
+    # It is relative to logits that are small with such weights.
+    yield Work("text", draw, our_draw, compare, tolerance=5e-2 if setting.gpu else 1e-2, counted=False)
 
 
 def _published_text(setting: Setting, depth: int, steps: int) -> tuple[Any, SimpleNamespace]:

@@ -46,6 +46,16 @@ def ratios(count: int) -> Tensor:
     return torch.linspace(0.1, 0.9, count)
 
 
+def autoencoder() -> CausalAutoencoder:
+    """The smallest with every kind of layer: strides 4 and 2."""
+    config = TokenizerConfig(
+        channels=3, encoder_width=4, decoder_width=4, multipliers=(2, 2), halves_time=(True,), encoder_blocks=1,
+        decoder_blocks=1,
+    )  # fmt: skip
+    network: CausalAutoencoder = randomised(CausalAutoencoder(config))
+    return network
+
+
 def generators() -> list[tuple[str, Network, Condition, tuple[int, ...]]]:
     one, two = ClassToImageConfig.tiny(), TextToVisualConfig.tiny()
     return [
@@ -57,19 +67,18 @@ def generators() -> list[tuple[str, Network, Condition, tuple[int, ...]]]:
 
 
 @pytest.mark.parametrize("case", generators(), ids=lambda case: case[0])
-@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "autocast"])
 @pytest.mark.filterwarnings("error:Mismatch dtype between input and weight")  # a norm that is not fused
-def test_a_generators_step_is_one_graph(case: tuple[str, Network, Condition, tuple[int, ...]], autocast: bool) -> None:
+def test_a_generators_step_is_one_graph(case: tuple[str, Network, Condition, tuple[int, ...]]) -> None:
     _, network, condition, shape = case
     given = maps(network, 3, *shape), ratios(3), network.prepare(condition)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast), torch.no_grad():
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         wanted = network(*given)
         found = torch.compile(network, backend="aot_eager", fullgraph=True)(*given)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0.1 if autocast else 1e-4)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("case", generators(), ids=lambda case: case[0])
+@pytest.mark.parametrize("case", generators()[::2], ids=lambda case: case[0])
 def test_gradients_through_one_graph(case: tuple[str, Network, Condition, tuple[int, ...]]) -> None:
     _, network, condition, shape = case
     tokens = maps(network, 3, *shape)
@@ -97,14 +106,13 @@ def test_packed_maps_are_one_graph(family: str) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("frames", [1, 9])
-@pytest.mark.parametrize("laid_out", [False, True])
+@pytest.mark.parametrize(("frames", "laid_out"), [(1, False), (5, False), (5, True)])
 @torch.no_grad()
 def test_the_autoencoder_is_one_graph_each_way(frames: int, laid_out: bool) -> None:
-    network = randomised(CausalAutoencoder(TokenizerConfig.tiny()))
+    network = autoencoder()
     if laid_out:
         network.lay_out()
-    pixels = torch.rand(1, 3, frames, 32, 48) * 2 - 1
+    pixels = torch.rand(1, 3, frames, 8, 12) * 2 - 1
     features = network.encode(pixels)
     compiled = [torch.compile(way, backend="aot_eager", fullgraph=True) for way in (network.encode, network.decode)]
     torch.testing.assert_close(compiled[0](pixels), features, rtol=0, atol=1e-4)
@@ -165,11 +173,11 @@ def test_other_maps_and_texts_of_a_pack_compile_nothing_anew() -> None:
 
 @torch.no_grad()
 def test_a_larger_picture_compiles_nothing_anew() -> None:
-    network, counter = randomised(CausalAutoencoder(TokenizerConfig.tiny())), Counter()
+    network, counter = autoencoder(), Counter()
     encode, decode = (
         torch.compile(way, backend=counter, fullgraph=True, dynamic=True) for way in (network.encode, network.decode)
     )
-    for count, height, width in [(2, 48, 80), (3, 64, 32)]:
+    for count, height, width in [(2, 20, 28), (5, 16, 12)]:
         pixels = torch.rand(count, 3, 1, height, width) * 2 - 1
         features = network.encode(pixels)
         torch.testing.assert_close(encode(pixels), features, rtol=0, atol=1e-4)
