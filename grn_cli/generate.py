@@ -50,6 +50,7 @@ def generate(options: Generate) -> None:
     writer = Writer(job, pipeline, outputs, console, size, clip)
     if options.resume:
         _keep(job, lambda prompt, seed: not writer.done(prompt, seed))
+        outputs.check(len(job.prompts))
     _draw(job, pipeline, writer, history, options)
     if history:
         history.write(pipeline, console)
@@ -59,8 +60,9 @@ def generate(options: Generate) -> None:
 def _draw(job: Job, pipeline: Pipeline, writer: Writer, history: History | None, options: Generate) -> None:
     """Draw everything of the job, and write each picture when it is done, or all in one contact sheet."""
     console, settings = options.console, pipeline.settings(**job.overrides)
-    with console.bar("generate") as bar:
-        steps = _Steps(bar, len(job.prompts), settings.tmax if settings.adaptive else settings.steps)
+    each = settings.tmax if settings.adaptive else settings.steps
+    with console.bar("generate", each * len(job.prompts)) as bar:
+        steps = _Steps(bar, len(job.prompts), each)
         listeners = [*([history.note] if history else []), *([steps.note] if console.terminal else [])]
         results = pipeline.stream(
             job.prompts,

@@ -118,7 +118,12 @@ class Outputs:
             raise UsageError(f"{self._target}: is a file and there are many results; name a folder")
         if self._target and many and self._target.suffix.lower() in _FILES and not _is_folder(self._target):
             raise UsageError(f"{self._target}: is the name of a file and there are many results; name a folder")
-        if self._target and not self._folder and os.path.lexists(self._target) and not (force or resume):
+        if not resume:
+            self.check()
+
+    def check(self, results: int = 1) -> None:
+        """Raises UsageError where a result would overwrite the file that was named, without --force."""
+        if results and self._target and not self._folder and os.path.lexists(self._target) and not self._force:
             raise UsageError(f"{self._target}: exists already; choose another name, or --force to overwrite it")
 
     def suffix(self, default: str) -> str:
@@ -137,6 +142,7 @@ class Outputs:
         """The file for this item's result; its folder is made. A name that was not asked for gets a number if taken."""
         path = self.planned(item, suffix)
         if self._target and not self._folder:
+            self.check()  # --resume has found that it is another result
             return path
         if self._target:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,3 +77,17 @@ def nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("grn.hub.resolve.EMBEDDED", tmp_path / "embedded")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A machine whose hub cache has all the published files; what is converted stays for the other tests."""
+    place = tmp_path_factory.mktemp("machine")
+    from helpers.published_files import hub_cache
+
+    hub_cache(place / "hub")
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("GRN_CACHE", str(place / "grn"))
+        changed.setenv("HF_HUB_OFFLINE", "1")
+        changed.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "hub"))
+        yield place

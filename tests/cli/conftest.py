@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -92,3 +92,10 @@ def here(_files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / name).write_bytes(data)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def draw(grn: Any, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Generate with the tiny text model, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments, **options: grn("generate", *arguments, "-m", words, **options)

@@ -15,13 +15,6 @@ def stamps(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-@pytest.fixture
-def draw(grn: Any, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Generate with the tiny text model, two steps, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments, **options: grn("generate", *arguments, "-m", words, **options)
-
-
 # --resume
 
 
