@@ -9,6 +9,12 @@ from helpers.generators import SIDE
 from grn.media import read_image
 
 
+def _prompts(folder: Path, *lines: str) -> Path:
+    path = folder / "prompts.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
 def _files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
