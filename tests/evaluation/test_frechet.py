@@ -136,7 +136,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, case):
 
 
 def test_missing_file_says_so():
-    with pytest.raises(BadInputError, match="no such file"):
+    with pytest.raises(BadInputError, match="no such statistics file"):
         Statistics.load(Path("/nowhere/ref.npz"))
 
 
