@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
@@ -92,6 +93,23 @@ def grn(folder: Path, *arguments: object) -> None:
     )
 
 
+def frames(clip: Path) -> bytes:
+    """The pixels of all frames: what a clip says of itself may change."""
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-i",
+        str(clip),
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
 def losses(folder: Path, recipe: str, name: str) -> list[float]:
     """The losses of a short run."""
     (folder / f"{name}.toml").write_text(recipe)
@@ -139,7 +157,7 @@ def measure(folder: Path, photos: Path, captioned: Path, clip: Path) -> dict[str
         "-q",
     )
     for path in sorted((folder / "clips").glob("*.mp4")):
-        found[f"clip {path.stem}"] = digest(path.read_bytes())
+        found[f"clip {path.stem}"] = digest(frames(path))
     with tarfile.open(photos) as archive:
         members = [member for member in archive if member.name.endswith((".jpg", ".png"))][:5]
         for number, member in enumerate(members):
@@ -163,7 +181,8 @@ def measure(folder: Path, photos: Path, captioned: Path, clip: Path) -> dict[str
             "-q",
         )
     for path in sorted((folder / "codes").glob("*.npz")):
-        found[f"codes {path.stem}"] = digest(path.read_bytes())
+        with np.load(path, allow_pickle=False) as arrays:
+            found[f"codes {path.stem}"] = digest(arrays["codes"].tobytes())
     encoder = Path(__file__).resolve().parents[1] / "grn/models/embedded/emoji/text_encoder"
     found["losses tokenizer"] = losses(folder, TOKENIZER.format(photos=photos), "tokenizer")
     found["losses generator"] = losses(folder, GENERATOR.format(captioned=captioned, encoder=encoder), "generator")
