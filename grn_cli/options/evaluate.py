@@ -188,7 +188,7 @@ class Compare(Speaking):
 
     WORK = "evaluate:compare_results"
     MORE = "The ratio is that of the last to the first."
-    EXAMPLES = ("grn eval fid --model emoji --json > a.json", "grn eval compare a.json b.json")
+    EXAMPLES = ("grn eval compare a.json b.json", "grn eval fid --model emoji --json > a.json  # what it reads")
 
     results: list[Path] = argument("What commands of `grn eval` printed with --json.", "FILE...")
     markdown: bool = option("Print the table as Markdown.", default=False)

@@ -35,7 +35,7 @@ def test_generate_by_name(grn: Any, here: Path) -> None:
     assert (outcome.code, outcome.text) == (0, "a-cat.png\n")
     assert read_image(here / "a-cat.png").shape == (208, 320, 3)
     for name, folder in (("grn-t2i", "grn-t2i"), ("umt5-xxl", "umt5-xxl"), ("hbq-64", "hbq-64")):
-        (line,) = [line for line in outcome.err.splitlines() if f": {name}: " in line and "loading" not in line]
+        (line,) = [line for line in outcome.err.splitlines() if f"info: {name}: converted" in line]
         assert line.startswith(f"grn: info: {name}: converted, ")
         assert line.endswith(f"/models/{folder}")
 

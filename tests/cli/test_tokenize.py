@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,10 @@ def test_pipe(tok: Any, here: Path) -> None:
     assert (outcome.code, outcome.text) == (0, "out.png\n")
     through = tok("reconstruct", "-", "-o", "-", stdin=tokenized.out)
     assert Image.open(io.BytesIO(through.out)).tobytes() == read_image(here / "out.png").tobytes()
-    assert tok("tokenize", "-", "-o", "-", stdin=(here / "photo.png").read_bytes()).out == tokenized.out
+    # A stream has no file to be told by; all else is the same.
+    piped = tok("tokenize", "-", "-o", "-", stdin=(here / "photo.png").read_bytes()).out
+    same = replace(Codes.load(io.BytesIO(tokenized.out)), source="")
+    assert piped == same.to_bytes()
     assert tok("tokenize", "-", stdin=(here / "photo.png").read_bytes()).text == "stdin.npz\n"
 
 
