@@ -10,7 +10,7 @@ from grn.errors import ConfigError, UsageError
 from grn.training.checkpoint import verify_checkpoint
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.loop import Stopped
-from grn.training.run import parameters
+from grn.training.run import check, parameters
 from grn.training.run import train as run_training
 from grn_cli.console import Console
 from grn_cli.errors import Terminated, say
@@ -30,17 +30,18 @@ def train(options: Train) -> None:
         raise UsageError(f"--set {error}") from error
     folder = options.out or Path("runs") / recipe.name
     if options.dry_run:
-        count = parameters(recipe)
+        count, samples = parameters(recipe), check(recipe)
         record = {
             "kind": recipe.kind,
             "name": recipe.name,
             "parameters": count,
+            "samples": samples,
             "recipe": recipe.model_dump(mode="json"),
         }
         console.result(
             record,
             f"{recipe.kind} {recipe.name}: {count / 1e6:.1f}M parameters, {recipe.run.steps} steps of "
-            f"{recipe.run.batch_size}, into {folder}",
+            f"{recipe.run.batch_size} from {samples} samples, into {folder}",
         )
         return
     if options.offline:

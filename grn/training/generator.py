@@ -72,7 +72,7 @@ class GeneratorTask:
         """
         self.recipe, self.network, self.tokenizer, self.text = recipe, network, tokenizer, text
         self.config = recipe.network
-        _check_fit(recipe, tokenizer, text)
+        check_fit(recipe, tokenizer, text)
         self.data = GeneratorData(recipe, tokenizer, text, progress, wait)
         self.modules = nn.ModuleDict({"model": network})
         self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run.compile)}
@@ -201,7 +201,7 @@ def _each(act: Any, *maps: Batched) -> Batched:
     return tuple(act(*ones) for ones in zip(*maps, strict=True))
 
 
-def _check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: TextEncoder | None) -> None:
+def check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: TextEncoder | None) -> None:
     """The network, the tokenizer, the text encoder and the size of the pictures go together."""
     network = recipe.network
     if network.channels != tokenizer.config.channels:

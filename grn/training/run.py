@@ -24,8 +24,9 @@ from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.tokenizer import Tokenizer
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.engine import Engine
-from grn.training.generator import GeneratorTask
+from grn.training.generator import GeneratorTask, check_fit
 from grn.training.loop import Loop
+from grn.training.mixture import MixedSource
 from grn.training.tokenizer import TokenizerTask
 
 _log = logging.getLogger("grn")
@@ -74,6 +75,24 @@ def parameters(recipe: TokenizerRecipe | GeneratorRecipe) -> int:
         return sum(p.numel() for p in _network(recipe).parameters())
 
 
+def check(recipe: TokenizerRecipe | GeneratorRecipe) -> int:
+    """Open the data and the models that a run starts from; how many samples there are. Nothing is trained or encoded.
+
+    Raises what reading data and models raises, and ModelMismatchError where the parts do not fit.
+    """
+    if recipe.run.init is not None:
+        resolve(str(recipe.run.init), kind=recipe.kind)
+    if isinstance(recipe, GeneratorRecipe):
+        check_fit(recipe, Tokenizer.from_pretrained(recipe.tokenizer), _text_encoder(recipe, "cpu"))
+    return len(MixedSource(recipe.data, recipe.run.seed))
+
+
+def _text_encoder(recipe: GeneratorRecipe, device: str) -> TextEncoder | None:
+    if recipe.text_encoder is None:
+        return None
+    return load_text_encoder(resolve(str(recipe.text_encoder), kind="text-encoder").folder, device)
+
+
 def _network(recipe: TokenizerRecipe | GeneratorRecipe) -> CausalAutoencoder | ClassToImage | TextToVisual:
     if isinstance(recipe, TokenizerRecipe):
         return CausalAutoencoder(recipe.network)
@@ -93,10 +112,7 @@ def _task(
         return TokenizerTask(recipe, network)
     assert not isinstance(network, CausalAutoencoder)
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(engine.device))
-    text: TextEncoder | None = None
-    if recipe.text_encoder is not None:
-        folder = resolve(str(recipe.text_encoder), kind="text-encoder").folder
-        text = load_text_encoder(folder, str(engine.device))
+    text = _text_encoder(recipe, str(engine.device))
     return GeneratorTask(recipe, network, tokenizer, text, progress, wait=not engine.first_here)
 
 

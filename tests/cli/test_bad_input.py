@@ -293,6 +293,8 @@ def test_good_input(
     """The same commands and files, without what is wrong above."""
     for name in ("photo.png", "clip.mp4", "photo.npz", "cat.txt", "good.toml"):
         (tmp_path / name).write_bytes((material / name).read_bytes())
+    (tmp_path / "pictures").mkdir()  # what the recipe trains on
+    (tmp_path / "pictures" / "photo.png").write_bytes((material / "photo.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     line = line.replace("@t", f"--tokenizer {tokenizer}").replace("@w", f"-m {words}")
     outcome = grn(*line.split())

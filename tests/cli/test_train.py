@@ -141,11 +141,20 @@ def test_quiet_and_json(run: Any) -> None:
 
 def test_a_dry_run_trains_nothing(run: Any, tmp_path: Path) -> None:
     outcome = run("tiny.toml", "--dry-run", "--set", "run.steps=7", "--set", "network.encoder_width=400")
-    assert re.fullmatch(r"tokenizer tiny: [\d.]+M parameters, 7 steps of 2, into runs/tiny\n", outcome.text)
+    assert re.fullmatch(
+        r"tokenizer tiny: [\d.]+M parameters, 7 steps of 2 from \d+ samples, into runs/tiny\n", outcome.text
+    )
     assert not (tmp_path / "runs").exists()
     record = json.loads(run("tiny.toml", "--dry-run", "--json").text)
     assert (record["kind"], record["name"], record["recipe"]["run"]["steps"]) == ("tokenizer", "tiny", 4)
     assert record["parameters"] > 100
+    assert record["samples"] > 0
+
+
+def test_a_dry_run_opens_data(run: Any) -> None:
+    outcome = run("tiny.toml", "--dry-run", "--set", "data.sources=[{path = 'absent'}]")
+    assert outcome.code == 3
+    assert outcome.err == "grn: error: absent: no such folder or tar; give a folder of pictures or a WebDataset .tar\n"
 
 
 # Overrides
