@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from grn.errors import ConfigError, UsageError
+from grn.errors import BadInputError, ConfigError, UsageError
 from grn.training.checkpoint import verify_checkpoint
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.loop import Stopped
 from grn.training.run import check, parameters
 from grn.training.run import train as run_training
 from grn_cli.console import Console
-from grn_cli.errors import Terminated, say
+from grn_cli.errors import Terminated, message, say
 from grn_cli.options.train import Train
 from grn_cli.recipes import find
 
@@ -30,7 +30,7 @@ def train(options: Train) -> None:
         raise UsageError(f"--set {error}") from error
     folder = options.out or Path("runs") / recipe.name
     if options.dry_run:
-        count, samples = parameters(recipe), check(recipe)
+        count, samples = parameters(recipe), _samples(recipe, console)
         record = {
             "kind": recipe.kind,
             "name": recipe.name,
@@ -41,7 +41,7 @@ def train(options: Train) -> None:
         console.result(
             record,
             f"{recipe.kind} {recipe.name}: {count / 1e6:.1f}M parameters, {recipe.run.steps} steps of "
-            f"{recipe.run.batch_size} from {samples} samples, into {folder}",
+            f"{recipe.run.batch_size} from {samples or 'no'} samples, into {folder}",
         )
         return
     if options.offline:
@@ -64,6 +64,15 @@ def train(options: Train) -> None:
             say("info", f"{folder}: stopped; the same command continues it")
         raise (Terminated if stop.signum == signal.SIGTERM else KeyboardInterrupt) from None
     console.result({"model": str(folder / "final")}, str(folder / "final"))
+
+
+def _samples(recipe: Recipe, console: Console) -> int | None:
+    """How many samples a recipe finds. A recipe may be checked where its data are not: that is a warning, all else an error."""
+    try:
+        return check(recipe)
+    except BadInputError as error:
+        console.warn(message(error))
+        return None
 
 
 def _check_folder(folder: Path, resume: str) -> None:
