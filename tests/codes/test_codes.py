@@ -1,92 +1,54 @@
-"""Codes and their file: exact round trips, and nothing but an unaltered file is ever accepted."""
+"""Codes and their file: exact round trips, and one way to write them."""
 
-import functools
+import dataclasses
 import io
-import itertools
-import json
-import random
+import mmap
 import re
-import time
-import tracemalloc
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.codes import FINGERPRINT, load_codes, make_codes, naive_load
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grn.codes import Codes, PackedCodes
-from grn.codes import codes as codes_module
-from grn.codes import container as layout
 from grn.errors import CodesError
 from grn.hbq import PlanePacker
 
-FINGERPRINT = "0123456789abcdef" * 4
 GOLDEN = Path(__file__).parents[1] / "assets" / "codes-v1.npz"
 
 
-def make(shape: tuple[int, int, int, int] = (1, 16, 16, 16), rounds: int = 4, seed: int = 0, **changes: Any) -> Codes:
-    indices = np.random.default_rng(seed).integers(0, 2**rounds, shape, dtype=np.uint16)
-    video = shape[0] > 1
-    fields: dict[str, Any] = {
-        "kind": "video" if video else "image",
-        "height": 16 * shape[1],
-        "width": 16 * shape[2],
-        "frames": 4 * shape[0] - 3,
-        "fps": 25.0 if video else None,
-        "tokenizer": "emoji",
-        "fingerprint": FINGERPRINT,
-    }
-    return Codes(indices, rounds, **(fields | changes))
-
-
-def container(meta: bytes, payload: bytes) -> bytes:
-    """The .npz of any description and payload."""
-    return b"".join(layout.pieces(meta, [payload]))
-
-
-def load(data: bytes) -> Codes:
-    return Codes.load(io.BytesIO(data))
-
-
-def naive_load(data: bytes) -> np.ndarray:
-    """What a reader without checks of its own would do."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        meta = json.loads(arrays["meta"].tobytes())
-        planes = arrays["codes"].reshape(meta["rounds"], -1)
-        bits = np.unpackbits(planes, axis=1)[:, : np.prod(meta["shape"])].astype(np.uint16)
-        return sum(bit << (meta["rounds"] - 1 - j) for j, bit in enumerate(bits)).reshape(meta["shape"])
-
-
-# What a valid file holds
+def facts(codes: Codes | PackedCodes) -> dict[str, Any]:
+    """What codes say of themselves, besides the codes."""
+    held = {"indices", "planes", "rounds", "shape"}
+    return {field.name: getattr(codes, field.name) for field in dataclasses.fields(codes) if field.name not in held}
 
 
 @given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 16), st.integers(0, 99))
 def test_round_trip(shape: tuple[int, int, int, int], rounds: int, seed: int) -> None:
-    before = make(shape, rounds, seed)
+    before = make_codes(shape, rounds, seed)
     data = before.to_bytes()
-    after = load(data)
+    after = load_codes(data)
     assert np.array_equal(after.indices, before.indices)
     assert after.indices.dtype == np.uint16
-    assert after._meta() == before._meta()
+    assert facts(after) == facts(before)
     assert after.to_bytes() == data
 
 
 def test_path_and_stream_hold_the_same(tmp_path: Path) -> None:
     stream = io.BytesIO()
-    make().save(stream)
-    make().save(tmp_path / "codes.npz")
+    make_codes().save(stream)
+    make_codes().save(tmp_path / "codes.npz")
     assert (tmp_path / "codes.npz").read_bytes() == stream.getvalue()
-    assert Codes.load(str(tmp_path / "codes.npz"))._meta() == make()._meta()
+    assert facts(Codes.load(str(tmp_path / "codes.npz"))) == facts(make_codes())
 
 
 def test_numpy_alone_reads_it_and_the_zip_is_sound() -> None:
-    data = make((5, 3, 2, 7), rounds=5).to_bytes()
-    assert np.array_equal(naive_load(data), make((5, 3, 2, 7), rounds=5).indices)
+    data = make_codes((5, 3, 2, 7), rounds=5).to_bytes()
+    assert np.array_equal(naive_load(data), make_codes((5, 3, 2, 7), rounds=5).indices)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -94,11 +56,11 @@ def test_numpy_alone_reads_it_and_the_zip_is_sound() -> None:
 
 @given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 16), st.integers(0, 99))
 def test_packing_map_by_map_is_packing_the_whole(shape: tuple[int, int, int, int], rounds: int, seed: int) -> None:
-    whole = make(shape, rounds, seed)
+    whole = make_codes(shape, rounds, seed)
     packer = PlanePacker(rounds)
     for one in whole.maps():
         packer.add(one)
-    packed = PackedCodes(packer.planes(), shape, **{name: getattr(whole, name) for name in codes_module._FIELDS})
+    packed = PackedCodes(packer.planes(), shape, **facts(whole))
     assert b"".join(packed.content()) == whole.to_bytes()
     assert np.array_equal(np.stack(list(packed.maps())), whole.indices)
     assert np.array_equal(packed.unpack().indices, whole.indices)
@@ -106,16 +68,15 @@ def test_packing_map_by_map_is_packing_the_whole(shape: tuple[int, int, int, int
 
 
 def test_packed_codes_cannot_be_inconsistent() -> None:
-    whole = make().pack()
-    fields = {name: getattr(whole, name) for name in codes_module._FIELDS}
+    whole = make_codes().pack()
     with pytest.raises(AssertionError, match="planes of"):
-        PackedCodes([*whole.planes[:3], b""], whole.shape, **fields)
+        PackedCodes([*whole.planes[:3], b""], whole.shape, **facts(whole))
     with pytest.raises(AssertionError, match="an image has 2 frames"):
-        PackedCodes(whole.planes, whole.shape, **{**fields, "frames": 2})
+        PackedCodes(whole.planes, whole.shape, **(facts(whole) | {"frames": 2}))
 
 
 def test_size_on_disk() -> None:
-    data = make().to_bytes()
+    data = make_codes().to_bytes()
     with np.load(io.BytesIO(data)) as arrays:
         assert arrays["codes"].nbytes == 2048
     assert len(data) <= 2048 + 700, len(data)
@@ -123,7 +84,7 @@ def test_size_on_disk() -> None:
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_cutting_planes_is_truncating(keep: int) -> None:
-    whole = make()
+    whole = make_codes()
     with np.load(io.BytesIO(whole.to_bytes())) as arrays:
         planes = arrays["codes"].tobytes()
     coarse = whole.truncate(keep)
@@ -136,13 +97,13 @@ def test_cutting_planes_is_truncating(keep: int) -> None:
 
 
 def test_bits_per_pixel() -> None:
-    assert make().bits_per_pixel == 0.25
-    assert make((3, 4, 4, 16), frames=9).bits_per_pixel == 3 * 4 * 4 * 16 * 4 / (64 * 64 * 9)
+    assert make_codes().bits_per_pixel == 0.25
+    assert make_codes((3, 4, 4, 16), frames=9).bits_per_pixel == 3 * 4 * 4 * 16 * 4 / (64 * 64 * 9)
 
 
 def test_golden_file() -> None:
     """A file of version 1 as it was first written: it must read, and be written, like this forever."""
-    golden = make((3, 4, 5, 6), rounds=3, frames=9, height=61, width=77, fps=29.97)
+    golden = make_codes((3, 4, 5, 6), rounds=3, frames=9, height=61, width=77, fps=29.97)
     assert GOLDEN.read_bytes() == golden.to_bytes()
     assert np.array_equal(Codes.load(GOLDEN).indices, golden.indices)
 
@@ -151,285 +112,19 @@ def test_a_codes_object_cannot_be_inconsistent() -> None:
     with pytest.raises(AssertionError, match="does not fit in 2 rounds"):
         Codes(np.full((1, 1, 1, 1), 4, np.uint16), 2, "image", 16, 16, 1, None, "emoji", FINGERPRINT)
     with pytest.raises(AssertionError, match="an image has 2 frames"):
-        make(frames=2)
+        make_codes(frames=2)
 
 
-def test_too_many_codes_for_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codes_module, "_MAX_PAYLOAD", 2047)
+def test_too_many_codes_for_one_file() -> None:
+    plane = memoryview(mmap.mmap(-1, 2**29))  # no page of it is touched
+    large = PackedCodes([plane] * 9, (1, 2**14, 2**14, 16), **(facts(make_codes()) | {"height": 2**18, "width": 2**18}))
     with pytest.raises(CodesError, match="take less of the clip"):
-        make().to_bytes()
-
-
-# Damage
-
-SIZES = {"2 KiB": (1, 16, 16, 16), "16 KiB": (8, 16, 16, 16), "1 MiB": (32, 64, 64, 16)}
-
-
-def damage(data: bytes, rng: random.Random) -> bytes:
-    """One piece of random damage, half of the time near the headers at the ends."""
-    ends = [rng.randrange(700), len(data) - 1 - rng.randrange(300)]
-    at = rng.choice(ends) if rng.random() < 0.5 else rng.randrange(len(data))
-    end = min(at + rng.choice([1, 1, 2, 4, 16, 200]), len(data))
-    head, hit, tail, noise = data[:at], data[at:end], data[end:], rng.randbytes(end - at)
-    elsewhere = rng.randrange(len(data) - len(hit))
-    kinds = [
-        lambda: head + bytes([hit[0] ^ (1 << rng.randrange(8))]) + hit[1:] + tail,
-        lambda: head + noise + tail,
-        lambda: head + bytes(len(hit)) + tail,
-        lambda: head + noise + hit + tail,
-        lambda: head + tail,
-        lambda: head + data[elsewhere : elsewhere + len(hit)] + tail,
-        lambda: head,
-        lambda: data + noise,
-        lambda: data + data,
-    ]
-    return rng.choice(kinds)()
-
-
-def mutants(data: bytes, count: int, seed: int) -> Iterator[bytes]:
-    rng = random.Random(seed)
-    every = (damage(data, rng) for _ in itertools.count())
-    return itertools.islice((mutant for mutant in every if mutant != data), count)
-
-
-def accepted(data: bytes) -> bool:
-    """Whether the reader takes it; any exception but CodesError fails the test."""
-    try:
-        load(data)
-    except CodesError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_no_mutant_is_accepted(size: str) -> None:
-    data = make(SIZES[size]).to_bytes()
-    load(data)
-    slowest = 0.0
-    for number, mutant in enumerate(mutants(data, 1000, seed=7)):
-        start = time.perf_counter()
-        assert not accepted(mutant), f"mutant {number}"
-        slowest = max(slowest, time.perf_counter() - start)
-    assert slowest < 1
-
-
-def test_the_mutants_would_fool_a_naive_reader() -> None:
-    data = make(SIZES["16 KiB"]).to_bytes()
-    fooled, kinds = 0, set()
-    for mutant in mutants(data, 300, seed=7):
-        try:
-            naive_load(mutant)
-            fooled += 1
-        except Exception as error:
-            kinds.add(type(error))
-    assert fooled > 0
-    assert len(kinds) > 1
-
-
-def test_every_bit_outside_the_codes_counts() -> None:
-    data = make((1, 4, 4, 16)).to_bytes()
-    start = data.index(b"codes.npy")
-    for at in [*range(start + 73), *range(len(data) - 130, len(data))]:
-        for flip in (1, 2, 4, 8, 16, 32, 64, 128, 255):
-            assert not accepted(data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :]), f"byte {at} ^ {flip}"
-
-
-def test_every_truncation_is_rejected() -> None:
-    data = make((1, 16, 16, 28)).to_bytes()
-    assert len(data) > 4096
-    load(data)
-    for end in range(len(data)):
-        assert not accepted(data[:end]), end
-
-
-# Forgery: everything consistent but what is claimed
-
-
-def forge(change: Callable[[dict[str, Any]], Any] | bytes, payload: bytes | None = None) -> bytes:
-    codes = make()
-    with np.load(io.BytesIO(codes.to_bytes())) as arrays:
-        meta, planes = json.loads(arrays["meta"].tobytes()), arrays["codes"].tobytes()
-    if callable(change):
-        change(meta)
-        change = json.dumps(meta).encode()
-    return container(change, planes if payload is None else payload)
-
-
-def test_forging_nothing_is_accepted() -> None:
-    assert load(forge(lambda meta: None)).rounds == 4
-
-
-DESCRIPTIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "larger": ({"shape": [1, 16, 16, 17], "width": 999}, "another size"),
-    "smaller": ({"shape": [1, 16, 16, 15]}, "another size"),
-    "negative": ({"shape": [1, -16, -16, 16]}, "shape is [1, -16, -16, 16] (expected four positive whole numbers)"),
-    "float": ({"shape": [1, 16.0, 16, 16]}, "shape is"),
-    "true": ({"shape": [True, 16, 16, 16]}, "shape is"),
-    "zero": ({"shape": [0, 16, 16, 16]}, "shape is"),
-    "huge": ({"shape": [2**33, 2**31, 1, 1], "frames": 2**33}, "shape is"),
-    "large": ({"shape": [1, 2**20, 2**20, 16], "height": 2**20, "width": 2**20}, "at most 4 GiB"),
-    "absurd": ({"shape": [10**4000, 1, 1, 1]}, "shape is"),
-    "7-D": ({"shape": [1, 1, 1, 1, 16, 16, 16]}, "shape is"),
-    "no shape": ({"shape": None}, "shape is None"),
-    "rounds 0": ({"rounds": 0}, "rounds is 0 (expected 1 to 16)"),
-    "rounds 17": ({"rounds": 17}, "rounds is 17 (expected 1 to 16)"),
-    "fewer rounds": ({"rounds": 3}, "another size"),
-    "frames": ({"frames": 2}, "an image has 2 frames"),
-    "no frames": ({"frames": 0}, "frames is 0 (expected at least 1"),
-    "height": ({"height": 15}, "height is 15 (expected at least 16"),
-    "width": ({"width": "256"}, "width is '256'"),
-    "kind": ({"kind": "audio"}, "kind is 'audio' (expected image or video)"),
-    "fps of an image": ({"fps": 25}, "an image has 1 frames at 25 fps"),
-    "fps nan": ({"kind": "video", "fps": float("nan")}, "fps is nan"),
-    "fps infinite": ({"kind": "video", "fps": float("inf")}, "fps is inf"),
-    "fps huge": ({"kind": "video", "fps": 10**400}, "fps is 1000"),
-    "tokenizer": ({"tokenizer": 3}, "tokenizer is 3"),
-    "long name": ({"tokenizer": "x" * 257}, "at most 256 characters"),
-    "fingerprint": ({"fingerprint": "0" * 63}, "fingerprint is"),
-    "fingerprint list": ({"fingerprint": [0] * 64}, "fingerprint is"),
-    "sha256": ({"sha256": "0" * 64}, "do not match their checksum"),
-    "no sha256": ({"sha256": None}, "sha256 is missing"),
-    "format": ({"format": "other"}, "expected format grn-codes"),
-    "version": ({"version": 2}, "has version 2 of the format, newer than this grn reads (up to 1); upgrade grn"),
-    "version 0": ({"version": 0}, "has version 0"),
-    "version text": ({"version": "2"}, "has version '2'"),
-    "required feature": ({"requires": ["entropy-coding"]}, "needs ['entropy-coding'], which this grn does not know"),
-}
-
-
-@pytest.mark.parametrize("name", DESCRIPTIONS)
-def test_forged_description(name: str) -> None:
-    changes, message = DESCRIPTIONS[name]
-    with pytest.raises(CodesError, match=re.escape(message)):
-        load(forge(lambda meta: meta.update(changes)))
-
-
-def test_unknown_optional_field_is_ignored() -> None:
-    assert load(forge(lambda meta: meta.update(colour="sRGB", requires=[]))).rounds == 4
-
-
-@pytest.mark.parametrize(
-    "meta", [b"", b"[]", b"null", b"\xff", b"{", b"[" * 60_000, b"1" * 5000, b'{"format":"grn-codes"}']
-)
-def test_description_that_is_none(meta: bytes) -> None:
-    with pytest.raises(CodesError):
-        load(forge(meta))
-
-
-def test_bits_after_the_last_code() -> None:
-    data = make((1, 1, 1, 3), rounds=1).to_bytes()
-    with np.load(io.BytesIO(data)) as arrays:
-        meta = json.loads(arrays["meta"].tobytes())
-    meta["sha256"] = codes_module.hashlib.sha256(b"\xff").hexdigest()
-    with pytest.raises(CodesError, match="bits after the last code"):
-        load(container(json.dumps(meta).encode(), b"\xff"))
-
-
-def as_numpy_saves(**arrays: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)
-    return stream.getvalue()
-
-
-def test_other_archives_are_refused() -> None:
-    with np.load(io.BytesIO(make().to_bytes())) as arrays:
-        parts = dict(arrays)
-    objects = np.array([{"a": 1}], dtype=object)
-    for other in (
-        as_numpy_saves(**parts),
-        as_numpy_saves(**parts, extra=np.zeros(3)),
-        as_numpy_saves(meta=parts["meta"]),
-        as_numpy_saves(meta=parts["meta"], codes=parts["codes"].astype(np.float32)),
-        as_numpy_saves(meta=parts["meta"], codes=objects),
-    ):
-        with pytest.raises(CodesError, match="is not a codes file"):
-            load(other)
-
-
-# Bombs
-
-
-class Endless(io.RawIOBase):
-    """A beginning, then zeros forever; counts what was taken."""
-
-    def __init__(self, start: bytes) -> None:
-        self.start = start
-        self.taken = 0
-
-    def read(self, size: int = -1) -> bytes:
-        assert size >= 0, "asked for everything"
-        chunk = self.start[self.taken : self.taken + size].ljust(size, b"\0")
-        self.taken += size
-        return chunk
-
-
-def compressed(meta: bytes, codes: bytes) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in (("meta.npy", meta), ("codes.npy", codes)):
-            archive.writestr(zipfile.ZipInfo(name), layout.array_header(len(data)) + data, zipfile.ZIP_DEFLATED)
-    return stream.getvalue()
-
-
-@functools.cache
-def bombs() -> dict[str, bytes]:
-    valid = make().to_bytes()
-    meta_size = 2**31
-    huge = json.loads(forge(lambda meta: None)[102:].split(b"PK")[0])
-    huge.update(shape=[1, 2**14, 2**14, 16], height=2**18, width=2**18, rounds=4)
-    raw = json.dumps(huge).encode()
-    return {
-        "deflated": compressed(raw, bytes(50_000_000)),
-        "huge meta": layout.Member(b"meta.npy", meta_size, 0).local_header() + valid[38:],
-        "meta beyond its bound": layout.Member(b"meta.npy", 2**17, 0).local_header() + bytes(2**17),
-        "npy header of 1 GiB": valid[:38] + b"\x93NUMPY\2\0" + (2**30).to_bytes(4, "little") + bytes(10**6),
-        "2 GiB claimed, nothing there": container(raw, b"")[:-200],
-        "2 GiB claimed, zeros there": forge(raw, b"\0"),
-    }
-
-
-@pytest.mark.parametrize("name", bombs())
-def test_bombs_cost_nothing(name: str) -> None:
-    data = bombs()[name]
-    tracemalloc.start()
-    start = time.perf_counter()
-    with pytest.raises(CodesError):
-        load(data)
-    elapsed, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert elapsed < 1
-    assert peak < 64 * 2**20
-
-
-@pytest.mark.parametrize("start", [b"", b"PK\3\4", make().to_bytes()])
-def test_endless_input_is_left_after_what_a_file_could_hold(start: bytes) -> None:
-    stream = Endless(start)
-    with pytest.raises(CodesError):
-        Codes.load(stream)  # type: ignore[arg-type]
-    assert stream.taken <= len(start) + 200
-
-
-def test_claimed_size_is_read_piece_by_piece() -> None:
-    meta = json.loads(forge(lambda meta: None)[102:].split(b"PK")[0])
-    meta.update(shape=[1, 2**14, 2**14, 16], height=2**18, width=2**18)
-    raw = json.dumps(meta).encode()
-    size = 4 * 2**14 * 2**14 * 16 // 8
-    head = container(raw, b"")[: -(64 + 39 + 22 + 109)]
-    header = layout.array_header(size)
-    data = head + layout.Member(b"codes.npy", len(header) + size, zlib.crc32(b"")).local_header() + header
-    tracemalloc.start()
-    with pytest.raises(CodesError, match=re.escape(f"is cut short (expected {size} more bytes, found 10)")):
-        load(data + bytes(10))
-    assert tracemalloc.get_traced_memory()[1] < 2**22
-    tracemalloc.stop()
-
-
-# What the user reads
+        large.content()
 
 
 def test_messages_name_the_file(tmp_path: Path) -> None:
     half = tmp_path / "half.npz"
-    half.write_bytes(make().to_bytes()[:1000])
+    half.write_bytes(make_codes().to_bytes()[:1000])
     text = tmp_path / "text.npz"
     text.write_text("hello " * 100)
     empty = tmp_path / "empty.npz"
