@@ -17,6 +17,7 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 
 from grn.errors import BadInputError
+from grn.media.pixels import to_unit
 
 PICTURES = (".png", ".jpg", ".webp")
 _AT_ONCE = 8  # files that a process decodes before it fetches more
@@ -134,7 +135,7 @@ def cut(bank: Bank, count: int, size: int, frames: int, dice: Dice) -> Tensor:
     rows, columns = (y[:, None] + line)[:, None, :, None], (x[:, None] + line)[:, None, None, :]
     moments = (start[:, None] + time)[:, :, None, None]
     pixels = samples[which[:, None, None, None], moments, rows, columns]  # [B, T, H, W, 3]
-    pixels = pixels.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+    pixels = to_unit(pixels.permute(0, 1, 4, 2, 3))
     if whole != size:
         pixels = F.interpolate(pixels.flatten(0, 1), (size, size), mode="bilinear", antialias=True)
         pixels = pixels.unflatten(0, (count, frames))

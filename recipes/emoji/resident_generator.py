@@ -37,6 +37,7 @@ from words_on_device import DeviceWords, words_of
 
 from grn import hbq
 from grn.errors import BadInputError, ConfigError, GrnError, UsageError
+from grn.media.pixels import to_unit
 from grn.models.config import TextToVisualModelConfig
 from grn.models.folder import ModelFolder, save_model
 from grn.networks.generator_config import TextToVisualConfig
@@ -242,7 +243,7 @@ def clip_source(
     device = tokenizer.device
     maps = []
     for part in torch.from_numpy(pixels).split(_CLIPS_AT_ONCE):
-        clips = part.to(device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        clips = to_unit(part.to(device).permute(0, 4, 1, 2, 3))
         both = torch.stack([clips, clips.flip(-1)], 1).flatten(0, 1)
         maps.append(encode(tokenizer, both, rounds).to(torch.uint8))
     counts = torch.tensor([len(said) for said in captions])

@@ -25,6 +25,7 @@ from sprites import read as read_sprites
 from torch import Tensor, nn
 
 from grn.errors import ConfigError, GrnError, UsageError
+from grn.media.pixels import to_levels, to_unit
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.inflate import can_inflate, inflate
 from grn.tokenizer import Tokenizer, save_tokenizer
@@ -195,7 +196,7 @@ def measure(network: CausalAutoencoder, heldout: dict[str, Tensor], perceptual: 
     for name, samples in heldout.items():
         sums: dict[str, float] = {}
         for part in samples.split(4 if samples.shape[1] > 1 else 16):
-            pixels = part.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+            pixels = to_unit(part.permute(0, 4, 1, 2, 3))
             features = network.encode(pixels)
             for label, rounds in (("2", 2.0), ("4", 4.0), ("none", 0.0)):
                 drawn = network.decode(quantize(features, features.new_full((len(part),), rounds))).clamp(-1, 1)
@@ -250,7 +251,7 @@ def scene_bank(path: Path, count: int, photos: Tensor | None, seed: int, device:
     samples = torch.empty((count, 1, renderer.side, renderer.side, 3), dtype=torch.uint8, device=device)
     for rows in torch.arange(count).split(_COMPOSED):
         drawn = renderer(scenes[rows].to(device), dice.device)
-        samples[rows, 0] = ((drawn.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+        samples[rows, 0] = to_levels(drawn).byte().permute(0, 2, 3, 1)
     return Bank(samples, (renderer.side * 3 // 4, renderer.side), float(count))
 
 

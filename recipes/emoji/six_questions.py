@@ -28,6 +28,7 @@ from grn import hbq
 from grn.errors import GrnError
 from grn.evaluation.report import table
 from grn.features.efficientnet import OfflineFeatures
+from grn.media.pixels import from_batch, to_batch
 from grn.pipeline import Pipeline
 from grn.tokenizer import Tokenizer
 
@@ -101,15 +102,15 @@ def is_right(scene: Scene, seen: Sequence[Seen]) -> bool:
 def composed(renderer: Renderer, scenes: Sequence[Scene], seed: int) -> list[np.ndarray]:
     """The scenes as they should look."""
     pictures = renderer(Scenes.of(scenes), torch.Generator().manual_seed(seed))
-    return list(((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    return list(from_batch(pictures))
 
 
 def reconstructed(tokenizer: Tokenizer, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The pictures as the tokenizer keeps them: no generator of its codes can draw better ones."""
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = to_batch(np.stack(pictures))
     indices = hbq.encode(tokenizer.features(pixels[:, :, None]), tokenizer.config.rounds).movedim(1, -1)
-    drawn = tokenizer.decode(indices, tokenizer.config.rounds)[:, :, 0].clamp(-1, 1)
-    return list(((drawn + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    drawn = tokenizer.decode(indices, tokenizer.config.rounds)[:, :, 0]
+    return list(from_batch(drawn))
 
 
 def generated(pipeline: Pipeline, scenes: Sequence[Scene], seed: int, batch_size: int) -> list[np.ndarray]:
