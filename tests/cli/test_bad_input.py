@@ -9,20 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.training import recipe_text, tokenizer_recipe
 from safetensors.torch import load_file, save_file
-
-RECIPE = """
-kind = "tokenizer"
-name = "tiny"
-[network]
-[data]
-size = 16
-[[data.sources]]
-path = "pictures"
-[run]
-steps = 1
-batch_size = 1
-"""
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -59,6 +47,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path, words: P
     with open_media(folder / "photo.png") as media:
         Tokenizer.from_pretrained(tokenizer).tokenize(media).save(folder / "photo.npz")
     codes = (folder / "photo.npz").read_bytes()
+    recipe = recipe_text(tokenizer_recipe("pictures"))
     files: dict[str, bytes] = {
         "cut.png": photo[: len(photo) // 2],
         "signature.png": photo[:8],
@@ -77,11 +66,11 @@ def material(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path, words: P
         "empty.txt": b"",
         "blank.txt": b"\n \n",
         "latin.txt": "caf\u00e9\n".encode("latin-1"),
-        "good.toml": RECIPE.encode(),
-        "misspelt.toml": RECIPE.replace("batch_size", "batchsize").encode(),
-        "section.toml": RECIPE.replace("[run]", "[runs]").encode(),
-        "value.toml": RECIPE.replace("steps = 1", 'steps = "many"').encode(),
-        "cut.toml": RECIPE[:40].encode(),
+        "good.toml": recipe.encode(),
+        "misspelt.toml": recipe.replace("batch_size", "batchsize").encode(),
+        "section.toml": recipe.replace("[run]", "[runs]").encode(),
+        "value.toml": recipe.replace("\nsteps = 6", '\nsteps = "many"').encode(),
+        "cut.toml": recipe[:40].encode(),
         "binary.toml": photo,
         "empty.toml": b"",
     }

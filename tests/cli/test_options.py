@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.training import changed, recipe_text, tokenizer_recipe
 
 from grn.media import write_image
 from tools import completions
@@ -94,12 +95,8 @@ def material(tmp_path_factory: pytest.TempPathFactory, _files: dict[str, bytes])
     from PIL import Image
 
     Image.new("RGBA", (32, 32), (0, 0, 255, 40)).save(folder / "clear.png")
-    (folder / "tiny.toml").write_text(
-        'kind = "tokenizer"\nname = "tiny"\n[network]\nchannels = 4\nencoder_width = 4\ndecoder_width = 4\n'
-        "multipliers = [1]\nencoder_blocks = 1\ndecoder_blocks = 1\nhalves_time = []\ntime_kernel = 1\nrounds = 2\n"
-        '[data]\nsize = 16\n[[data.sources]]\npath = "pictures"\n[run]\nsteps = 2\nbatch_size = 1\n'
-        "[losses]\nperceptual = 0.0\ngan = 0.0\n[rounds]\n2 = 1.0\n"
-    )
+    recipe = changed(tokenizer_recipe("pictures"), {"run.steps": 2, "run.batch_size": 1})
+    (folder / "tiny.toml").write_text(recipe_text(recipe))
     (folder / "pictures").mkdir()
     write_image(folder / "pictures" / "a.png", mask)
     return folder

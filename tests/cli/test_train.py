@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.training import RUN, changed, class_recipe, recipe_text, tokenizer_recipe
 from safetensors.torch import load_file
 
 from grn.files import locked
@@ -19,62 +20,6 @@ from grn.training.checkpoint import verify_checkpoint
 from grn_cli import train as command
 
 ROOT = Path(__file__).parents[2]
-RECIPE = """
-kind = "tokenizer"
-name = "tiny"
-[network]
-channels = 4
-encoder_width = 4
-decoder_width = 4
-multipliers = [1, 1]
-encoder_blocks = 1
-decoder_blocks = 1
-halves_time = [false]
-time_kernel = 1
-rounds = 2
-[data]
-size = 16
-[[data.sources]]
-path = "pictures"
-[run]
-steps = 4
-batch_size = 2
-save_every = 2
-log_every = 1
-sheet_every = 100
-[losses]
-perceptual = 0.0
-gan = 0.0
-[rounds]
-2 = 1.0
-"""
-GENERATOR = """
-kind = "generator"
-name = "tiny-generator"
-tokenizer = "runs/tiny/final"
-[network]
-kind = "class-to-image"
-channels = 4
-rounds = 2
-width = 16
-depth = 1
-heads = 2
-num_classes = 2
-size = 4
-bottleneck = 8
-context_tokens = 2
-context_start = 0
-[data]
-size = 16
-[[data.sources]]
-path = "pictures"
-[run]
-steps = 2
-batch_size = 2
-log_every = 1
-[sampling]
-steps = 2
-"""
 
 
 @pytest.fixture
@@ -85,8 +30,13 @@ def run(grn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         path = tmp_path / "pictures" / ("left" if i % 2 else "right") / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
-    (tmp_path / "tiny.toml").write_text(RECIPE)
-    (tmp_path / "generator.toml").write_text(GENERATOR)
+    short = RUN.model_copy(update={"steps": 4, "save_every": 2})
+    recipe = changed(
+        tokenizer_recipe("pictures"), {"run": short.model_dump(), "data.flip": False, "rounds": {"2": 1.0}}
+    )
+    (tmp_path / "tiny.toml").write_text(recipe_text(recipe))
+    generator = changed(class_recipe("pictures", "runs/tiny/final"), {"name": "tiny-generator", "run.steps": 2})
+    (tmp_path / "generator.toml").write_text(recipe_text(generator))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
     return lambda *arguments: grn("train", *arguments)

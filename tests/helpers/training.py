@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import tomli_w
 import torch
 
 from grn.media import VideoWriter, write_image
@@ -112,6 +113,11 @@ def changed(recipe: R, values: dict[str, Any]) -> R:
             place = place[section]
         place[last] = value
     return type(recipe).model_validate(tree)
+
+
+def recipe_text(recipe: TokenizerRecipe | GeneratorRecipe) -> str:
+    """What the recipe's file says."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def make_pictures(folder: Path, count: int = 8) -> Path:

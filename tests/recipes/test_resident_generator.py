@@ -1,6 +1,5 @@
 """Generators trained on scenes that are composed where they learn."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from banks import Dice
 from helpers.drawings import SIDE, THINGS, log_rows, sprites
+from helpers.training import recipe_text
 from resident_generator import choose, make_scenes
 from resident_generator import main as train_generator
 from scene_codes import cached_maps, key_of
@@ -18,9 +18,10 @@ from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import TextToVisualConfig
 from grn.pipeline import Pipeline
+from grn.refine.config import SamplerConfig
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import save_tokenizer
-from grn.training.config import WordsConfig
+from grn.training.config import DataConfig, GeneratorRecipe, RunConfig, SourceConfig, WordsConfig
 
 CPU = torch.device("cpu")
 
@@ -117,34 +118,22 @@ def test_a_twin_is_not_trained_on_held_out_names() -> None:
 
 
 def test_a_generator_of_pictures_and_clips_is_trained(place: Path, words: Path) -> None:
-
     torch.manual_seed(0)
     save_tokenizer(place / "tokenizer", CausalAutoencoder(TokenizerConfig.tiny()), "tiny")
     network = TextToVisualConfig.tiny("ind")
-    recipe = f"""
-kind = "generator"
-name = "tiny"
-tokenizer = "tokenizer"
-text_encoder = "words"
-cut = 0.5
-sheet_prompts = ["a cat", "a red dog"]
-[network]
-{chr(10).join(f"{key} = {json.dumps(value)}" for key, value in network.model_dump(mode="json").items())}
-[data]
-size = {SIDE}
-frames = 5
-fps = 6.0
-[[data.sources]]
-path = "clips.tar"
-clips = true
-[run]
-steps = 6
-batch_size = 3
-log_every = 1
-[sampling]
-steps = 2
-"""
-    (place / "generator.toml").write_text(recipe)
+    recipe = GeneratorRecipe(
+        kind="generator",
+        name="tiny",
+        network=network,
+        tokenizer="tokenizer",
+        text_encoder=Path("words"),
+        cut=0.5,
+        sheet_prompts=("a cat", "a red dog"),
+        data=DataConfig(sources=(SourceConfig(path=Path("clips.tar"), clips=True),), size=SIDE, frames=5, fps=6.0),
+        run=RunConfig(steps=6, batch_size=3, log_every=1),
+        sampling=SamplerConfig(steps=2),
+    )
+    (place / "generator.toml").write_text(recipe_text(recipe))
     common = ["generator.toml", "-o", "run", "--sprites", "sprites.tar", "--clips", "clips.tar", "--scenes", "40"]
     common += ["--names", "train", "--clip-share", "0.5", "--clip-batch", "2", "--processes", "2", "--device", "cpu"]
     common += ["--codes", "codes"]

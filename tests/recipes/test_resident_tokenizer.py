@@ -7,12 +7,15 @@ import pytest
 import torch
 from banks import Dice
 from helpers.drawings import log_rows
+from helpers.training import recipe_text
 from resident_loop import Run
 from resident_tokenizer import Batches, TokenizerStep, parse, quantize, read_data, read_recipe, some_frames
 from resident_tokenizer import main as train_tokenizer
 
 from grn import hbq
+from grn.networks.autoencoder_config import TokenizerConfig
 from grn.tokenizer import Tokenizer
+from grn.training.config import DataConfig, OptimizerConfig, RunConfig, SourceConfig, TokenizerLosses, TokenizerRecipe
 
 CPU = torch.device("cpu")
 
@@ -21,52 +24,28 @@ def dice(step: int = 0) -> Dice:
     return Dice.of(0, step, CPU)
 
 
-RECIPE = """
-kind = "tokenizer"
-name = "tiny"
-[network]
-channels = 4
-rounds = 4
-encoder_width = 8
-decoder_width = 8
-multipliers = [1, 2, 2]
-encoder_blocks = 1
-decoder_blocks = 1
-patch = 2
-halves_time = [true, true]
-time_kernel = 3
-factors_time = true
-folds_time = false
-attention = false
-[data]
-size = 16
-frames = 5
-fps = 6.0
-[[data.sources]]
-path = "pictures.tar"
-resize = [24, 32]
-[[data.sources]]
-path = "clips.tar"
-clips = true
-resize = [32, 32]
-[run]
-steps = 4
-batch_size = 3
-ema = 0.9
-log_every = 1
-[optimizer]
-lr = 1e-3
-decay_steps = 2
-final_lr = 0.1
-[losses]
-l1 = 1.0
-perceptual = 0.1
-gan = 0.0
-[rounds]
-2 = 0.5
-4 = 0.3
-none = 0.2
-"""
+NETWORK = TokenizerConfig(
+    channels=4, rounds=4, encoder_width=8, decoder_width=8, multipliers=(1, 2, 2), encoder_blocks=1, decoder_blocks=1,
+    patch=2, halves_time=(True, True), time_kernel=3, factors_time=True, folds_time=False, attention=False,
+)  # fmt: skip
+RECIPE = TokenizerRecipe(
+    kind="tokenizer",
+    name="tiny",
+    network=NETWORK,
+    data=DataConfig(
+        sources=(
+            SourceConfig(path=Path("pictures.tar"), resize=(24, 32)),
+            SourceConfig(path=Path("clips.tar"), clips=True, resize=(32, 32)),
+        ),
+        size=16,
+        frames=5,
+        fps=6.0,
+    ),
+    run=RunConfig(steps=4, batch_size=3, ema=0.9, log_every=1),
+    optimizer=OptimizerConfig(lr=1e-3, decay_steps=2, final_lr=0.1),
+    losses=TokenizerLosses(l1=1.0, perceptual=0.1, gan=0.0),
+    rounds={"2": 0.5, "4": 0.3, "none": 0.2},
+)
 
 
 def test_each_sample_is_quantized_to_its_own_rounds() -> None:
@@ -152,7 +131,7 @@ def test_the_discriminator_weighs_as_much_as_is_asked(recipe: Path) -> None:
 @pytest.fixture
 def recipe(place: Path) -> Path:
     """The folder of tars, with a recipe."""
-    (place / "recipe.toml").write_text(RECIPE)
+    (place / "recipe.toml").write_text(recipe_text(RECIPE))
     return place
 
 
