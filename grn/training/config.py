@@ -16,7 +16,7 @@ from grn.errors import ConfigError, UsageError
 from grn.files import display
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
-from grn.refine.config import SamplerConfig
+from grn.refine.config import Fill, SamplerConfig
 from grn.validation import describe
 
 if sys.version_info >= (3, 11):
@@ -231,13 +231,23 @@ class TokenizerRecipe(_Section):
 
 
 class RatioConfig(_Section):
-    """Selection ratios in training: sigmoid of a normal (logit-normal)."""
+    """Selection ratios in training: how each sample's is drawn, and what the network is told of it."""
 
+    drawn: Literal["logit-normal", "uniform"] = Field(
+        "logit-normal", description="from what: the sigmoid of a normal, or all ratios alike"
+    )
     mean: float = Field(-0.8, ge=-20, le=20, description="of the normal")
     deviation: float = Field(0.8, gt=0, le=20, description="of the normal")
     shown: Literal["drawn", "kept"] = Field(
         "drawn", description="what the network is told: the ratio that was drawn, or the share of elements really kept"
     )
+
+    @model_validator(mode="after")
+    def _check_use(self) -> "RatioConfig":
+        for name in ("mean", "deviation"):
+            if self.drawn == "uniform" and getattr(self, name) != RatioConfig.model_fields[name].default:
+                raise ValueError(f'{name}: is of the normal; with drawn = "uniform" leave it out')
+        return self
 
 
 class WordsConfig(_Section):
@@ -259,6 +269,9 @@ class GeneratorRecipe(_Section):
     run: RunConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     ratio: RatioConfig = RatioConfig()
+    fill: Fill = Field(
+        "refine", description="what unselected elements show: a random map (algorithm 2), or nothing (mask training)"
+    )
     drop_condition: Share = Field(0.1, description="share of the samples without their condition, for guidance")
     words: WordsConfig = WordsConfig()
     cut: Share = Field(0.0, description="share of the steps whose clips are cut to a random shorter length")
@@ -278,6 +291,13 @@ class GeneratorRecipe(_Section):
             )
         if self.run.parallel != "ddp" and self.optimizer.name == "muon":
             raise ValueError('run.parallel: Muon needs whole matrices; take "ddp", or optimizer.name = "adamw"')
+        if self.fill != self.sampling.fill:
+            raise ValueError(
+                f'fill is "{self.fill}" and sampling.fill "{self.sampling.fill}": a model is drawn from as it is trained; '
+                "give both the same value"
+            )
+        if self.fill == "mask" and self.network.target == "flip":
+            raise ValueError('fill "mask": a masked element has no bit to flip; take network.target "bit" or "ind"')
         if self.cut and self.data.frames == 1:
             raise ValueError("cut: there are no clips to cut; leave it at 0")
         if self.words.turned and self.text_encoder is None:

@@ -4,9 +4,8 @@ Axes: token maps are [B, t, h, w, E] with values in [0, K): indices (E = C, K = 
 batch differ in size or length, they are [t, h, w, E] each and share a packed sequence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from grn.data.code_cache import Progress
 from grn.errors import ConfigError, ModelMismatchError
-from grn.models.config import MODELS
+from grn.models.config import ClassToImageModelConfig, GeneratorModelConfig, TextToVisualModelConfig
 from grn.models.folder import save_model
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition, Condition, Texts
@@ -23,7 +22,7 @@ from grn.networks.contract import GeneratorNetwork
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
-from grn.refine.step import mix
+from grn.refine.step import MASK, mix
 from grn.text.encoder import TextEncoder
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
@@ -95,8 +94,10 @@ class GeneratorTask:
     def losses(self, batch: GeneratorBatch, step: int) -> list[Loss]:
         """Algorithm 2, one training step up to the gradients. The batch holds l, S and Y_rand, drawn for each sample anew."""
         device = batch.ratio.device
-        targets, random = _each(Tensor.long, batch.targets), _each(Tensor.long, batch.random)
-        states = _each(mix, targets, batch.selection, random)  # F, equation 4
+        targets, unselected = _each(Tensor.long, batch.targets), _each(Tensor.long, batch.random)
+        if self.recipe.fill == "mask":  # the ablation of section 4.5.2: what is not selected shows nothing
+            unselected = _each(lambda one: torch.full_like(one, MASK), unselected)
+        states = _each(mix, targets, batch.selection, unselected)  # F, equation 4
         if self.config.target == "flip":
             targets = _each(torch.bitwise_xor, targets, states)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.run.lowered(device.type)):
@@ -152,16 +153,28 @@ class GeneratorTask:
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write the model folder, with its tokenizer and text encoder."""
-        data = self.recipe.data
-        settings: dict[str, Any] = {"frames": data.frames, "fps": data.fps} if data.frames > 1 else {}
-        if names := self.data.class_names():
-            settings["class_names"] = names
-        if self.text is not None and not isinstance(self.text, StaticWordVectors):
-            # Many times the generator's size: named, not copied.
-            settings["text_encoder"] = str(self.recipe.text_encoder)
-        config = MODELS[self.config.kind](
-            name=self.recipe.name, network=self.config, sampling=self.recipe.sampling, size=data.size, **settings
-        )
+        recipe, data = self.recipe, self.recipe.data
+        config: GeneratorModelConfig
+        if isinstance(self.config, ClassToImageConfig):
+            config = ClassToImageModelConfig(
+                name=recipe.name,
+                network=self.config,
+                sampling=recipe.sampling,
+                size=data.size,
+                class_names=self.data.class_names(),
+            )
+        else:
+            # An encoder of another kind has many times the generator's size: named, not copied.
+            named = self.text is not None and not isinstance(self.text, StaticWordVectors)
+            config = TextToVisualModelConfig(
+                name=recipe.name,
+                network=self.config,
+                sampling=recipe.sampling,
+                size=data.size,
+                frames=data.frames,
+                fps=data.fps,
+                text_encoder=str(recipe.text_encoder) if named else None,
+            )
         save_model(folder, config, state, dtype=torch.float16)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if isinstance(self.text, StaticWordVectors):
@@ -193,11 +206,10 @@ def _figures(losses: Tensor, logits: Tensor | tuple[Tensor, ...], targets: Batch
     return found
 
 
-def _each(act: Any, *maps: Batched) -> Batched:
+def _each(act: Callable[..., Tensor], *maps: Batched) -> Batched:
     """`act` on maps of one shape together, or on each sample's by themselves."""
     if all(isinstance(one, Tensor) for one in maps):
-        found: Tensor = act(*maps)
-        return found
+        return act(*maps)
     return tuple(act(*ones) for ones in zip(*maps, strict=True))
 
 

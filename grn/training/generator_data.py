@@ -179,14 +179,20 @@ def _together(maps: Sequence[Tensor]) -> Batched:
 
 
 def corrupt(shape: Sequence[int], classes: int, config: RatioConfig, rng: np.random.Generator) -> Corruption:
-    """A logit-normal selection ratio l, a selection map S of it and a random map Y_rand (algorithm 2's first lines).
+    """A selection ratio l, a selection map S of it and a random map Y_rand (algorithm 2's first lines).
 
     Each element is selected by itself, with probability l (equation 6); each of the random map is any class, all alike likely.
     """
-    ratio = 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
+    ratio = _ratio(config, rng)
     selection = torch.from_numpy(rng.random(tuple(shape)) < ratio)
     told = ratio if config.shown == "drawn" else float(selection.float().mean())
     return Corruption(told, selection, torch.from_numpy(rng.integers(classes, size=tuple(shape))).byte())
+
+
+def _ratio(config: RatioConfig, rng: np.random.Generator) -> float:
+    if config.drawn == "uniform":
+        return float(rng.random())
+    return 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
 
 
 def _check_captions(source: Source, path: Path, text: TextEncoder) -> None:

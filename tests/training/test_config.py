@@ -71,6 +71,8 @@ MISTAKES = [
     ("tokenizer", "run.recompute=true", "run.recompute: is of a generator's blocks"),
     ("tokenizer", "losses.motion=1.0", "losses.motion: is of clips, and there are none"),
     ("class", "words.turned=0.5", "words.turned: there are no words without text_encoder"),
+    ("class", "fill=mask", 'fill is "mask" and sampling.fill "refine"'),
+    ("class", 'ratio={drawn="uniform", mean=0.5}', 'mean: is of the normal; with drawn = "uniform" leave it out'),
     ("text", "words.degrees=10", "words.degrees: no words are turned"),
     ("text", "cut=0.5", "cut: there are no clips to cut"),
     ("class", 'sheet_prompts=["a cat"]', "sheet_prompts: a class-to-image network"),

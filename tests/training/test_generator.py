@@ -21,8 +21,9 @@ from grn.networks.text_to_visual import TextToVisual
 from grn.pipeline import Pipeline
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
-from grn.training.config import GeneratorRecipe
+from grn.training.config import GeneratorRecipe, RatioConfig
 from grn.training.generator import GeneratorTask, refinement_loss
+from grn.training.generator_data import corrupt
 from grn.training.task import Slot
 
 CLIPS: dict[str, Any] = {
@@ -56,17 +57,23 @@ def task(recipe: GeneratorRecipe, certain: bool = False) -> GeneratorTask:
 # The training step
 
 
-@pytest.mark.parametrize("target", ["ind", "bit", "flip"])
-def test_a_step_is_algorithm_2(place: Path, target: str) -> None:
-    """Against the lines of algorithm 2, one sample after the other."""
-    made = task(changed(class_recipe("pictures", "tokenizer"), {"network.target": target}), certain=True)
+MASKED = {"fill": "mask", "sampling.fill": "mask"}
+
+
+@pytest.mark.parametrize(
+    ("target", "variant"), [("ind", {}), ("bit", {}), ("flip", {}), ("ind", MASKED), ("bit", MASKED)]
+)
+def test_a_step_is_algorithm_2(place: Path, target: str, variant: dict[str, str]) -> None:
+    """Against the lines of algorithm 2, one sample after the other; with the mask, what is not kept shows nothing."""
+    recipe = class_recipe("pictures", "tokenizer")
+    made = task(changed(recipe, {"network.target": target, **variant}), certain=True)
     examples = [made.read(Slot(0, place, number)) for place, number in enumerate((3, 0, 5))]
     (loss,) = made.losses(made.collate(examples), 0)
     network: Any = made.modules["model"]
     losses = []
     for example in examples:
         y, kept, random = example.targets.long(), example.corruption.selection, example.corruption.random.long()
-        state = kept * y + ~kept * random
+        state = kept * y + ~kept * (-1 if variant else random)
         wanted = y if target != "flip" else (state != y).long()
         assert isinstance(example.condition, int)
         prepared = network.prepare(ClassCondition(torch.tensor([example.condition])))
@@ -75,6 +82,17 @@ def test_a_step_is_algorithm_2(place: Path, target: str) -> None:
     assert float(loss.value.detach()) == pytest.approx(sum(losses) / 3, rel=1e-4)
     assert loss.samples is not None
     assert loss.samples.tolist() == pytest.approx(losses, rel=1e-4)
+
+
+@pytest.mark.parametrize(("drawn", "share"), [("uniform", 0.5), ("logit-normal", 0.84)])
+def test_ratios_are_drawn_as_the_recipe_says(drawn: Any, share: float) -> None:
+    """share: of the ratios, those below a half: Phi(1) for the sigmoid of N(-0.8, 0.8)."""
+    rng = np.random.default_rng(0)
+    config = RatioConfig(drawn=drawn)
+    ratios = np.array([corrupt((1, 2, 2, 1), 4, config, rng).ratio for _ in range(4000)])
+    assert np.mean(ratios < 0.5) == pytest.approx(share, abs=0.03)
+    if drawn == "uniform":
+        assert np.histogram(ratios, 10, (0, 1))[0].tolist() == pytest.approx([400] * 10, abs=80)
 
 
 def test_equation_7_is_of_each_sample() -> None:
@@ -131,9 +149,17 @@ def test_accuracy_and_loss_are_told_by_selection_ratio(place: Path) -> None:
 # What is trained
 
 
-@pytest.mark.parametrize("target", ["ind", "bit", "flip"])
-def test_a_generator_trains_on_every_target_and_its_folder_draws(captioned: Path, target: str) -> None:
-    run(text({"network.target": target, "run.steps": 2}), Path("g"))
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{target: {"network.target": target} for target in ("ind", "bit", "flip")},
+    "mask": MASKED | {"sampling.selection": "confidence"},
+    "confidence": {"sampling.selection": "confidence"},
+    "uniform": {"ratio.drawn": "uniform"},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_of_the_ablations_trains_and_its_folder_draws(captioned: Path, name: str) -> None:
+    run(text({"run.steps": 2, **VARIANTS[name]}), Path("g"))
     (result,) = Pipeline.from_pretrained(Path("g/final"))(["left"])
     assert result.frames.shape == (1, 16, 16, 3)
     assert result.steps == 3
