@@ -45,10 +45,16 @@ class Statistics:
 
     @functools.cached_property
     def factor(self) -> Tensor:
-        """F [D, D] with F F^T = covariance; slow, so kept for the next distance."""
+        """F [D, r] with F F^T = covariance, r its rank or D; kept for the next distance."""
+        dim = len(self.mean)
+        if 0 < self.count <= dim // 2:
+            return _low_rank_factor(self.covariance, self.count)
+        factor, failed = torch.linalg.cholesky_ex(self.covariance)
+        if not failed:
+            return factor
         try:
             values, vectors = map(torch.from_numpy, np.linalg.eigh(self.covariance.numpy()))
-        except np.linalg.LinAlgError:  # of few pictures nearly all eigenvalues are 0, which the quick way may not bear
+        except np.linalg.LinAlgError:  # nearly all eigenvalues being 0, which the quick way may not bear
             vectors, values, _ = torch.linalg.svd(self.covariance)
         return vectors * values.clamp_min(0).sqrt()
 
@@ -154,6 +160,15 @@ def gather(batches: Iterable[Tensor], network: FeatureNetwork, preparation: str 
     for pixels in batches:
         moments.add(network(pixels))
     return moments.statistics(network.name, preparation)
+
+
+def _low_rank_factor(matrix: Tensor, rank: int) -> Tensor:
+    """F [D, rank] with F F^T = matrix [D, D], positive and of at most this rank: few pictures then cost no decomposition of all of it."""
+    random = torch.randn(len(matrix), rank, dtype=matrix.dtype, generator=torch.Generator().manual_seed(0))
+    basis = torch.linalg.qr(matrix @ random).Q
+    basis = torch.linalg.qr(matrix @ basis).Q  # once more, for the directions in which there is little
+    values, vectors = torch.linalg.eigh(basis.T @ matrix @ basis)
+    return basis @ (vectors * values.clamp_min(0).sqrt())
 
 
 def check_comparable(first: tuple[str, int], second: tuple[str, int]) -> None:
