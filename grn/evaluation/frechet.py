@@ -126,22 +126,26 @@ class Moments:
 
     def add(self, features: Tensor) -> None:
         """Take in a batch [B, D]."""
-        batch = Moments(len(self.mean))
         features = features.detach().to("cpu", torch.float64)
-        batch.count, batch.mean = len(features), features.mean(0)
-        centred = features - batch.mean
-        batch.scatter = centred.T @ centred
-        self.merge(batch)
+        if not len(features):
+            return
+        mean = features.mean(0)
+        centred = features - mean
+        self.scatter.addmm_(centred.T, centred)
+        self._move(len(features), mean)
 
     def merge(self, other: "Moments") -> None:
         """Take in what another one gathered."""
-        total = self.count + other.count
-        if not other.count:
-            return
+        if other.count:
+            self.scatter += other.scatter
+            self._move(other.count, other.mean)
+
+    def _move(self, count: int, mean: Tensor) -> None:
+        """Take in `count` features of this mean, whose squares about it are in the scatter already."""
         # Squares are summed about each part's own mean, so a large mean costs no digits.
-        step = other.mean - self.mean
-        self.scatter = self.scatter + other.scatter + torch.outer(step, step) * (self.count * other.count / total)
-        self.mean = self.mean + step * (other.count / total)
+        step, total = mean - self.mean, self.count + count
+        self.scatter.addr_(step, step, alpha=self.count * count / total)
+        self.mean = self.mean + step * (count / total)
         self.count = total
 
     def statistics(self, network: str, preparation: str = "") -> Statistics:
