@@ -88,7 +88,7 @@ class TextToVisualConfig(TokenMapConfig):
     mlp_ratio: float = Field(3.55, gt=0, le=64, description="hidden over width, rounded to multiples of 256")
     text_attention: TextAttention = Field(
         "one-way",
-        description="whether text tokens attend to the picture's too (joint), or to each other only and are computed once",
+        description="whether text tokens attend to the picture too (joint), or to each other only and are computed once",
     )
     patch: int = Field(1, ge=1, le=8, description="side of the square of tokens that share one place in the sequence")
 
@@ -103,6 +103,11 @@ class TextToVisualConfig(TokenMapConfig):
         return max(1, round(self.mlp_ratio * self.width / 256)) * 256
 
     @classmethod
-    def tiny(cls, target: Target = "bit", patch: int = 1) -> "TextToVisualConfig":
+    def tiny(
+        cls, target: Target = "bit", patch: int = 1, text_attention: TextAttention = "one-way"
+    ) -> "TextToVisualConfig":
         """A network small enough for tests."""
-        return cls(target=target, channels=4, rounds=2, width=32, depth=2, heads=2, text_width=6, patch=patch)
+        return cls(
+            target=target, channels=4, rounds=2, width=32, depth=2, heads=2, text_width=6, patch=patch,
+            text_attention=text_attention,
+        )  # fmt: skip

@@ -18,9 +18,9 @@ from torch import Tensor
 
 
 class BlockwiseAttention:
-    """Each sample's tokens see its text and each other.
+    """Each sample's tokens attend to its text and to each other.
 
-    text, visual: tokens of each sample. flex: with FlexAttention; by default where the device is a GPU.
+    text, visual: numbers of tokens of each sample, beside the sequence and in it. flex: with FlexAttention; by default where the device is a GPU.
     """
 
     def __init__(
@@ -30,18 +30,23 @@ class BlockwiseAttention:
         self.text, self.visual = _slices(text), _slices(visual)
         self.mask = _block_mask(text, visual, device) if (device.type == "cuda" if flex is None else flex) else None
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
-        """text: keys and values [1, H, L, d]. Returns [1, H, S, d]."""
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, text: tuple[Tensor, Tensor] | None) -> Tensor:
+        """text: keys and values [1, H, L, d], None where the samples have none. Returns [1, H, S, d]."""
         if self.mask is not None:
             # Norms keep float32 under autocast, and FlexAttention wants one type.
-            keys, values = torch.cat([text[0], key], 2).to(value.dtype), torch.cat([text[1], value], 2)
-            return _flex(query.device.type)(query.to(value.dtype), keys, values, block_mask=self.mask)
+            keys, values = behind(text, key, value)
+            return _flex(query.device.type)(query.to(value.dtype), keys.to(value.dtype), values, block_mask=self.mask)
         parts = []
         for words, own in zip(self.text, self.visual, strict=True):
-            keys = torch.cat([text[0][:, :, words], key[:, :, own]], 2)
-            values = torch.cat([text[1][:, :, words], value[:, :, own]], 2)
+            seen = None if text is None else (text[0][:, :, words], text[1][:, :, words])
+            keys, values = behind(seen, key[:, :, own], value[:, :, own])
             parts.append(F.scaled_dot_product_attention(query[:, :, own], keys, values))
         return torch.cat(parts, 2)
+
+
+def behind(text: tuple[Tensor, Tensor] | None, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of a sequence behind those of the text that it attends to, if there is one beside it."""
+    return (key, value) if text is None else (torch.cat([text[0], key], 2), torch.cat([text[1], value], 2))
 
 
 def _slices(lengths: Sequence[int]) -> list[slice]:

@@ -5,9 +5,10 @@ Axes
     ratio      float [B], the selection ratio
     logits     float32 [B, t, h, w, E, K]
 
-The sequence is the map's tokens (frame, row, column order) and one token that carries the ratio. They see each other
-and the text. The text tokens see only each other, so what they give to every layer, their keys and values, is computed
-once a prompt (`prepare`). Maps of different sizes and lengths share one sequence (`packed`).
+The sequence is the map's tokens (frame, row, column order) and one token that carries the ratio. They attend to each
+other and to the text. With one-way text attention, text tokens attend to each other only: their keys and values in every
+layer are computed once a prompt (`prepare`). With joint text attention they attend to the picture too, and stand in the
+sequence in every step. Maps of different sizes and lengths share one sequence (`packed`).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.errors import ModelMismatchError, UsageError
+from grn.errors import UsageError
 from grn.networks.condition import Condition, TextCondition, pad_length
 from grn.networks.contract import Prepared, Shape
 from grn.networks.generator_config import TextToVisualConfig
@@ -30,22 +31,25 @@ from grn.networks.layers import (
     logits_of,
     sum_of_columns,
 )
-from grn.networks.packed import BlockwiseAttention
+from grn.networks.packed import BlockwiseAttention, behind
 from grn.networks.rope import rotate, text_turns, visual_turns
 
-Attend = Callable[[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]], Tensor]  # query, key, value, text's keys and values
+Text = tuple[Tensor, Tensor] | None
+"""A layer's keys and values of a text beside the sequence, [B, heads, L, d]; None where there is none."""
+Attend = Callable[[Tensor, Tensor, Tensor, Text], Tensor]
+"""Query, key and value of a sequence, and the text beside it -> what each token attends to."""
 
 
 @dataclass(frozen=True)
 class PreparedText(Prepared):
-    """The text's keys and values in every layer, [layers, B, heads, L, d], and its mask [B, L], padding behind the tokens.
+    """What the layers take of the text, and its mask [B, L], padding behind the tokens.
 
+    given: keys and values of all layers, [B, layers, heads, L, d] each; with joint text attention the tokens, [B, L, D].
     lengths: how many tokens each sample has, by default as the mask says. Steps ask these numbers and not the mask,
     whose values lie on the device.
     """
 
-    keys: Tensor
-    values: Tensor
+    given: tuple[Tensor, ...]
     mask: Tensor
     lengths: tuple[int, ...] = ()
     padded: bool = field(init=False)
@@ -66,23 +70,24 @@ class PreparedText(Prepared):
         """The samples that `index` names."""
         # Of a single one no number needs to come from the device.
         lengths = self.lengths * len(index) if len(self) == 1 else tuple(self.lengths[i] for i in index.tolist())
-        return PreparedText(self.keys[:, index], self.values[:, index], self.mask[index], lengths)
+        return PreparedText(tuple(part[index] for part in self.given), self.mask[index], lengths)
 
-    def packed(self) -> tuple[Tensor, Tensor]:
-        """All samples' tokens one after the other, without padding: keys and values [layers, 1, heads, sum of L, d]."""
-        keys, values = (
-            torch.cat([one[:, :, :length] for one, length in zip(x.unbind(1), self.lengths, strict=True)], 2)[:, None]
-            for x in (self.keys, self.values)
+    def packed(self) -> tuple[Tensor, ...]:
+        """`given` of all samples one after the other along L, without padding; B is 1."""
+        return tuple(
+            torch.cat([one[..., :length, :] for one, length in zip(part, self.lengths, strict=True)], -2)[None]
+            for part in self.given
         )
-        return keys, values
 
     @classmethod
     def cat(cls, parts: Sequence["PreparedText"]) -> "PreparedText":
         """Joined, the shorter ones padded."""
         longest = max(part.mask.shape[1] for part in parts)
         return cls(
-            torch.cat([pad_length(part.keys, longest, 3) for part in parts], 1),
-            torch.cat([pad_length(part.values, longest, 3) for part in parts], 1),
+            tuple(
+                torch.cat([pad_length(one, longest, one.dim() - 2) for one in same])
+                for same in zip(*(part.given for part in parts), strict=True)
+            ),
             torch.cat([pad_length(part.mask, longest, 1) for part in parts]),
             tuple(length for part in parts for length in part.lengths),
         )
@@ -98,19 +103,12 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(config.width, eps=EPSILON)
         self.mlp = GatedMLP(config.width, config.hidden, bias=False)
 
-    def text(self, x: Tensor, turns: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, L, D] -> the same after the block, and the keys and values that image tokens will see."""
+    def forward(self, x: Tensor, turns: Tensor, text: Text, attend: Attend) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, N, D] -> the same after the block, and its keys and values [B, heads, N, d]."""
         query, key, value = self.attention.split(self.attention_norm(x))
         query, key = rotate(query, turns), rotate(key, turns)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        x = x + self.attention.merge(attended)
+        x = x + self.attention.merge(attend(query, key, value, text))
         return x + self.mlp(self.mlp_norm(x)), key, value
-
-    def visual(self, x: Tensor, turns: Tensor, text: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        """x [B, N, D], image tokens and the ratio token; text: keys and values [B, heads, L, d]."""
-        query, key, value = self.attention.split(self.attention_norm(x))
-        x = x + self.attention.merge(attend(rotate(query, turns), rotate(key, turns), value, text))
-        return x + self.mlp(self.mlp_norm(x))
 
 
 class TextToVisual(nn.Module):
@@ -132,23 +130,28 @@ class TextToVisual(nn.Module):
             self._initialise()
 
     def prepare(self, condition: Condition) -> PreparedText:
-        """Run the text tokens through every layer. Raises UsageError for conditions that are no texts."""
+        """Run the text tokens through every layer, or as far as they come without a picture.
+
+        Raises UsageError for conditions that are no texts.
+        """
         if not isinstance(condition, TextCondition):
             raise UsageError(f"a text-to-visual network draws from a TextCondition (found {type(condition).__name__})")
-        if self.config.text_attention == "joint":
-            raise ModelMismatchError("joint text attention is not computed by this version; install a newer grn")
         x = self.text(condition.tokens.to(self.text.weight.dtype))
-        turns = text_turns(x.shape[1], self._head_width, x.device)
+        if self._joint:
+            return PreparedText((x,), condition.mask)
+        turns = self._text_turns(x.shape[1])
         # A padded row attends to something too, or its softmax would be of nothing; nobody sees what comes of it.
-        padded = ~condition.mask[:, None, :, None]
-        mask = condition.mask[:, None, None, :] | padded
+        mask = condition.mask[:, None, None, :] | ~condition.mask[:, None, :, None]
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, _: Text) -> Tensor:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
         keys, values = [], []
         for block in self.blocks:
-            assert isinstance(block, Block)
-            x, key, value = block.text(x, turns, mask)
+            x, key, value = block(x, turns, None, attend)
             keys.append(key)
             values.append(value)
-        return PreparedText(torch.stack(keys), torch.stack(values), condition.mask)
+        return PreparedText((torch.stack(keys, 1), torch.stack(values, 1)), condition.mask)
 
     def null_condition(self, count: int) -> None:
         """None: the text encoder's empty prompt is it."""
@@ -159,16 +162,19 @@ class TextToVisual(nn.Module):
         shape = (token_map.shape[1], token_map.shape[2], token_map.shape[3])
         last = self.ratio(ratio)[:, None]
         x = torch.cat([self._embed(self._columns(token_map), last.dtype), last], 1)
+        turns, drawn = self._turns(shape, aspect), x.shape[1]
         mask: Tensor | None = None
         if prepared.padded:
-            mask = F.pad(prepared.mask, (0, x.shape[1]), value=True)[:, None, None, :]
+            mask = F.pad(prepared.mask, (0, drawn), value=True)[:, None, None, :]
 
-        def attend(query: Tensor, key: Tensor, value: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
-            keys, values = torch.cat([text[0], key], 2), torch.cat([text[1], value], 2)
-            return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        def attend(query: Tensor, key: Tensor, value: Tensor, text: Text) -> Tensor:
+            return F.scaled_dot_product_attention(query, *behind(text, key, value), attn_mask=mask)
 
-        x = self._run(x, self._turns(shape, aspect), (prepared.keys, prepared.values), attend)
-        return self._unpatch(logits_of(self.head, self.head_norm(x[:, :-1])), shape)
+        if self._joint:
+            (text,) = prepared.given
+            x, turns = torch.cat([text, x], 1), torch.cat([self._text_turns(text.shape[1]), turns])
+        x = self._run(x, turns, prepared.given, attend)[:, -drawn:-1]
+        return self._unpatch(logits_of(self.head, self.head_norm(x)), shape)
 
     def packed(self, token_maps: Sequence[Tensor], ratio: Tensor, prepared: Prepared) -> list[Tensor]:
         """What `forward` gives for each map [t, h, w, E] alone, of any sizes and lengths: logits [t, h, w, E, K].
@@ -184,23 +190,39 @@ class TextToVisual(nn.Module):
         lengths = [one.shape[0] for one in columns]
         ratios = self.ratio(ratio)
         visual = self._embed(torch.cat(columns), ratios.dtype).split(lengths)
-        x = torch.cat([part for one, last in zip(visual, ratios, strict=True) for part in (one, last[None])])[None]
-        attend = BlockwiseAttention(prepared.lengths, [length + 1 for length in lengths], x.device)
-        turns = torch.cat([self._turns(shape, None) for shape in shapes])
-        x = self._run(x, turns, prepared.packed(), attend)
+        # Of each sample the text, where it is in the sequence, then the map, then the ratio.
+        parts = [[one, last[None]] for one, last in zip(visual, ratios, strict=True)]
+        turns = [[self._turns(shape, None)] for shape in shapes]
+        text, beside = prepared.packed(), prepared.lengths
+        if self._joint:
+            parts = [[words, *part] for words, part in zip(text[0][0].split(beside), parts, strict=True)]
+            turns = [[self._text_turns(n), *part] for n, part in zip(beside, turns, strict=True)]
+            beside = (0,) * len(beside)
+        samples = [torch.cat(part) for part in parts]
+        attend = BlockwiseAttention(beside, [len(one) for one in samples], ratios.device)
+        x = self._run(torch.cat(samples)[None], torch.cat([one for part in turns for one in part]), text, attend)
         # The last token of each sample carries its ratio and says nothing of the map.
-        shown = torch.cat([one[:-1] for one in x[0].split([length + 1 for length in lengths])])
+        found = x[0].split([len(one) for one in samples])
+        shown = torch.cat([one[-1 - length : -1] for one, length in zip(found, lengths, strict=True)])
         logits = logits_of(self.head, self.head_norm(shown)).split(lengths)
         return [self._unpatch(one[None], shape)[0] for one, shape in zip(logits, shapes, strict=True)]
 
-    def _run(self, x: Tensor, turns: Tensor, text: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        for block, key, value in zip(self.blocks, *text, strict=True):
-            assert isinstance(block, Block)
-            x = block.visual(x, turns, (key, value), attend)
+    def _run(self, x: Tensor, turns: Tensor, given: tuple[Tensor, ...], attend: Attend) -> Tensor:
+        """Through all blocks. given: as in `PreparedText`."""
+        layers = [None] * len(self.blocks) if self._joint else zip(*(part.unbind(1) for part in given), strict=True)
+        for block, text in zip(self.blocks, layers, strict=True):
+            x, _, _ = block(x, turns, text, attend)
         return x
 
     def _turns(self, shape: Shape, aspect: float | None) -> Tensor:
         return visual_turns(shape, aspect, self._head_width, self.config.patch, self.embed.weight.device)
+
+    def _text_turns(self, length: int) -> Tensor:
+        return text_turns(length, self._head_width, self.embed.weight.device)
+
+    @property
+    def _joint(self) -> bool:
+        return self.config.text_attention == "joint"
 
     @property
     def _head_width(self) -> int:

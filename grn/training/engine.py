@@ -27,7 +27,7 @@ _BLOCK = re.compile(r"blocks\.\d+")
 _UNIT = re.compile(
     r"blocks\.\d+|encoder|decoder"
 )  # of which one at a time is whole: a generator's blocks, an autoencoder's halves
-_CALLED = ("prepare", "packed", "encode", "decode", "text", "visual")  # besides forward
+_CALLED = ("prepare", "packed", "encode", "decode")  # besides forward
 
 
 class Engine:

@@ -138,7 +138,8 @@ def plain_text_to_visual(
     tokens.append(ratio_vector(ratio, w))
     angles.append(angles_at(512, 0, 0))
     x = torch.stack(tokens)
-    sees = [list(range(len(text) if i < len(text) else len(x))) for i in range(len(x))]
+    apart = len(text) if config.text_attention == "one-way" else 0  # tokens that attend to each other only
+    sees = [list(range(apart if i < apart else len(x))) for i in range(len(x))]
     for block in range(config.depth):
         name = f"blocks.{block}"
         y = rms_norm(x, w[f"{name}.attention_norm.weight"])

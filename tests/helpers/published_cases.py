@@ -25,4 +25,11 @@ CASES = {
         )
         for target in ("ind", "bit")
     },
+    "t2iv_fsa_bit": (
+        "text-to-visual",
+        TextToVisualConfig(
+            target="bit", channels=4, width=128, depth=2, heads=2, text_width=24, text_attention="joint"
+        ),
+        Hints(channels=4, text_attention="joint", like="grn-8b"),
+    ),
 }  # fmt: skip

@@ -38,7 +38,8 @@ def case(family: str, target: Any) -> Case:
             (1, 4, 4),
         )
     else:
-        network = TextToVisual(TextToVisualConfig.tiny(target))
+        attention = "joint" if family == "joint text" else "one-way"
+        network = TextToVisual(TextToVisualConfig.tiny(target, text_attention=attention))
         parts = words(2, 5, 3, 1, 4, 2), words(2), (2, 2, 4)
     torch.manual_seed(0)
     for name, parameter in network.named_parameters():

@@ -57,12 +57,17 @@ def autoencoder() -> CausalAutoencoder:
 
 
 def generators() -> list[tuple[str, Network, Condition, tuple[int, ...]]]:
-    one, two = ClassToImageConfig.tiny(), TextToVisualConfig.tiny()
+    one, two, joint = (
+        ClassToImageConfig.tiny(),
+        TextToVisualConfig.tiny(),
+        TextToVisualConfig.tiny(text_attention="joint"),
+    )
     return [
         ("class", randomised(ClassToImage(one)), ClassCondition(torch.tensor([0, 2, 1])), (1, 4, 4)),
         ("text", randomised(TextToVisual(two)), texts(two, 3, 3, 3), (2, 2, 4)),
         ("padded text", randomised(TextToVisual(two)), texts(two, 3, 1, 4), (1, 4, 4)),
         ("patches", randomised(TextToVisual(TextToVisualConfig.tiny("ind", 2))), texts(two, 2, 2, 2), (2, 4, 6)),
+        ("joint text", randomised(TextToVisual(joint)), texts(two, 3, 1, 4), (1, 4, 4)),
     ]
 
 
@@ -94,10 +99,10 @@ def test_gradients_through_one_graph(case: tuple[str, Network, Condition, tuple[
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3, msg=name)
 
 
-@pytest.mark.parametrize("family", ["class", "text"])
+@pytest.mark.parametrize("case", [0, 2, 4], ids=["class", "text", "joint text"])
 @torch.no_grad()
-def test_packed_maps_are_one_graph(family: str) -> None:
-    name, network, condition, _ = generators()[0 if family == "class" else 2]
+def test_packed_maps_are_one_graph(case: int) -> None:
+    name, network, condition, _ = generators()[case]
     shapes = [(1, 4, 4)] * 3 if name == "class" else [(1, 2, 2), (2, 4, 2), (1, 4, 6)]
     given = [maps(network, *shape) for shape in shapes], ratios(3), network.prepare(condition)
     wanted = network.packed(*given)
@@ -134,9 +139,10 @@ class Counter:
         return graph.forward
 
 
+@pytest.mark.parametrize("case", [2, 4], ids=["one-way", "joint"])
 @torch.no_grad()
-def test_another_size_batch_or_length_compiles_nothing_anew() -> None:
-    network, counter = generators()[2][1], Counter()
+def test_another_size_batch_or_length_compiles_nothing_anew(case: int) -> None:
+    network, counter = generators()[case][1], Counter()
     assert isinstance(network, TextToVisual)
     compiled = torch.compile(network, backend=counter, fullgraph=True, dynamic=True)
     for count, lengths, shape in [
@@ -159,9 +165,10 @@ def test_another_batch_of_classes_compiles_nothing_anew() -> None:
     assert counter.graphs == 1
 
 
+@pytest.mark.parametrize("case", [2, 4], ids=["one-way", "joint"])
 @torch.no_grad()
-def test_other_maps_and_texts_of_a_pack_compile_nothing_anew() -> None:
-    network, counter = generators()[2][1], Counter()
+def test_other_maps_and_texts_of_a_pack_compile_nothing_anew(case: int) -> None:
+    network, counter = generators()[case][1], Counter()
     assert isinstance(network, TextToVisual)
     compiled = torch.compile(network.packed, backend=counter, fullgraph=True, dynamic=True)
     for shapes, lengths in [([(3, 4, 5), (6, 7, 9)], (10, 11)), ([(5, 6, 2), (2, 8, 4)], (4, 7))]:

@@ -10,7 +10,7 @@ from grn.errors import UsageError
 from grn.networks.contract import GeneratorNetwork
 
 
-@pytest.mark.parametrize("family", ["class", "text"])
+@pytest.mark.parametrize("family", ["class", "text", "joint text"])
 def test_rows_and_cat_of_what_is_prepared(family: str) -> None:
     found = case(family, "bit")
     network: GeneratorNetwork = found[0]

@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from grn.hub import convert, renames
 from grn.models.folder import NETWORKS
 from grn.networks.class_to_image import ClassToImage, PreparedClass
 from grn.networks.condition import ClassCondition, TextCondition
-from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
+from grn.networks.generator_config import ClassToImageConfig, TextAttention, TextToVisualConfig
 from grn.networks.layers import sum_of_columns
 from grn.networks.text_to_visual import PreparedText, TextToVisual
 
@@ -42,7 +43,7 @@ def text(config: TextToVisualConfig, *lengths: int) -> TextCondition:
     return TextCondition.cat([TextCondition(part, torch.ones(part.shape[:2], dtype=torch.bool)) for part in parts])
 
 
-def load_published(name: str, **hints: int) -> tuple[nn.Module, dict[str, Tensor]]:
+def load_published(name: str, **hints: Any) -> tuple[nn.Module, dict[str, Tensor]]:
     reference = load_file(REFERENCE / f"{name}.safetensors")
     state = {key.removeprefix("weights."): value for key, value in reference.items() if key.startswith("weights.")}
     family = convert.recognise(state)
@@ -80,6 +81,27 @@ def test_published_text_to_visual_vectors(target: str, what: str, prompt: str) -
     ratio = reference[f"{what}.signal_ratio"].view(1)
     logits = network(tokens, ratio, prepared, float(reference[f"{what}.h_div_w"]))
     torch.testing.assert_close(logits.flatten(1, 3), reference[f"{what}.logits_{prompt}"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("prompt", ["cond", "uncond"])
+@pytest.mark.parametrize("what", ["image", "video", "i2v"])
+@torch.no_grad()
+def test_published_joint_text_attention_vectors(what: str, prompt: str) -> None:
+    """A given first frame is a clean one of the map; the ratio is of the others, and so are the logits."""
+    network, reference = load_published("t2iv_fsa_bit", channels=4, text_attention="joint")
+    words = reference[f"{what}.text_{prompt}"][None]
+    prepared = network.prepare(TextCondition(words, torch.ones(words.shape[:2], dtype=torch.bool)))
+    given = [reference["i2v.first_frame"]] if what == "i2v" else []
+    tokens = torch.cat([*given, reference[f"{what}.tokens"]], 2).movedim(1, -1)
+    ratio, aspect = reference[f"{what}.signal_ratio"].view(1), float(reference[f"{what}.h_div_w"])
+    wanted = reference[f"{what}.logits_{prompt}"]
+    logits = network(tokens, ratio, prepared, aspect)[:, len(given) :].flatten(1, 3)
+    torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-4)
+    (packed,) = network.packed([tokens[0]], ratio, prepared)  # at the map's own shape, whose template is the same
+    torch.testing.assert_close(packed[len(given) :].flatten(0, 2)[None], wanted, rtol=0, atol=1e-4)
+    one_way, _ = load_published("t2iv_fsa_bit", channels=4)  # the same weights, and something else
+    others = one_way(tokens, ratio, one_way.prepare(TextCondition(words, prepared.mask)), aspect)
+    assert (others[:, len(given) :].flatten(1, 3) - wanted).abs().max() > 0.1
 
 
 CLASS_CONFIGS = [
@@ -128,6 +150,10 @@ TEXT_CONFIGS = [
     TextToVisualConfig.tiny("ind"),
     TextToVisualConfig.tiny("bit"),
     TextToVisualConfig.tiny("bit", patch=2),
+    TextToVisualConfig.tiny("bit", text_attention="joint"),
+    TextToVisualConfig(
+        target="ind", channels=2, rounds=3, width=24, depth=3, heads=3, text_width=3, patch=3, text_attention="joint"
+    ),
     TextToVisualConfig(target="flip", channels=3, rounds=3, width=24, depth=3, heads=3, text_width=5, mlp_ratio=9),
     TextToVisualConfig(target="ind", channels=2, rounds=3, width=20, depth=1, heads=1, text_width=3, patch=3),
 ]
@@ -138,7 +164,7 @@ SHAPES = [(1, 6, 6), (3, 6, 12)]
 @pytest.mark.parametrize("config", TEXT_CONFIGS)
 @torch.no_grad()
 def test_text_to_visual_equals_the_plain_network(config: TextToVisualConfig, shape: tuple[int, int, int]) -> None:
-    """The plain network recomputes the text with every call and has no padding: both shortcuts are held to it."""
+    """The plain network computes the text in every call and has no padding: both shortcuts are held to it."""
     network = randomised(TextToVisual(config))
     maps = token_map(config, 2, *shape, low=-1)
     lengths, ratios = (2, 4), torch.tensor([0.0, 0.7])
@@ -167,9 +193,10 @@ def test_the_aspect_is_the_maps_unless_given() -> None:
     torch.testing.assert_close(network(maps, ratio, prepared, 2.0)[0], plain.float(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("attention", ["one-way", "joint"])
 @torch.no_grad()
-def test_padding_changes_nothing() -> None:
-    config = TextToVisualConfig.tiny()
+def test_padding_changes_nothing(attention: TextAttention) -> None:
+    config = TextToVisualConfig.tiny(text_attention=attention)
     network = randomised(TextToVisual(config))
     maps, ratio = token_map(config, 1, 1, 4, 4), torch.tensor([0.5])
     alone = text(config, 3)
@@ -184,13 +211,15 @@ def test_padding_changes_nothing() -> None:
 
 def _families() -> list[tuple[nn.Module, object, tuple[int, ...]]]:
     class_config, text_config = ClassToImageConfig.tiny(), TextToVisualConfig.tiny()
+    joint_config = TextToVisualConfig.tiny(text_attention="joint")
     return [
         (randomised(ClassToImage(class_config)), ClassCondition(torch.tensor([0, 3, 5])), (1, 4, 4)),
         (randomised(TextToVisual(text_config)), text(text_config, 2, 5, 3), (2, 4, 2)),
+        (randomised(TextToVisual(joint_config)), text(joint_config, 2, 5, 3), (2, 4, 2)),
     ]
 
 
-@pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
+@pytest.mark.parametrize("family", [0, 1, 2], ids=["class", "text", "joint text"])
 @torch.no_grad()
 def test_a_sample_is_the_same_alone_and_in_any_batch(family: int) -> None:
     network, condition, shape = _families()[family]
@@ -209,7 +238,7 @@ def test_a_sample_is_the_same_alone_and_in_any_batch(family: int) -> None:
     torch.testing.assert_close(again, together[order], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
+@pytest.mark.parametrize("family", [0, 1, 2], ids=["class", "text", "joint text"])
 @torch.no_grad()
 def test_conditions_prepared_apart_can_be_joined(family: int) -> None:
     network, condition, shape = _families()[family]
@@ -232,7 +261,7 @@ def test_no_class_is_a_class_of_its_own() -> None:
     assert network.null_condition(3).labels.tolist() == [network.config.num_classes] * 3
 
 
-@pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
+@pytest.mark.parametrize("family", [0, 1, 2], ids=["class", "text", "joint text"])
 def test_gradients_reach_every_weight(family: int) -> None:
     network, condition, shape = _families()[family]
     maps, ratios = token_map(network.config, 3, *shape), torch.tensor([0.1, 0.5, 0.9])
@@ -244,7 +273,7 @@ def test_gradients_reach_every_weight(family: int) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
+@pytest.mark.parametrize("family", [0, 1, 2], ids=["class", "text", "joint text"])
 def test_gradients_equal_the_plain_networks(family: int) -> None:
     network, condition, shape = _families()[family]
     config = network.config
@@ -289,7 +318,7 @@ def test_a_sum_of_columns_is_a_product_with_one_hot_vectors_gradients_included(d
     assert not sum_of_columns(weight, torch.full((1, 3), -1)).any()
 
 
-@pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
+@pytest.mark.parametrize("family", [0, 1, 2], ids=["class", "text", "joint text"])
 @torch.no_grad()
 def test_half_precision_in_and_out(family: int) -> None:
     network, condition, shape = _families()[family]
@@ -303,7 +332,7 @@ def test_half_precision_in_and_out(family: int) -> None:
 
 
 @pytest.mark.filterwarnings("error:Mismatch dtype between input and weight")  # a norm in parts
-@pytest.mark.parametrize("family", [0, 1], ids=["class", "text"])
+@pytest.mark.parametrize("family", [0, 1, 2], ids=["class", "text", "joint text"])
 @torch.no_grad()
 def test_the_last_layer_is_never_in_half_precision(family: int) -> None:
     network, condition, shape = _families()[family]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from grn.networks.condition import TextCondition
-from grn.networks.generator_config import TextToVisualConfig
+from grn.networks.generator_config import TextAttention, TextToVisualConfig
 from grn.networks.packed import BlockwiseAttention
 from grn.networks.text_to_visual import TextToVisual
 
@@ -15,9 +15,9 @@ SHAPES = [(1, 2, 2), (3, 4, 2), (1, 2, 6), (2, 2, 2)]
 LENGTHS = [3, 1, 5, 2]
 
 
-def network(patch: int, target: Any = "ind") -> TextToVisual:
+def network(patch: int, target: Any = "ind", attention: TextAttention = "one-way") -> TextToVisual:
     torch.manual_seed(0)
-    made = TextToVisual(TextToVisualConfig.tiny(target, patch)).double()
+    made = TextToVisual(TextToVisualConfig.tiny(target, patch, attention)).double()
     for name, parameter in made.named_parameters():
         nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.3)
     return made
@@ -36,10 +36,10 @@ def samples(config: TextToVisualConfig) -> tuple[list[Tensor], Tensor, list[Text
     return maps, torch.rand(len(maps), generator=random, dtype=torch.float64), texts
 
 
-@pytest.mark.parametrize("patch", [1, 2])
-@pytest.mark.parametrize("target", ["ind", "bit"])
-def test_packed_is_one_at_a_time_gradients_included(patch: int, target: str) -> None:
-    made = network(patch, target)
+@pytest.mark.parametrize("attention", ["one-way", "joint"])
+@pytest.mark.parametrize(("patch", "target"), [(1, "ind"), (2, "bit")])
+def test_packed_is_one_at_a_time_gradients_included(patch: int, target: str, attention: TextAttention) -> None:
+    made = network(patch, target, attention)
     maps, ratios, texts = samples(made.config)
     together = made.packed(maps, ratios, made.prepare(TextCondition.cat(texts)))
     weights = [torch.randn(one.shape, generator=torch.Generator().manual_seed(2)) for one in together]
@@ -56,8 +56,9 @@ def test_packed_is_one_at_a_time_gradients_included(patch: int, target: str) -> 
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-4, rtol=1e-4)
 
 
-def test_samples_do_not_see_each_other() -> None:
-    made = network(1)
+@pytest.mark.parametrize("attention", ["one-way", "joint"])
+def test_samples_do_not_see_each_other(attention: TextAttention) -> None:
+    made = network(1, attention=attention)
     maps, ratios, texts = samples(made.config)
     before = made.packed(maps, ratios, made.prepare(TextCondition.cat(texts)))
     maps[1], ratios[1] = (maps[1] + 1) % made.config.classes, 0.9
@@ -93,6 +94,8 @@ def test_flex_attention_is_cutting_the_samples_out() -> None:
     assert flex.mask is not None
     given = (query, key, value, (text[0], text[1]))
     torch.testing.assert_close(flex(*given), plain(*given), atol=1e-5, rtol=1e-5)
+    alone = [BlockwiseAttention([0, 0, 0], [9, 6, 15], torch.device("cpu"), flex=flex) for flex in (False, True)]
+    torch.testing.assert_close(*(attend(query, key, value, None) for attend in alone), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.gpu
