@@ -83,7 +83,7 @@ def test_a_generators_step_is_one_graph(case: tuple[str, Network, Condition, tup
     torch.testing.assert_close(found, wanted, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("case", generators()[::2], ids=lambda case: case[0])
+@pytest.mark.parametrize("case", generators()[:3:2], ids=lambda case: case[0])
 def test_gradients_through_one_graph(case: tuple[str, Network, Condition, tuple[int, ...]]) -> None:
     _, network, condition, shape = case
     tokens = maps(network, 3, *shape)
@@ -165,10 +165,9 @@ def test_another_batch_of_classes_compiles_nothing_anew() -> None:
     assert counter.graphs == 1
 
 
-@pytest.mark.parametrize("case", [2, 4], ids=["one-way", "joint"])
 @torch.no_grad()
-def test_other_maps_and_texts_of_a_pack_compile_nothing_anew(case: int) -> None:
-    network, counter = generators()[case][1], Counter()
+def test_other_maps_and_texts_of_a_pack_compile_nothing_anew() -> None:
+    network, counter = generators()[2][1], Counter()
     assert isinstance(network, TextToVisual)
     compiled = torch.compile(network.packed, backend=counter, fullgraph=True, dynamic=True)
     for shapes, lengths in [([(3, 4, 5), (6, 7, 9)], (10, 11)), ([(5, 6, 2), (2, 8, 4)], (4, 7))]:
