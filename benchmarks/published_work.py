@@ -13,7 +13,7 @@ import torch
 from published_code import plain_imports
 from torch import Tensor, nn
 
-from grn.devices import drawing_type
+from grn.devices import fast_type
 from grn.hub.renames import rename
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
@@ -46,7 +46,7 @@ class Setting:
     @classmethod
     def here(cls, small: bool, dtype: str | None) -> "Setting":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(device, getattr(torch, dtype) if dtype else drawing_type(device), small)
+        return cls(device, getattr(torch, dtype) if dtype else fast_type(device), small)
 
     @property
     def gpu(self) -> bool:

@@ -13,7 +13,7 @@ import torch
 from timing import ratios
 from torch import Tensor
 
-from grn.devices import training_type
+from grn.devices import fast_type
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition
 from grn.networks.presets import PRESETS
@@ -67,7 +67,7 @@ def main() -> int:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    lowered = training_type(device) == torch.bfloat16
+    lowered = fast_type(device) == torch.bfloat16
     start = time.perf_counter()
     found = ratios(
         {

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from typing_extensions import Self, Unpack
 
-from grn.devices import drawing_type
+from grn.devices import fast_type
 from grn.errors import ModelMismatchError
 from grn.files import display
 from grn.hub.resolve import resolve
@@ -46,7 +46,7 @@ class Generator:
             raise ModelMismatchError(
                 f"{display(model.path)}: kind: expected a generator, found {model.config.kind!r:.40}"
             )
-        network, fingerprint = model.load_network(device, dtype or drawing_type(device))
+        network, fingerprint = model.load_network(device, dtype or fast_type(device))
         return cls(network, model.config, fingerprint)
 
     @property

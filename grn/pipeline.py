@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self, Unpack
 
-from grn.devices import drawing_type
+from grn.devices import fast_type
 from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import display
 from grn.generator import Generator
@@ -128,11 +128,11 @@ class Pipeline:
             )
         waits = free_text and encoder is not None
         devices = (device, tokenizer.device or device)
-        generator = Generator.load(model, "cpu" if waits else device, dtype or drawing_type(device))
+        generator = Generator.load(model, "cpu" if waits else device, dtype or fast_type(device))
         made = Tokenizer.from_pretrained(
             _part(model, "tokenizer", tokenizer.name),
             "cpu" if waits else devices[1],
-            tokenizer.dtype or dtype or drawing_type(devices[1]),
+            tokenizer.dtype or dtype or fast_type(devices[1]),
             offline,
         )
         placed = devices if waits else None

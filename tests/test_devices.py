@@ -1,4 +1,4 @@
-"""What drawing takes for its number format."""
+"""What networks compute in by default."""
 
 from pathlib import Path
 
@@ -11,21 +11,22 @@ from grn.devices import multiplies_bfloat16
 FLAGS = Path("/proc/cpuinfo")
 
 
-def test_a_gpu_draws_in_bfloat16() -> None:
-    assert devices.drawing_type("cuda") == devices.drawing_type(torch.device("cuda", 1)) == torch.bfloat16
+def test_a_gpu_computes_in_bfloat16() -> None:
+    assert devices.fast_type("cuda") == devices.fast_type(torch.device("cuda", 1)) == torch.bfloat16
 
 
 @pytest.mark.parametrize(("units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_processor_draws_in_what_it_multiplies_faster(
+def test_a_processor_computes_in_what_it_multiplies_faster(
     monkeypatch: pytest.MonkeyPatch, units: bool, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: units)
-    assert devices.drawing_type("cpu") == dtype
+    assert devices.fast_type("cpu") == dtype
 
 
 @pytest.mark.skipif(not FLAGS.is_file(), reason="no list of the processor's flags")
-def test_the_units_are_those_that_the_system_lists() -> None:
-    assert multiplies_bfloat16() == ("amx_bf16" in FLAGS.read_text())
+def test_the_instructions_are_those_that_the_system_lists() -> None:
+    flags = set(FLAGS.read_text().split())
+    assert multiplies_bfloat16() == bool(flags & {"amx_bf16", "avx512_bf16"})
 
 
 def test_sending_keeps_values_and_type() -> None:

@@ -21,7 +21,7 @@ from grn.data.digests import part_digests
 from grn.data.samples import FilePart, Sample
 from grn.data.sources import Source
 from grn.data.transforms import nearest_shape
-from grn.devices import drawing_type
+from grn.devices import fast_type
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.files import atomic_path, cache_folder, display, sha256
 from grn.media import READER_VERSION, fit, square, to_batch
@@ -121,7 +121,7 @@ def _key(source: Source, tokenizer: Tokenizer, view: View) -> str:
 
 def _format(tokenizer: Tokenizer) -> torch.dtype:
     """What is computed in: codes of training data need not be the same on every machine."""
-    return drawing_type(tokenizer.device.type)
+    return fast_type(tokenizer.device.type)
 
 
 def _digests(source: Source) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from grn.devices import training_type
+from grn.devices import fast_type
 from grn.errors import ConfigError, UsageError
 from grn.files import display
 from grn.networks.autoencoder_config import TokenizerConfig
@@ -151,7 +151,7 @@ class RunConfig(_Section):
     def lowered(self, device: str) -> bool:
         """Whether a network is computed in bfloat16 on this kind of device."""
         if self.precision is None:
-            return training_type(device) == torch.bfloat16
+            return fast_type(device) == torch.bfloat16
         return self.precision == "bfloat16"
 
 

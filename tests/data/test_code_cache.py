@@ -240,7 +240,7 @@ def test_nothing_is_hashed_again_at_the_next_start(
 def test_the_number_format_is_in_the_key(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = pictures(tmp_path / "d.tar")
     exact = np.array(cached_maps(source, tokenizer(), View(8)))
-    monkeypatch.setattr(code_cache, "drawing_type", lambda device: torch.bfloat16)
+    monkeypatch.setattr(code_cache, "fast_type", lambda device: torch.bfloat16)
     fast = cached_maps(source, tokenizer(), View(8))
     assert len(list(folder.iterdir())) == 2
     assert np.abs(fast.astype(int) - exact).max() <= 3

@@ -12,7 +12,7 @@ import torch
 from helpers.training import changed, class_recipe, figures, run, stopping, text_recipe, tokenizer_recipe, video_recipe
 from safetensors.torch import load_file
 
-from grn.devices import training_type
+from grn.devices import fast_type
 from grn.errors import ConfigError, TrainingDivergedError
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.training import loop as loops
@@ -71,7 +71,7 @@ def test_precision_is_what_the_recipe_says(place: Path, kind: str) -> None:
     named = {
         name: figures(run(changed(recipe, {"run.precision": name}), Path(name))) for name in ("float32", "bfloat16")
     }
-    fast = "bfloat16" if training_type(default_device()) == torch.bfloat16 else "float32"
+    fast = "bfloat16" if fast_type(default_device()) == torch.bfloat16 else "float32"
     assert figures(run(changed(recipe, {"run.precision": None}), Path("default"))) == named[fast]
     assert named["bfloat16"] != named["float32"]
     for low, full in zip(*named.values(), strict=True):
