@@ -6,6 +6,7 @@ folder, links to files and folders are followed; in a tar they are not. What doe
 """
 
 import enum
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -52,6 +53,16 @@ class LeftOut:
         self.reasons.update(other.reasons)
         self.suffixes.update(other.suffixes)
 
+    def counts(self) -> list[dict[str, int]]:
+        """As JSON."""
+        return [{reason.name: count for reason, count in self.reasons.items()}, dict(self.suffixes)]
+
+    @classmethod
+    def from_counts(cls, counts: list[dict[str, int]]) -> "LeftOut":
+        """What `counts` gave."""
+        reasons, suffixes = counts
+        return cls(Counter({Reason[name]: count for name, count in reasons.items()}), Counter(suffixes))
+
     @property
     def total(self) -> int:
         """All of them."""
@@ -84,6 +95,22 @@ class Listing:
     files: list[Path]
     sides: dict[Path, Sides]
     left_out: LeftOut
+
+    def facts(self) -> tuple[str, float]:
+        """A digest of names, sizes and times of all files, and the time of the newest. Raises BadInputError for one that is gone."""
+        digest, newest = hashlib.blake2b(str(self.left_out).encode(), digest_size=16), 0
+        for path in self.files:
+            for one in (path, *self.beside(path).values()):
+                try:
+                    status = one.stat()
+                except OSError as error:
+                    raise BadInputError(
+                        f"{display(one)}: cannot be read ({error.strerror or error}); restore it"
+                    ) from error
+                facts = f"\0{one}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+                digest.update(facts.encode(errors="surrogateescape"))
+                newest = max(newest, status.st_mtime_ns)
+        return digest.hexdigest(), newest / 1e9
 
     def beside(self, path: Path) -> Sides:
         """What lies beside one of the files."""

@@ -1,21 +1,27 @@
 """In which order a run sees its samples: an endless, shuffled sequence that can be entered at any place.
 
-Nothing is kept between calls: the sample at a place follows from the seed and the place alone.
+Nothing is kept between calls: the sample at a place follows from the seed and the place alone. No list grows with the
+number of samples: large sets are shuffled by a permutation that is computed place by place. (webdataset shuffles in a
+buffer, which may repeat or lose samples where it is resumed; torchdata's loader keeps a place only by going through what
+was seen or with a list of the whole epoch.)
 """
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate
 
 import numpy as np
 
+_LIST = 4096  # places that are shuffled as a list
+_ROUNDS = 8
+
 
 class EpochOrder:
-    """Several sets of samples in one sequence of rounds, each about as long as all sets together.
+    """Several sets of samples in one sequence of rounds, each about as long as all sets together, or 4096 places.
 
     A round takes from each set in proportion to its size times its weight, and mixes what it took. Each set is gone
-    through in permutations: none of its samples comes again before all others have come as often. With equal weights a
-    round is an epoch. Samples are numbered through all sets: those of set k start at `starts[k]`.
+    through in permutations: none of its samples comes again before all others have come as often. Samples are numbered through all sets: those of set k start at `starts[k]`.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float | Fraction], seed: int) -> None:
@@ -24,12 +30,13 @@ class EpochOrder:
         self.starts = [0, *accumulate(sizes)]
         # Exact fractions: rounding would move whole numbers of samples to the next round or the one before.
         shares = [size * Fraction(str(weight)) for size, weight in zip(sizes, weights, strict=True)]
-        self.quotas = [share * self.starts[-1] / sum(shares) for share in shares]
+        self.length = min(self.starts[-1], _LIST)
+        self.quotas = [share * self.length / sum(shares) for share in shares]
         self._made: dict[int, np.ndarray] = {}
 
     def numbers(self, first: int, count: int) -> list[int]:
         """The samples at `count` places from place `first` (counted from 0)."""
-        number = first // self.starts[-1]  # this round, or one shortly before: parts of a sample wait for the next
+        number = first // self.length  # this round, or one shortly before: parts of a sample wait for the next
         found: list[int] = []
         while len(found) < count:
             skipped = max(0, first + len(found) - sum(self._taken(number)))
@@ -39,7 +46,7 @@ class EpochOrder:
 
     def set_at(self, place: int) -> tuple[int, int]:
         """Which set the sample at a place is from, and how many of that set came before it."""
-        number = place // self.starts[-1]
+        number = place // self.length
         while sum(self._taken(number + 1)) <= place:
             number += 1
         taken = self._taken(number)
@@ -66,26 +73,60 @@ class EpochOrder:
         size = self.sizes[k]
         pieces = [np.zeros(0, np.int64)]
         for epoch in range(start // size, -(-end // size)):
-            order = np.random.default_rng([self.seed, k, epoch]).permutation(size)
-            pieces.append(order[max(0, start - epoch * size) : end - epoch * size] + self.starts[k])
+            places = np.arange(max(0, start - epoch * size), min(size, end - epoch * size))
+            pieces.append(shuffled(places, size, [self.seed, k, epoch]) + self.starts[k])
         return np.concatenate(pieces)
+
+
+def shuffled(places: np.ndarray, size: int, key: Sequence[int]) -> np.ndarray:
+    """What stands at `places` of a permutation of range(size) that follows from the key.
+
+    Up to 4096 it is any of all permutations. Beyond, a Feistel network mixes the digits of a place, row and column of a
+    nearly square table, by turns; a place behind the end is mixed again until it is inside, which keeps it one to one.
+    """
+    rng = np.random.default_rng(key)
+    if size <= _LIST:
+        return rng.permutation(size)[places]
+    rows = math.isqrt(size - 1) + 1
+    columns = -(-size // rows)
+    keys = rng.integers(1 << 63, size=_ROUNDS, dtype=np.uint64)
+    found = _mixed(places.astype(np.uint64), rows, columns, keys)
+    while (outside := found >= size).any():
+        found[outside] = _mixed(found[outside], rows, columns, keys)
+    return found.astype(np.int64)
+
+
+def _mixed(places: np.ndarray, rows: int, columns: int, keys: np.ndarray) -> np.ndarray:
+    row, column = places // np.uint64(columns), places % np.uint64(columns)
+    for turn, key in enumerate(keys):
+        if turn % 2:
+            row = (row + _hashed(column, key)) % np.uint64(rows)
+        else:
+            column = (column + _hashed(row, key)) % np.uint64(columns)
+    return row * np.uint64(columns) + column
+
+
+def _hashed(values: np.ndarray, key: np.uint64) -> np.ndarray:
+    """31 bits each that look random: multiplications by odd numbers and shifts, as in SplitMix64."""
+    mixed = (values ^ key) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed >> np.uint64(33)
 
 
 class BatchOrder:
     """Batches whose samples are all of one kind: which kind is drawn by the kinds' shares, and each kind goes through
     its own `EpochOrder`.
 
-    kinds: for each, the sizes and the weights of its sets. Samples are numbered through the sets of all kinds in their
-    order.
+    kinds: for each, the sizes and the weights of its sets.
     """
 
     def __init__(self, kinds: Sequence[tuple[Sequence[int], Sequence[float]]], seed: int) -> None:
         self._orders = [EpochOrder(sizes, weights, seed) for sizes, weights in kinds]
-        self._starts = [0, *accumulate(order.starts[-1] for order in self._orders)]
         shares = [sum(size * Fraction(str(w)) for size, w in zip(*kind, strict=True)) for kind in kinds]
         self._kinds = EpochOrder([1] * len(kinds), shares, seed)
 
-    def numbers(self, batch: int, size: int) -> list[int]:
-        """The samples of batch number `batch`, when all batches have `size`."""
+    def numbers(self, batch: int, size: int) -> tuple[int, list[int]]:
+        """The kind of batch number `batch`, and its samples by their numbers in that kind, when all batches have `size`."""
         kind, earlier = self._kinds.set_at(batch)
-        return [self._starts[kind] + n for n in self._orders[kind].numbers(earlier * size, size)]
+        return kind, self._orders[kind].numbers(earlier * size, size)

@@ -28,8 +28,41 @@ class FilePart:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """One caption of several: its text, its type ("" where it has none), and how often it is drawn in relation to the others."""
+
+    text: str
+    type: str = ""
+    weight: float = 1.0
+
+
+def wordings(caption: str, info: Mapping[str, Any]) -> tuple[Wording, ...]:
+    """All wordings of a caption: the facts' list "captions" if there is one, else the caption, maybe "".
+
+    An entry of the list is a text, or an object with "content" and optionally "type" and "weight". Raises ValueError where
+    it is neither.
+    """
+    listed = info.get("captions", [])
+    if not isinstance(listed, list):
+        raise ValueError('"captions" of the JSON must be a list of strings')
+    return tuple(map(_wording, listed)) or (Wording(caption),)
+
+
+def _wording(entry: Any) -> Wording:
+    if isinstance(entry, str):
+        return Wording(entry)
+    facts = entry if isinstance(entry, dict) else {}
+    text, kind, weight = facts.get("content"), facts.get("type", ""), facts.get("weight", 1.0)
+    if not (isinstance(text, str) and isinstance(kind, str) and isinstance(weight, int | float) and 0 <= weight < 1e9):
+        raise ValueError(
+            '"captions" of the JSON must be a list of strings, or of objects with "content", "type" and "weight"'
+        )
+    return Wording(text, kind, float(weight))
+
+
+@dataclass(frozen=True)
 class Sample:
-    """One picture or clip. place: the file that holds it, and its key where that holds several."""
+    """One picture or clip. place: the file that holds it, and its key where that holds several; more: further files of it."""
 
     key: str
     read: Callable[[], bytes] = field(repr=False)
@@ -37,6 +70,7 @@ class Sample:
     label: int | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     place: str = ""
+    more: Mapping[str, FilePart] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """What error messages call it."""
@@ -44,8 +78,13 @@ class Sample:
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """All wordings of the caption: the list "captions" of the sample's JSON if it has one, else the caption."""
-        return tuple(self.info.get("captions") or (self.caption,))
+        """The texts of all wordings of the caption."""
+        return tuple(one.text for one in self.wordings)
+
+    @property
+    def wordings(self) -> tuple[Wording, ...]:
+        """All wordings of the caption, by the sample's facts if they list some."""
+        return wordings(self.caption, self.info)
 
     def data(self) -> bytes:
         """The bytes of the file. BadInputError if they cannot be had."""

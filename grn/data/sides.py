@@ -1,9 +1,11 @@
 """What lies beside a picture: its caption (.txt), class number (.cls) and facts (.json)."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from grn.data.samples import Sample
+from grn.data.samples import wordings
 from grn.errors import BadInputError
 from grn.files import display
 
@@ -19,25 +21,30 @@ def check_length(place: str, size: int) -> None:
         )
 
 
-def make_sample(key: str, place: str, read: Callable[[], bytes], sides: Mapping[str, bytes]) -> Sample:
-    """A sample with the content of the files beside it, by suffix. Raises BadInputError where that cannot be
-    understood.
+@dataclass(frozen=True)
+class Facts:
+    """What the files beside a picture say of it."""
+
+    caption: str = ""
+    label: int | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_sides(place: str, sides: Mapping[str, bytes]) -> Facts:
+    """What the content of the files beside a picture, by suffix, says. Raises BadInputError where it cannot be understood.
 
     Text is UTF-8, with or without a byte order mark. Of the facts, "caption" stands in for a missing .txt, and
-    "captions" is a list of wordings.
+    "captions" is a list of wordings (`grn.data.samples.wordings`).
     """
     try:
         info = json.loads(_text(sides.get(".json", b"{}")))
         if not isinstance(info, dict):
             raise ValueError(f"the JSON holds a {type(info).__name__} (expected an object)")
-        captions = info.get("captions", [])
-        if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
-            raise ValueError('"captions" of the JSON must be a list of strings')
         caption = _text(sides.get(".txt", b"")).strip() or info.get("caption", "")
         if not isinstance(caption, str):
             raise ValueError('"caption" of the JSON must be a string')
-        label = _class(_text(sides[".cls"]).strip()) if ".cls" in sides else None
-        return Sample(key, read, caption, label, info, place)
+        wordings(caption, info)
+        return Facts(caption, _class(_text(sides[".cls"]).strip()) if ".cls" in sides else None, info)
     except (ValueError, RecursionError) as error:
         raise BadInputError(
             f"{display(place)}: unreadable caption, class or facts ({display(str(error))}); repair or remove it"

@@ -1,21 +1,28 @@
-"""Where samples come from: folders, folders with captions, class folders and WebDataset tars; of pictures, or of clips.
+"""Where samples come from: folders, folders with captions, class folders, lists and WebDataset tars; of pictures, or of clips.
 
 A source is a sequence: it knows its length and gives any sample by number, so that a training run can shuffle with a
-permutation and resume at an exact place.
+permutation and resume at an exact place. What it knows of its samples is in indices on disk (`grn.data.index`): memory does
+not grow with their number.
 """
 
 import logging
+import random
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from grn.data.archives import COMPRESSED
-from grn.data.listing import LeftOut, Sides, is_hidden, list_folder
+from grn.data.index import Entry, Index, index_of
+from grn.data.listing import LeftOut, Listing, Sides, is_hidden, list_folder
 from grn.data.samples import FilePart, Sample
-from grn.data.sides import SIDE_SUFFIXES, check_length, make_sample
-from grn.data.tars import samples_of_tar
+from grn.data.sides import SIDE_SUFFIXES, check_length, read_sides
+from grn.data.tars import index_tar
 from grn.errors import BadInputError
 from grn.files import display
 from grn.media import READ_CLIP_SUFFIXES, READ_IMAGE_SUFFIXES
@@ -33,7 +40,7 @@ class Source(Sequence[Sample]):
     """
 
     def __init__(self, samples: Sequence[Sample], classes: Sequence[str] = (), left_out: LeftOut | None = None) -> None:
-        self._samples = list(samples)
+        self._samples = samples
         self.classes = tuple(classes)
         self.left_out = left_out or LeftOut()
 
@@ -41,21 +48,82 @@ class Source(Sequence[Sample]):
         return len(self._samples)
 
     def __getitem__(self, index: Any) -> Any:
-        return Source(self._samples[index], self.classes) if isinstance(index, slice) else self._samples[index]
+        if isinstance(index, slice):
+            return Source(_Chosen(self._samples, range(len(self))[index]), self.classes)
+        return self._samples[index]
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self._samples)
 
+    def labels(self) -> np.ndarray:
+        """The class of each sample, int32 [N]; -1: it has none."""
+        if isinstance(self._samples, _Indexed):
+            return self._samples.labels()
+        return np.fromiter((-1 if s.label is None else s.label for s in self), np.int32, len(self))
+
+    def captioned(self) -> np.ndarray:
+        """Whether each sample has a caption, bool [N]."""
+        if isinstance(self._samples, _Indexed):
+            return self._samples.column("captions") > 0
+        return np.fromiter((any(sample.captions) for sample in self), bool, len(self))
+
     @property
     def without_caption(self) -> int:
         """How many samples have no caption though others have; 0 where none has any."""
-        without = sum(not any(sample.captions) for sample in self._samples)
-        return 0 if without == len(self._samples) else without
+        without = len(self) - int(self.captioned().sum())
+        return 0 if without == len(self) else without
 
     def keep(self, **facts: Sequence[Any]) -> "Source":
         """The samples whose info has, for each named fact, one of the values given."""
-        kept = [s for s in self if all(s.info.get(name) in values for name, values in facts.items())]
-        return Source(kept, self.classes, self.left_out)
+        if not facts:
+            return self
+        kept = (n for n, s in enumerate(self) if all(s.info.get(name) in values for name, values in facts.items()))
+        return Source(_Chosen(self._samples, np.fromiter(kept, np.int64)), self.classes, self.left_out)
+
+
+class _Chosen(Sequence[Sample]):
+    """Some of other samples, by their numbers."""
+
+    def __init__(self, samples: Sequence[Sample], numbers: "range | np.ndarray") -> None:
+        self._samples, self._numbers = samples, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._samples[int(self._numbers[index])]
+
+
+class _Indexed(Sequence[Sample]):
+    """The samples of several indices, one behind the other. tables: for each, the classes that its folders stand for."""
+
+    def __init__(self, indices: Sequence[Index], tables: Sequence[np.ndarray] | None = None) -> None:
+        self._indices, self._tables = indices, tables
+        self._ends = list(accumulate(len(index) for index in indices))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        number = range(len(self))[index]
+        which = bisect_right(self._ends, number)
+        start = self._ends[which - 1] if which else 0
+        sample, folder = self._indices[which].sample(number - start)
+        if sample.label is None and self._tables is not None:
+            return replace(sample, label=int(self._tables[which][folder]))
+        return sample
+
+    def column(self, name: str) -> np.ndarray:
+        """One field of all rows."""
+        return np.concatenate([index.rows()[name] for index in self._indices])
+
+    def labels(self) -> np.ndarray:
+        """As `Source.labels`."""
+        found = self.column("label")
+        if self._tables is None:
+            return found
+        folders = [table[index.rows()["folder"]] for index, table in zip(self._indices, self._tables, strict=True)]
+        return np.where(found < 0, np.concatenate(folders), found)
 
 
 def open_source(path: Path | str, clips: bool = False) -> Source:
@@ -112,42 +180,47 @@ def _shards(path: Path) -> list[Path]:
 
 
 def _from_tars(paths: Sequence[Path], suffixes: Collection[str]) -> Source:
-    samples: list[Sample] = []
-    left_out = LeftOut()
-    for path in paths:
-        found, others = samples_of_tar(path, suffixes)
-        samples += found
-        left_out.update(others)
-    folders = [PurePosixPath(sample.key).parent.parts for sample in samples]
-    # A folder packed as a whole has its own name before all others.
-    if folders and folders[0] and all(parts[:1] == folders[0][:1] for parts in folders):
-        folders = [parts[1:] for parts in folders]
-    return _with_classes(samples, folders, left_out)
+    # Several processes that start together each go through them in an order of their own, and find what others have indexed.
+    found = {path: index_tar(path, suffixes) for path in random.Random().sample(paths, len(paths))}
+    return _of_indices([found[path] for path in paths], packed=True)
 
 
 def _from_folder(root: Path, suffixes: Collection[str]) -> Source:
     listing = list_folder(root, suffixes, SIDE_SUFFIXES)
-    samples = []
+    facts, newest = listing.facts()
+    key = f"folder {root} {root.absolute()} {sorted(suffixes)} {facts}"
+    return _of_indices([index_of(key, newest, lambda left: _entries(root, listing, left))])
+
+
+def _entries(root: Path, listing: Listing, left_out: LeftOut) -> Iterator[Entry]:
+    left_out.update(listing.left_out)
     for path in listing.files:
-        key = str(path.relative_to(root))
-        samples.append(make_sample(key, str(path), FilePart(path), _read_sides(listing.beside(path))))
-    return _with_classes(samples, [path.relative_to(root).parts[:-1] for path in listing.files], listing.left_out)
+        inside = path.relative_to(root)
+        facts = read_sides(str(path), _read_sides(listing.beside(path)))
+        yield Entry(
+            str(inside), FilePart(path), str(path), facts.caption, facts.label, facts.info, {}, inside.parts[:-1][:2]
+        )
 
 
-def _with_classes(samples: list[Sample], folders: Sequence[tuple[str, ...]], left_out: LeftOut) -> Source:
-    """folders: those that each sample lies in, outermost first; they are classes where all have one and no sample a
-    caption.
+def _of_indices(indices: Sequence[Index], packed: bool = False) -> Source:
+    """Folders are classes where every sample lies in one and none has a caption.
+
+    packed: a folder that was packed as a whole has its own name before all others, which is no class.
     """
-    if not all(folders) or any(any(sample.captions) for sample in samples):
-        return Source(samples, (), left_out)
-    names = sorted({parts[0] for parts in folders})
+    left_out = LeftOut()
+    for index in indices:
+        left_out.update(index.left_out)
+    folders = [index.folders for index in indices]
+    found = [parts for index, parts in zip(indices, folders, strict=True) if len(index)]
+    tops = {parts[:1] for several in found for parts in several}
+    first = int(packed and len(tops) == 1)
+    if not all(found) or not all(len(parts) > first for several in found for parts in several):
+        return Source(_Indexed(indices), (), left_out)
+    names = sorted({parts[first] for several in found for parts in several})
     numbers = {name: number for number, name in enumerate(names)}
-    labelled = [
-        replace(sample, label=numbers[parts[0]]) if sample.label is None else sample
-        for sample, parts in zip(samples, folders, strict=True)
-    ]
-    named = all(sample.label is None for sample in samples)  # a .cls may mean anything by its number
-    return Source(labelled, names if named else (), left_out)
+    tables = [np.array([numbers[parts[first]] for parts in several], np.int32) for several in folders]
+    named = all(bool((index.rows()["label"] < 0).all()) for index in indices)  # a .cls may mean anything by its number
+    return Source(_Indexed(indices, tables), names if named else (), left_out)
 
 
 def _read_sides(paths: Sides) -> dict[str, bytes]:

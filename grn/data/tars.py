@@ -7,18 +7,21 @@ import io
 import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from grn.data.archives import plain_tar
+from grn.data.index import Entry, Index, index_of
 from grn.data.listing import LeftOut, Reason, is_hidden
-from grn.data.samples import FilePart, Sample
-from grn.data.sides import SIDE_SUFFIXES, check_length, make_sample
+from grn.data.samples import FilePart
+from grn.data.sides import SIDE_SUFFIXES, check_length, read_sides
 from grn.errors import BadInputError
 from grn.files import display
 from grn.media.suffixes import suffix_of
 
 _BLOCK = tarfile.BLOCKSIZE
 _READ_AHEAD = 1 << 16
+CODES_SUFFIXES = frozenset({".mirrored.npz", ".text.safetensors"})
+"""Of what lies beside codes (`grn.data.shards`): those of the mirrored picture, and the captions as the text encoder reads them."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +36,39 @@ class _Member:
 _Groups = dict[str, dict[str, _Member]]
 
 
-def samples_of_tar(path: Path, suffixes: Collection[str]) -> tuple[list[Sample], LeftOut]:
-    """The pictures of a tar in their order, and what was left out.
+def index_tar(path: Path, suffixes: Collection[str]) -> Index:
+    """The index of a tar: its pictures in their order, and what was left out.
 
     Of tars that were joined end to end, all are read. Raises BadInputError for a damaged archive, for a member that is
     not stored whole and for two files of one key and suffix.
     """
-    left_out, samples = LeftOut(), []
     plain = plain_tar(path)
+    try:
+        status = plain.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, sorted(suffixes))
+    return index_of(
+        f"tar {path} {plain.absolute()} {facts}", status.st_mtime, lambda left: _entries(path, plain, suffixes, left)
+    )
+
+
+def _entries(path: Path, plain: Path, suffixes: Collection[str], left_out: LeftOut) -> Iterator[Entry]:
     try:
         with plain.open("rb") as file:
             for groups in _archives(path, file, left_out):
                 for key, members in groups.items():
-                    sample = _sample(path, file, key, members, suffixes, left_out)
-                    if sample is not None:
-                        samples.append(sample)
+                    entry = _entry(path, file, key, members, suffixes, left_out)
+                    if entry is not None:
+                        yield entry
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise BadInputError(f"{display(path)}: not a readable tar ({error}); repack it uncompressed") from error
     except OSError as error:
-        raise BadInputError(
-            f"{display(path)}: cannot be read ({error.strerror or error}); restore the shard"
-        ) from error
-    return samples, left_out
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(f"{display(path)}: cannot be read ({error.strerror or error}); restore the shard")
 
 
 def _archives(path: Path, file: io.BufferedReader, left_out: LeftOut) -> Iterator[_Groups]:
@@ -131,14 +145,14 @@ def _checked(path: Path, file: io.BufferedReader, at: int) -> int:
     return at
 
 
-def _sample(
+def _entry(
     path: Path,
     file: io.BufferedReader,
     key: str,
     members: Mapping[str, _Member],
     suffixes: Collection[str],
     left_out: LeftOut,
-) -> Sample | None:
+) -> Entry | None:
     pictures = [suffix for suffix in members if suffix in suffixes]
     if not pictures:
         _refuse_dotted(path, key, members, suffixes)
@@ -147,7 +161,7 @@ def _sample(
             left_out.add(Reason.ALONE)
         elif suffix in pictures[1:]:
             left_out.add(Reason.SECOND)
-        elif suffix not in SIDE_SUFFIXES and suffix not in suffixes:
+        elif suffix not in SIDE_SUFFIXES and suffix not in suffixes and not (pictures and suffix in CODES_SUFFIXES):
             left_out.add(Reason.OTHER_KIND, member.name)
     if not pictures:
         return None
@@ -156,8 +170,19 @@ def _sample(
         check_length(f"{path}: {key}{suffix}", members[suffix].size)
         file.seek(members[suffix].offset)
         sides[suffix] = file.read(members[suffix].size)
-    picture = members[pictures[0]]
-    return make_sample(key, f"{path}: {key}", FilePart(Path(file.name), picture.offset, picture.size), sides)
+    facts = read_sides(f"{path}: {key}", sides)
+    parts = {suffix: FilePart(Path(file.name), one.offset, one.size) for suffix, one in members.items()}
+    more = {suffix: parts[suffix] for suffix in CODES_SUFFIXES & members.keys()}
+    return Entry(
+        key,
+        parts[pictures[0]],
+        f"{path}: {key}",
+        facts.caption,
+        facts.label,
+        facts.info,
+        more,
+        PurePosixPath(key).parent.parts[:2],
+    )
 
 
 def _refuse_dotted(path: Path, key: str, members: Mapping[str, _Member], suffixes: Collection[str]) -> None:

@@ -84,10 +84,9 @@ def clip_batches(
         yield torch.stack(group).to(device)
 
 
-def pick(samples: Iterable[Sample], count: int | None, seed: int) -> list[Sample]:
+def pick(samples: Sequence[Sample], count: int | None, seed: int) -> list[Sample]:
     """`count` of the samples, or all for None, drawn by the seed and kept in their order."""
-    found = list(samples)
-    if count is None or count >= len(found):
-        return found
-    chosen = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:count]
-    return [found[i] for i in sorted(chosen.tolist())]
+    if count is None or count >= len(samples):
+        return list(samples)
+    chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))[:count]
+    return [samples[i] for i in sorted(chosen.tolist())]

@@ -71,6 +71,10 @@ class DataConfig(_Section):
         16.0, ge=0, le=1e6, description="GiB of decoded pictures and clips that are kept in the cache folder; 0: none"
     )
 
+    most_bad: Share = Field(
+        0.01, description="share of samples that cannot be read that stops the run; fewer are skipped and named"
+    )
+
     @model_validator(mode="after")
     def _check_sources(self) -> "DataConfig":
         if any(source.clips for source in self.sources) != (self.frames > 1):

@@ -76,8 +76,16 @@ class GeneratorTask:
         self.modules = nn.ModuleDict({"model": network})
         self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run.compile)}
 
+    @property
+    def samples(self) -> int:
+        return len(self.data.source)
+
     def order(self, first: int, count: int) -> list[int]:
         return self.data.source.order(first, count)
+
+    def other(self, slot: Slot, attempt: int) -> int:
+        rng = np.random.default_rng([self.recipe.run.seed, slot.step, slot.place, 2, attempt])
+        return self.data.source.other(slot.number, rng)
 
     def sample(self, number: int) -> str:
         return str(self.data.source[number])

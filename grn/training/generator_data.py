@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from grn.data.code_cache import Maps, Progress, View, nearest_maps
+from grn.data.samples import Sample
 from grn.data.sources import Source
 from grn.errors import BadInputError
 from grn.networks.generator_config import ClassToImageConfig
@@ -109,12 +110,12 @@ class GeneratorData:
 
         Raises BadInputError for a sample without a readable picture, caption or class.
         """
-        self.recipe, self.network, self.tokenizer = recipe, recipe.network, tokenizer.config
+        self.recipe, self.network, self.tokenizer, self.text = recipe, recipe.network, tokenizer.config, text
         self.source = MixedSource(recipe.data, recipe.run.seed)
         data = recipe.data
         for source, place in zip(self.source.sources, data.sources, strict=True):
             if text is not None:
-                _check_captions(source, place.path, text)
+                _check_captions(source, place.path)
             elif isinstance(recipe.network, ClassToImageConfig):
                 _check_classes(source, recipe.network.num_classes)
         self.maps: list[Maps] = []
@@ -137,6 +138,8 @@ class GeneratorData:
         sample = self.source[slot.number]
         dropped = bool(rng.random() < recipe.drop_condition)
         caption = "" if dropped else sample.captions[rng.integers(len(sample.captions))]
+        if self.text is not None:
+            _check_wordings(self.text, sample)
         shown = views[rng.integers(len(views))][: self._length(slot.step)]
         targets = self.network.indices_to_elements(torch.from_numpy(shown.astype(np.int64))).byte()
         corruption = corrupt(targets.shape, self.network.classes, recipe.ratio, rng)
@@ -195,27 +198,30 @@ def _ratio(config: RatioConfig, rng: np.random.Generator) -> float:
     return 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
 
 
-def _check_captions(source: Source, path: Path, text: TextEncoder) -> None:
-    """Every caption can be encoded: better said now than in the middle of an epoch. How many have none is logged."""
-    if not any(any(sample.captions) for sample in source):
+def _check_captions(source: Source, path: Path) -> None:
+    """Raises BadInputError where no sample has a caption. How many have none is logged."""
+    captioned = source.captioned()
+    if not captioned.any():
         raise BadInputError(
             f"{path}: no picture has a caption; put a .txt beside each or take a class-to-image network"
         )
-    if source.without_caption:
-        logger.warning(
-            "%s: %d of %d have no caption and are learnt without words", path, source.without_caption, len(source)
-        )
-    for sample in source:
+    if without := int((~captioned).sum()):
+        logger.warning("%s: %d of %d have no caption and are learnt without words", path, without, len(source))
+
+
+def _check_wordings(text: TextEncoder, sample: Sample) -> None:
+    """Raises BadInputError for a sample with a caption that cannot be read."""
+    try:
         for caption in sample.captions:
-            try:
-                text.check(caption)
-            except BadInputError as error:
-                raise BadInputError(f"{sample}: unreadable caption: {error}") from error
+            text.check(caption)
+    except BadInputError as error:
+        raise BadInputError(f"{sample}: unreadable caption: {error}") from error
 
 
 def _check_classes(source: Source, classes: int) -> None:
-    for sample in source:
+    labels = source.labels()
+    for number in np.flatnonzero((labels < 0) | (labels >= classes))[:1]:
+        sample = source[int(number)]
         if sample.label is None:
             raise BadInputError(f"{sample}: has no class; a class-to-image generator needs class folders or .cls files")
-        if sample.label >= classes:
-            raise BadInputError(f"{sample}: class {sample.label} is not one of network.num_classes {classes}")
+        raise BadInputError(f"{sample}: class {sample.label} is not one of network.num_classes {classes}")

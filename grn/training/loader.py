@@ -1,16 +1,19 @@
 """From the order of a run to the batches of this process, on its device."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from grn.errors import GrnError
-from grn.training.config import RunConfig
+from grn.errors import BadInputError, GrnError
+from grn.training.config import DataConfig, RunConfig
 from grn.training.task import B, Example, Loss, Slot, Task
+
+_AT_FIRST = 1000  # samples, before the share of bad ones among them says much
+_ATTEMPTS = 100  # in a row that cannot be read
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Part(Generic[B]):
 
     slots: tuple[Slot, ...]
     batch: B
+    bad_samples: Mapping[int, str] = field(default_factory=dict)
+    """What was wrong with those that others stand in for, by their numbers."""
 
     def bad(self, loss: Loss) -> list[int]:
         """The numbers of the samples whose own loss is not finite; of all, where none stands out."""
@@ -31,7 +36,7 @@ class Part(Generic[B]):
     def pin_memory(self) -> "Part[B]":
         """For a quick copy to a GPU; the data loader asks for it by this name."""
         pin = getattr(self.batch, "pin_memory", None)
-        return Part(self.slots, pin()) if pin else self
+        return Part(self.slots, pin(), self.bad_samples) if pin else self
 
 
 def slots_of(
@@ -44,31 +49,63 @@ def slots_of(
     yield from (mine[start : start + size] for start in range(0, len(mine), size))
 
 
+class Bad:
+    """Counts samples that cannot be read, each once, and stops where they are too many.
+
+    most: the share of samples that may be bad: of those seen, of which there are taken to be 1000 at first, or of all where
+    there are fewer.
+    """
+
+    def __init__(self, most: float, samples: int) -> None:
+        self._most, self._samples = most, samples
+        self._seen = 0
+        self._found: set[int] = set()
+
+    def add(self, seen: int, found: Mapping[int, str]) -> list[str]:
+        """Count `seen` samples more, of which these were bad, by number with what was wrong; the messages that are new.
+
+        Raises BadInputError where they are too many.
+        """
+        self._seen += seen
+        new = {number: message for number, message in found.items() if number not in self._found}
+        self._found |= new.keys()
+        if new and len(self._found) > self._most * min(self._samples, max(self._seen, _AT_FIRST)):
+            more = f" ({len(self._found)} of {self._seen} samples cannot be read)" if len(self._found) > 1 else ""
+            raise BadInputError(f"{next(iter(new.values()))}{more}; more are allowed by data.most_bad")
+        return list(new.values())
+
+
 def load_parts(
     task: Task[Example, B],
     config: RunConfig,
+    data: DataConfig,
     first: int,
     device: torch.device,
-    workers: int = 0,
     share: tuple[int, int] = (1, 0),
+    on_bad: Callable[[list[str]], None] = lambda messages: None,
 ) -> Iterator[tuple[list[Part[B]], float]]:
     """From step `first` on, each step's batch in `config.accumulate` parts, and the seconds that were waited for it.
 
-    share: how many processes there are, and the number of this one. Raises what the task's `read` does.
+    share: how many processes there are, and the number of this one. on_bad: told of samples that cannot be read; another
+    one stands in for each, the same whenever the run is repeated. Raises BadInputError where they are more than
+    `data.most_bad`, and what the task's `read` does else.
     """
     slots = (part for step in range(first, config.steps) for part in slots_of(task, config, step, *share))
     loader: DataLoader[Any] = DataLoader(  # typed by what it reads, not by what it gives: parts, or an error
         _Reader(task),
         batch_sampler=_Once(slots),
-        num_workers=workers,
+        num_workers=data.workers,
         collate_fn=_Collate(task),
         pin_memory=device.type == "cuda",
     )
     parts: list[Part[B]] = []
+    bad = Bad(data.most_bad, task.samples)
     start = time.monotonic()
     for part in loader:
         if isinstance(part, GrnError):
             raise part
+        if messages := bad.add(len(part.slots), part.bad_samples):
+            on_bad(messages)
         parts.append(Part(part.slots, part.batch.to(device)))
         if len(parts) == config.accumulate:
             yield parts, time.monotonic() - start
@@ -85,13 +122,29 @@ class _Once:
         return self.slots
 
 
-class _Reader(Dataset[tuple[Slot, Example] | GrnError], Generic[Example, B]):
+@dataclass(frozen=True)
+class _Read(Generic[Example]):
+    """An example, the slot that it is of, and what was wrong with the samples that it stands in for, by their numbers."""
+
+    slot: Slot
+    example: Example
+    bad: dict[int, str]
+
+
+class _Reader(Dataset[Any], Generic[Example, B]):
     def __init__(self, task: Task[Example, B]) -> None:
         self.task = task
 
-    def __getitem__(self, slot: Slot) -> tuple[Slot, Example] | GrnError:
+    def __getitem__(self, slot: Slot) -> _Read[Example] | GrnError:
+        bad: dict[int, str] = {}
         try:
-            return slot, self.task.read(slot)
+            for attempt in range(_ATTEMPTS):
+                try:
+                    return _Read(slot, self.task.read(slot), bad)
+                except BadInputError as error:
+                    bad[slot.number] = str(error)
+                    slot = slot._replace(number=self.task.other(slot, attempt))
+            return BadInputError(f"{len(bad)} samples one after the other cannot be read: {next(iter(bad.values()))}")
         except GrnError as error:
             return error  # raised in a worker process, its message would grow a traceback
 
@@ -102,10 +155,11 @@ class _Collate(Generic[Example, B]):
     def __init__(self, task: Task[Example, B]) -> None:
         self.task = task
 
-    def __call__(self, found: Sequence[tuple[Slot, Example] | GrnError]) -> Part[B] | GrnError:
+    def __call__(self, found: Sequence[_Read[Example] | GrnError]) -> Part[B] | GrnError:
         read = []
         for one in found:
             if isinstance(one, GrnError):
                 return one
             read.append(one)
-        return Part(tuple(slot for slot, _ in read), self.task.collate([example for _, example in read]))
+        bad = {number: message for one in read for number, message in one.bad.items()}
+        return Part(tuple(one.slot for one in read), self.task.collate([one.example for one in read]), bad)

@@ -149,7 +149,8 @@ class Loop(Generic[Example, B]):
         self._check_start()
         meter = Meter(config.steps)
         share = (engine.processes, engine.process)
-        for parts, waited in load_parts(self.task, config, self.step, engine.device, self.recipe.data.workers, share):
+        data = self.recipe.data
+        for parts, waited in load_parts(self.task, config, data, self.step, engine.device, share, self._on_bad):
             totals = self.train_step(parts)
             meter.add(totals, config.batch_size, engine.processes * sum(part.batch.tokens for part in parts), waited)
             self.step += 1
@@ -201,6 +202,12 @@ class Loop(Generic[Example, B]):
         if self.average is not None:
             self.average.follow(self.step)
         return merge([*totals, {_norm_name(name): (norm, 1) for name, norm in norms.items()}])
+
+    def _on_bad(self, messages: list[str]) -> None:
+        """Say which samples cannot be read; others stand in for them."""
+        write_row(self.folder / "log.jsonl", {"step": self.step + 1, "unreadable": messages})
+        for message in messages:
+            _log.warning("skipped: %s", message)
 
     def _is_bad(self, losses: Sequence[tuple[Part[B], Loss]], norms: Mapping[str, float]) -> bool:
         """Whether a loss or a gradient is not finite, in any process."""

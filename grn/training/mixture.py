@@ -1,5 +1,8 @@
 """The sources of a recipe as one numbered set, and the order in which training goes through it."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,22 @@ from grn.data.reader import FrameView, cached_readers
 from grn.data.sources import Source, open_source
 from grn.errors import BadInputError
 from grn.training.config import DataConfig, SourceConfig
+
+
+class Kind(Sequence[int]):
+    """The numbers of all pictures, or of all clips."""
+
+    def __init__(self, ranges: Sequence[range]) -> None:
+        self._ranges = ranges
+        self._ends = list(accumulate(len(one) for one in ranges))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: Any) -> Any:
+        place = range(len(self))[index]
+        which = bisect_right(self._ends, place)
+        return self._ranges[which][place - (self._ends[which - 1] if which else 0)]
 
 
 class MixedSource:
@@ -22,10 +41,9 @@ class MixedSource:
         self._order = EpochOrder(sizes, weights, seed)
         self.starts = np.array(self._order.starts)
         kinds = [[i for i, s in enumerate(config.sources) if s.clips is clips] for clips in (False, True)]
-        self.kinds = [[n for i in kind for n in range(*self.starts[i : i + 2])] for kind in kinds if kind]
+        self.kinds = [Kind([range(*self._order.starts[i : i + 2]) for i in kind]) for kind in kinds if kind]
         chosen = [([sizes[i] for i in kind], [weights[i] for i in kind]) for kind in kinds if kind]
         self._batches = BatchOrder(chosen, seed)
-        self._numbers = [n for kind in self.kinds for n in kind]
         views = [_view(source, config) for source in config.sources]
         self._readers = cached_readers(self.sources, views, int(config.cache * (1 << 30)))
 
@@ -42,7 +60,13 @@ class MixedSource:
 
     def batch(self, batch: int, size: int) -> list[int]:
         """The numbers of the samples of a batch, when all batches have `size` and hold either pictures or clips."""
-        return [self._numbers[n] for n in self._batches.numbers(batch, size)]
+        kind, numbers = self._batches.numbers(batch, size)
+        return [self.kinds[kind][n] for n in numbers]
+
+    def other(self, number: int, rng: np.random.Generator) -> int:
+        """Any sample of the place that a sample is from."""
+        which = self.which(number)
+        return int(rng.integers(*self.starts[which : which + 2]))
 
     def frames(self, number: int) -> int:
         """How many frames are taken of a sample."""

@@ -71,8 +71,15 @@ class Task(Protocol[Example, B]):
     An engine puts these on its device, and wraps them where there are several.
     """
 
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+
     def order(self, first: int, count: int) -> list[int]:
         """The numbers of the samples at `count` places of the run's endless order, from place `first`."""
+
+    def other(self, slot: Slot, attempt: int) -> int:
+        """The number of a sample that stands in for one that cannot be read; it follows from slot and attempt alone."""
 
     def sample(self, number: int) -> str:
         """What messages call a sample."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from grn import hbq
 from grn.data.transforms import random_crop, random_flip
+from grn.errors import BadInputError
 from grn.media import resize_short_side, square, to_unit
 from grn.models.config import TokenizerModelConfig
 from grn.models.folder import save_model
@@ -124,8 +125,16 @@ class TokenizerTask:
         shares = np.array([recipe.rounds[name] for name in names])
         self.shares = shares / shares.sum()
 
+    @property
+    def samples(self) -> int:
+        return len(self.source)
+
     def order(self, first: int, count: int) -> list[int]:
         return self.source.batch(first // count, count)
+
+    def other(self, slot: Slot, attempt: int) -> int:
+        rng = np.random.default_rng([self.recipe.run.seed, slot.step, slot.place, 2, attempt])
+        return self.source.other(slot.number, rng)
 
     def sample(self, number: int) -> str:
         return str(self.source[number])
@@ -184,13 +193,22 @@ class TokenizerTask:
         for kind in self.source.kinds:
             clips = self.source.frames(kind[0]) > 1
             places = [0] if clips else np.linspace(0, len(kind) - 1, _COLUMNS).astype(int)
-            crops = torch.stack([read_crop(self.source, Slot(0, i, kind[n]), 0) for i, n in enumerate(places)])
+            crops = torch.stack([self._shown(Slot(0, i, kind[n])) for i, n in enumerate(places)])
             pixels = to_unit(crops.to(device))
             reconstruction = network.decode(hbq.quantize(network.encode(pixels), rounds))
             shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if clips else np.zeros(1, int)
             rows += [_frames(side[:, :, shown]) for side in (pixels, reconstruction)]
         if path is not None:
             save_sheet(torch.cat(rows), path, columns=_COLUMNS)
+
+    def _shown(self, slot: Slot, attempts: int = 100) -> Tensor:
+        """The crop of a slot, or of one that stands in for it."""
+        try:
+            return read_crop(self.source, slot, 0)
+        except BadInputError:
+            if not attempts:
+                raise
+            return self._shown(slot._replace(number=self.other(slot, attempts)), attempts - 1)
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write the tokenizer's folder."""

@@ -1,10 +1,12 @@
 """The order of training: every sample equally often, weights respected, the same from any place."""
 
+import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
-from grn.data.order import BatchOrder, EpochOrder
+from grn.data.order import BatchOrder, EpochOrder, shuffled
 
 
 @pytest.mark.parametrize("sizes", [[1], [7], [5, 3], [2, 90, 11]])
@@ -59,8 +61,8 @@ def test_batches_are_of_one_kind_by_the_kinds_shares() -> None:
     kinds: list[tuple[list[int], list[float]]] = [([6, 4], [1.0, 1.0]), ([5], [4.0])]
     order = BatchOrder(kinds, seed=0)
     batches = [order.numbers(batch, 4) for batch in range(300)]
-    assert all(max(batch) < 10 or min(batch) >= 10 for batch in batches)
-    clips = [batch for batch in batches if min(batch) >= 10]
+    assert all(max(numbers) < (10, 5)[kind] for kind, numbers in batches)
+    clips = [numbers for kind, numbers in batches if kind == 1]
     assert len(clips) == pytest.approx(200, abs=2)  # 5 * 4 against 10
     times = Counter(number for batch in clips for number in batch)
     assert max(times.values()) - min(times.values()) <= 1
@@ -70,4 +72,38 @@ def test_batches_are_of_one_kind_by_the_kinds_shares() -> None:
 
 def test_batches_of_a_single_kind_are_its_epochs() -> None:
     order, batches = EpochOrder([5, 3], [1.0, 2.0], 0), BatchOrder([([5, 3], [1.0, 2.0])], 0)
-    assert [n for b in range(9) for n in batches.numbers(b, 4)] == order.numbers(0, 36)
+    assert [n for b in range(9) for n in batches.numbers(b, 4)[1]] == order.numbers(0, 36)
+
+
+@pytest.mark.parametrize("size", [4097, 5000, 8191, 10_007])
+def test_large_sets_are_permuted_without_a_list(size: int) -> None:
+    found = shuffled(np.arange(size), size, [0, 1])
+    assert sorted(found.tolist()) == list(range(size))
+    places = np.array([size - 1, 0, 77])
+    assert shuffled(places, size, [0, 1]).tolist() == found[places].tolist()
+    other = shuffled(np.arange(size), size, [0, 2])
+    # As of random permutations: about one place is the same, neighbours are as far apart as any two, half rise.
+    for moved in (found == np.arange(size), found == other):
+        assert moved.sum() < 8
+    assert np.abs(np.diff(found)).mean() == pytest.approx(size / 3, rel=0.05)
+    assert (np.diff(found) > 0).mean() == pytest.approx(0.5, abs=0.03)
+    early = found[: size // 10]  # an epoch's first tenth is from all of the set
+    assert np.histogram(early, 10, (0, size))[0] == pytest.approx(size / 100, abs=5 * (size / 100) ** 0.5)
+
+
+def test_large_sets_too_are_gone_through_in_epochs_from_any_place() -> None:
+    sizes = [6000, 300]
+    order = EpochOrder(sizes, [1.0, 1.0], seed=5)
+    numbers = order.numbers(0, 3 * 6300 + 50)
+    times = np.bincount(numbers, minlength=6300)
+    assert times.min() >= 2
+    assert times.max() <= 4
+    large = [n for n in numbers if n < 6000]
+    assert sorted(large[6000:12000]) == list(range(6000))
+    assert EpochOrder(sizes, [1.0, 1.0], seed=5).numbers(9001, 40) == numbers[9001:9041]
+
+
+def test_a_set_of_any_size_starts_at_once_anywhere() -> None:
+    order, start = EpochOrder([10**12], [1.0], seed=0), time.process_time()
+    assert len(set(order.numbers(5 * 10**14 + 3, 1000))) == 1000
+    assert time.process_time() - start < 1

@@ -1,5 +1,6 @@
 """Samples that cannot be trained on are named before or when they are met; recipes go through their sources as weighted."""
 
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.training import changed, class_recipe, run, text_recipe, tokenizer_recipe
+from helpers.training import changed, class_recipe, figures, run, text_recipe, tokenizer_recipe
 
 from grn.errors import BadInputError
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.loader import Bad
 from grn.training.mixture import MixedSource
 
 RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
@@ -66,6 +68,34 @@ def test_a_worker_process_names_it_in_one_line_too(place: Path) -> None:
         run(changed(tokenizer_recipe("pictures"), ONE | {"data.workers": 1}), Path("a"))
     assert str(caught.value).startswith("pictures/left/3.png: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_few_bad_samples_are_skipped_and_named(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (place / "pictures" / "left" / "3.png").write_bytes(b"no picture")
+    recipe = changed(tokenizer_recipe("pictures"), {"data.most_bad": 0.2, "run.batch_size": 4})
+    straight = run(recipe, Path("a"))
+    assert [r.message for r in caplog.records if r.message.startswith("skipped: pictures/left/3.png: ")]
+    lines = [json.loads(line) for line in Path("a/log.jsonl").read_text().splitlines()]
+    assert sum("pictures/left/3.png" in line.get("unreadable", [""])[0] for line in lines) == 1
+    # The same ones stand in for it when the run is repeated, by worker processes too, or goes on.
+    run(changed(recipe, {"run.steps": 3, "data.workers": 1}), Path("b"))
+    assert figures(straight)[3:] == figures(run(recipe, Path("b")))
+
+
+def test_too_many_bad_samples_stop_a_run() -> None:
+    def count(most: float, samples: int, batches: int, every: int) -> int:
+        bad = Bad(most, samples)
+        for batch in range(batches):
+            bad.add(10, {batch: "x"} if batch % every == 0 else {})
+            bad.add(0, {0: "x"})  # the same one again
+        return batches
+
+    assert count(0.01, 10**6, 1000, every=20) == 1000  # 1 of 200
+    assert count(0.01, 10**6, 100, every=10) == 100  # 10 of the first 1000
+    assert count(0.5, 8, 4, every=1) == 4
+    for most, samples, every in ((0.01, 10**6, 5), (0.0, 10**6, 100), (0.01, 50, 50)):
+        with pytest.raises(BadInputError, match=r"data\.most_bad"):
+            count(most, samples, 1000, every)
 
 
 def test_a_source_that_keeps_nothing_is_named(place: Path) -> None:

@@ -1,0 +1,157 @@
+"""What is known of every sample of a place, kept on disk: memory does not grow with the number of samples.
+
+An index is made once and stays in the cache folder as long as its place is as it was. It is one file:
+
+    length (8 bytes) of the header
+    header    JSON: number of samples, folders, what was left out
+    rows      one `ROW` a sample
+    records   one JSON a sample: key, file, caption, facts, places of further files
+
+A row and a record are read when their sample is asked for; nothing stays in memory or open.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from grn.data.listing import LeftOut
+from grn.data.samples import FilePart, Sample, wordings
+from grn.errors import EnvironmentFaultError
+from grn.files import atomic_path, cache_folder, display
+
+VERSION = 1
+ROW = np.dtype([("record", "<i8"), ("length", "<u4"), ("label", "<i4"), ("captions", "<u4"), ("folder", "<i4")])
+_SETTLED_SECONDS = 2.0  # a change within the clock's tick would not be seen
+_PREFIX = 8
+_IN_MEMORY = 1 << 20  # bytes of records, before they go to a temporary file
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an index keeps of a sample. file: of its bytes, whole or a part; more: further files of it, by suffix."""
+
+    key: str
+    file: FilePart
+    place: str
+    caption: str = ""
+    label: int | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, FilePart] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+    """The outermost two folders that it lies in; they may be classes."""
+
+
+class Index:
+    """The samples of one place, each read when it is asked for."""
+
+    def __init__(self, data: Path | bytes) -> None:
+        """data: the index's file, or its content. Raises ValueError or OSError where it is none."""
+        self._data = data
+        head = self._read(0, _PREFIX)
+        header = json.loads(self._read(_PREFIX, int.from_bytes(head, "little")))
+        self._rows = _PREFIX + int.from_bytes(head, "little")
+        self._count: int = header["count"]
+        self._records = self._rows + self._count * ROW.itemsize
+        self.folders = [tuple(parts) for parts in header["folders"]]
+        """Which folders samples lie in, a row's `folder` counts through them; none where a sample has a caption."""
+        self.left_out = LeftOut.from_counts(header["left_out"])
+        if self._size() != self._records + header["bytes"]:
+            raise ValueError("is not whole")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def rows(self) -> np.ndarray:
+        """All rows at once: 24 bytes a sample."""
+        return np.frombuffer(self._read(self._rows, self._count * ROW.itemsize), ROW)
+
+    def sample(self, number: int) -> tuple[Sample, int]:
+        """A sample, and its folder. Raises EnvironmentFaultError where the index is gone."""
+        try:
+            (row,) = np.frombuffer(self._read(self._rows + number * ROW.itemsize, ROW.itemsize), ROW)
+            record = json.loads(self._read(self._records + int(row["record"]), int(row["length"])))
+        except (OSError, ValueError) as error:
+            raise EnvironmentFaultError(
+                f"{display(str(self._data)[:200])}: the index of the data is gone or damaged ({error}); start again to have it made anew"
+            ) from error
+        key, file, place, caption, info, more = record
+        label = int(row["label"])
+        parts = {suffix: _part(where) for suffix, where in more.items()}
+        made = Sample(key, _part(file), caption, None if label < 0 else label, info, place, parts)
+        return made, int(row["folder"])
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if isinstance(self._data, bytes):
+            return self._data[offset : offset + length]
+        with self._data.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def _size(self) -> int:
+        return len(self._data) if isinstance(self._data, bytes) else self._data.stat().st_size
+
+
+def _part(where: list[Any]) -> FilePart:
+    return FilePart(Path(where[0]), where[1], where[2])
+
+
+def _where(part: FilePart) -> list[Any]:
+    return [str(part.path), part.offset, part.size]
+
+
+def index_of(key: str, newest: float, entries: Callable[[LeftOut], Iterator[Entry]]) -> Index:
+    """The index of a place, from the cache, or made of its entries now.
+
+    key: says all that the entries follow from. newest: when the place was changed last; where that was a moment ago, or the
+    cache folder cannot be written, nothing is kept. Raises what going through the entries does.
+    """
+    name = hashlib.blake2b(f"{VERSION} {key}".encode(errors="surrogateescape"), digest_size=16).hexdigest()
+    try:
+        path = cache_folder("indices", make=True) / f"{name}.index"
+    except EnvironmentFaultError:
+        path = None
+    if path is not None:
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            return Index(path)
+    if path is not None and abs(time.time() - newest) > _SETTLED_SECONDS:
+        with contextlib.suppress(EnvironmentFaultError):
+            with atomic_path(path) as aside, aside.open("wb") as file:
+                _write(file, entries)
+            return Index(path)
+    made = io.BytesIO()
+    _write(made, entries)
+    return Index(made.getvalue())
+
+
+def _write(file: BinaryIO, entries: Callable[[LeftOut], Iterator[Entry]]) -> None:
+    left_out, folders = LeftOut(), dict[tuple[str, ...], int]()
+    count, size, captioned = 0, 0, False
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as rows, tempfile.SpooledTemporaryFile(_IN_MEMORY) as records:
+        for entry in entries(left_out):
+            more = {suffix: _where(part) for suffix, part in entry.more.items()}
+            content = [entry.key, _where(entry.file), entry.place, entry.caption, dict(entry.info), more]
+            record = json.dumps(content, separators=(",", ":")).encode()
+            label = -1 if entry.label is None else min(entry.label, 2**31 - 1)
+            captions = sum(bool(one.text) for one in wordings(entry.caption, entry.info))
+            folder = folders.setdefault(entry.folders, len(folders))
+            rows.write(np.array([(size, len(record), label, captions, folder)], ROW).tobytes())
+            records.write(record)
+            count, size, captioned = count + 1, size + len(record), captioned or bool(captions)
+        # Folders may be classes only where there are no captions; else there may be one for each sample.
+        known = [] if captioned else list(folders)
+        header = {"count": count, "bytes": size, "folders": known, "left_out": left_out.counts()}
+        head = json.dumps(header).encode()
+        file.write(len(head).to_bytes(_PREFIX, "little") + head)
+        for part in (rows, records):
+            part.seek(0)
+            while block := part.read(_IN_MEMORY):
+                file.write(block)
