@@ -21,7 +21,8 @@ class EpochOrder:
     """Several sets of samples in one sequence of rounds, each about as long as all sets together, or 4096 places.
 
     A round takes from each set in proportion to its size times its weight, and mixes what it took. Each set is gone
-    through in permutations: none of its samples comes again before all others have come as often. Samples are numbered through all sets: those of set k start at `starts[k]`.
+    through in permutations: none of its samples comes again before all others have come as often. Samples are numbered
+    through all sets: those of set k start at `starts[k]`.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float | Fraction], seed: int) -> None:
