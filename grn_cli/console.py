@@ -7,14 +7,18 @@ one display for all that are live at a time.
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from grn.files import display
 from grn_cli.errors import say
 
 if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
     from rich.progress import Progress
 
 T = TypeVar("T")
@@ -60,6 +64,12 @@ class Console:
                 yield item
                 bar.advance()
 
+    def picture(self, frames: Sequence[NDArray[np.uint8]]) -> None:
+        """Show a picture, or some of a clip's frames side by side, on the terminal. frames: uint8 [H, W, 3] each."""
+        from grn_cli.preview import preview  # only --show needs it
+
+        preview(frames, self._display.console if self._display else _console())
+
     @contextmanager
     def bar(self, description: str, total: float | None = None) -> Iterator["Bar"]:
         """A bar on the terminal, nothing elsewhere. Bars that are live at once share a display."""
@@ -98,8 +108,13 @@ class Bar:
             self._display.update(self._task, completed=completed, total=total, note=note)
 
 
-def _display() -> "Progress":
+def _console() -> "RichConsole":
     from rich.console import Console as RichConsole  # only a terminal needs it
+
+    return RichConsole(stderr=True)
+
+
+def _display() -> "Progress":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 
     class Pace(ProgressColumn):
@@ -123,7 +138,7 @@ def _display() -> "Progress":
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}", markup=False),
         Pace(),
-        console=RichConsole(stderr=True),
+        console=_console(),
         expand=True,
         transient=True,
         # Results belong to standard output even while a bar is live; on a terminal they are shown above it.

@@ -47,7 +47,7 @@ def generate(options: Generate) -> None:
     batch = Batch(alone=len(set(job.prompts)) == 1)
     readable = _readable(job, pipeline, batch)
     _keep(job, lambda prompt, _: prompt in readable)
-    writer = Writer(job, pipeline, outputs, console, size, clip)
+    writer = Writer(job, pipeline, outputs, console, size, clip, options.show)
     if options.resume:
         _keep(job, lambda prompt, seed: not writer.done(prompt, seed))
         outputs.check(len(job.prompts))
@@ -120,6 +120,10 @@ def _check(job: Job, options: Generate, outputs: Outputs) -> Path | None:
             shapes.side_of(options.area)
     except UsageError as error:
         raise UsageError(f"--{error}") from error
+    if options.show and not options.console.terminal:
+        raise UsageError(
+            "--show: there is no terminal on standard error, or --quiet asks for nothing on it; leave it out"
+        )
     if options.resume and job.sheet:
         raise UsageError("--resume: skips pictures with a file of their own; leave out --grid")
     if options.history and len(job.prompts) > 1:

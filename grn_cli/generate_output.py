@@ -29,7 +29,7 @@ _FOUND = ("steps", "entropy", "device")  # what is not known before a picture is
 
 @dataclass
 class Writer:
-    """Writes the results of one job, of `size` (frames, height, width). clip: as videos."""
+    """Writes the results of one job, of `size` (frames, height, width). clip: as videos. show: on the terminal, too."""
 
     job: Job
     pipeline: Pipeline
@@ -37,6 +37,7 @@ class Writer:
     console: Console
     size: tuple[int, int, int]
     clip: bool
+    show: bool = False
 
     def __post_init__(self) -> None:
         self._start = self.job.start.record()
@@ -114,6 +115,8 @@ class Writer:
             _write_video(path, frames, fps, note)
         else:
             write_image(path, frames[0], texts)
+        if self.show:
+            self.console.picture(frames)
         self.console.result({"output": str(path), **record}, str(path))
 
 

@@ -26,6 +26,7 @@ class More:
         "Repeat what grn made: the prompt, seed and settings of a picture, contact sheet or clip.", "FILE"
     )
     grid: bool = option("One contact sheet of all pictures instead of a file each.", default=False)
+    show: bool = option("Show the results in the terminal, too.", default=False)
     history: Path | None = option(
         "Animate every step: the picture beside its tokens, green where just filled, grey kept, red erased, white empty.",
         "FILE",

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
             "--out": "| x.png", "--model": "| W2", "--num": "| 2", "--seed": "| 1", "--size": "| 32",
             "--prompts": "| prompts.txt", "--class": "| 1", "--negative-prompt": "--guidance 3 | dog", "--aspect": "| 2:1",
             "--area": "| 0.06M", "--like": "| photo.png", "--grid": "dog |", "--history": "| h.gif",
-            "--batch-size": "| 0", "--resume": "--grid |", "--steps": "| 3",
+            "--batch-size": "| 0", "--show": "|", "--resume": "--grid |", "--steps": "| 3",
             "--adaptive": "! --tmin 6 |", "--fixed": "! --adaptive --tmin 6 |", "--tmin": "! --adaptive --tmax 8 | 6",
             "--tmax": "! --adaptive --tmin 6 | 7", "--guidance": "| 3", "--guidance-start": "--guidance 3 | 0.9",
             "--temperature": "| 0.5", "--selection": "| confidence", "--fill": "| mask", "--seconds": "| 1",
