@@ -7,12 +7,9 @@ one display for all that are live at a time.
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from grn.files import display
 from grn_cli.errors import say
@@ -20,6 +17,8 @@ from grn_cli.errors import say
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Progress
+
+    from grn_cli.preview import Frames
 
 T = TypeVar("T")
 
@@ -64,8 +63,8 @@ class Console:
                 yield item
                 bar.advance()
 
-    def picture(self, frames: Sequence[NDArray[np.uint8]]) -> None:
-        """Show a picture, or some of a clip's frames side by side, on the terminal. frames: uint8 [H, W, 3] each."""
+    def picture(self, frames: "Frames") -> None:
+        """Show a picture, or some of a clip's frames side by side, on the terminal."""
         from grn_cli.preview import preview  # only --show needs it
 
         preview(frames, self._display.console if self._display else _console())

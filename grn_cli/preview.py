@@ -8,13 +8,16 @@ from PIL import Image
 from rich.console import Console
 from rich_pixels import Pixels
 
+Frames = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+"""uint8 [T, H, W, 3], or [H, W, 3] each; a picture is one."""
+
 _FRAMES = 4  # of a clip, side by side
 _COLUMNS = 64  # of one picture
 _SHEET = 256  # pixels: what is wider is a contact sheet, and has the whole width
 
 
-def preview(frames: Sequence[NDArray[np.uint8]], console: Console) -> None:
-    """Print a picture, or a few frames of a clip from the first to the last, uint8 [H, W, 3] each."""
+def preview(frames: Frames, console: Console) -> None:
+    """Print a picture, or a few frames of a clip from the first to the last."""
     count = min(len(frames), _FRAMES)
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
     shown = np.concatenate([frames[number] for number in chosen], 1)
