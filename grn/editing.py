@@ -1,6 +1,6 @@
 """Pictures and clips to start from, as the sampler takes them: image-to-image, inpainting, image-to-video, continuation.
 
-Axes: pictures are uint8 [H, W, 3] of the size that is drawn; token maps are [t, h, w, E].
+Axes: pictures are uint8 [H, W, 3] of the size that is drawn unless said otherwise; token maps are [t, h, w, E].
 
 A token of a causal tokenizer depends on its own and earlier frames only, so the first tokens of a clip that begins with given frames are
 those of the given frames, whatever follows.
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grn.errors import UsageError
-from grn.media import to_pixels
+from grn.media import cover, fit, to_pixels
+from grn.models.config import TextToVisualModelConfig
 from grn.pipeline import Pipeline
 from grn.refine.known import Known
 
@@ -45,8 +46,16 @@ def refined_picture(
     return Known(tokens, fixed, 1 - strength)
 
 
-def animated_picture(pipeline: Pipeline, picture: Picture, frames: int) -> Known:
-    """Image-to-video: a clip of `frames` frames that begins with the picture. UsageError where no frame is left to draw."""
+def animated_picture(pipeline: Pipeline, picture: Picture, frames: int, size: tuple[int, int] | None = None) -> Known:
+    """Image-to-video: a clip of `frames` frames that begins with the picture.
+
+    size: (height, width) of the clip, by default the picture's; another picture is scaled to cover it, and cropped around
+    its centre. Raises UsageError where no frame is left to draw.
+    """
+    if size is not None:
+        about = pipeline.generator.about
+        trained = isinstance(about, TextToVisualModelConfig) and about.image_prompt_tag
+        picture = (cover if trained else fit)(picture, (size[1], size[0]))
     return _begun(pipeline, [picture], frames)
 
 

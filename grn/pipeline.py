@@ -37,6 +37,7 @@ from grn.networks.contract import Shape
 from grn.networks.generator_config import ClassToImageConfig
 from grn.progress import StepBar
 from grn.refine.config import SamplerConfig, SamplerOverrides
+from grn.refine.known import Known
 from grn.refine.sampler import Sample, Sampler
 from grn.refine.step import StepView
 from grn.request import DrawOptions, Prompts, Request, Size, told_ours
@@ -253,7 +254,7 @@ class Pipeline:
             raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
         if not request.prompts:
             return iter(())
-        condition, null = self._conditions(request.prompts, request.negative_prompt, request.known is not None)
+        condition, null = self._conditions(request.prompts, request.negative_prompt, request.known)
         self._settle()
         samples = Sampler(self.generator.network, sampling).run(
             condition,
@@ -333,14 +334,15 @@ class Pipeline:
         raise UsageError(f"{prompt!r} is no class of {self.name} (expected {expected})")
 
     def _conditions(
-        self, prompts: Sequence[str | int], negative_prompt: str, given: bool
+        self, prompts: Sequence[str | int], negative_prompt: str, known: Known | None
     ) -> tuple[Condition, Condition]:
-        """What is drawn from, and the unconditional branch's. given: whether the prompts come with a picture."""
+        """What is drawn from, and the unconditional branch's."""
         for prompt in dict.fromkeys(prompts):
             self.check(prompt)
         if self.text is not None:
             about = self.generator.about
-            tag = about.tag(given) if isinstance(about, TextToVisualModelConfig) else ""
+            begun = known is not None and known.begins
+            tag = about.tag(begun) if isinstance(about, TextToVisualModelConfig) else ""
             tagged = [f"{tag}{prompt}" if prompt else "" for prompt in (negative_prompt, *prompts)]
             null = self.text.encode(tagged[:1]).to(self.device).rows(torch.tensor([0]))
             return self.text.encode(tagged[1:]).to(self.device), null

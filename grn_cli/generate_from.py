@@ -67,7 +67,7 @@ class Start:
                 mask = self._mask(shown, original) if self.mask else None
                 return editing.refined_picture(pipeline, picture, self.effective_strength, mask)
             if self.image is not None:
-                return editing.animated_picture(pipeline, _read(self.image, shown)[0], length)
+                return editing.animated_picture(pipeline, read_image(self.image), length, shown[::-1])
             if self.continued is not None:
                 with open_media(self.continued, size=shown, fps=pipeline.fps) as media:
                     if media.kind == "image":

@@ -16,7 +16,7 @@ from grn.media.note import read_note
 from grn.media.picture import read_image, read_image_text
 from grn.media.pixels import from_batch, from_pixels, to_batch, to_levels, to_pixels, to_unit
 from grn.media.reader import FrameStream, Media, MediaInput, open_media, opened
-from grn.media.resize import centre_crop, fit, resize_short_side, square
+from grn.media.resize import centre_crop, cover, fit, resize_short_side, square
 from grn.media.sheet import contact_sheet
 from grn.media.suffixes import (
     READ_CLIP_SUFFIXES,
@@ -44,6 +44,7 @@ __all__ = [
     "VideoWriter",
     "centre_crop",
     "contact_sheet",
+    "cover",
     "fit",
     "format_of",
     "from_batch",

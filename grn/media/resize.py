@@ -24,6 +24,21 @@ def fit(frame: Frame, size: tuple[int, int] | None) -> Frame:
     return np.array(Image.fromarray(frame, "RGB").resize(size, Image.Resampling.LANCZOS, box=box))
 
 
+def cover(frame: Frame, size: tuple[int, int]) -> Frame:
+    """Scale a frame to whole pixels that just cover `size`, (width, height), then crop the centre; proportions stay (Lanczos).
+
+    `fit` keeps fractions of a pixel. The published image-to-video model was trained on first frames prepared like this.
+    """
+    height, width = frame.shape[:2]
+    if (width, height) == size:
+        return frame
+    shape = width / height
+    wide = (size[0], round(size[0] / shape)) if shape <= size[0] / size[1] else (round(shape * size[1]), size[1])
+    left, top = (wide[0] - size[0]) // 2, (wide[1] - size[1]) // 2
+    scaled = np.array(Image.fromarray(frame, "RGB").resize(wide, Image.Resampling.LANCZOS))
+    return scaled[top : top + size[1], left : left + size[0]]
+
+
 def resize_short_side(frame: Frame, size: int) -> Frame:
     """Scale a frame or a clip so that the shorter side is `size` (Lanczos, antialiased), keeping the proportions."""
     height, width = frame.shape[-3:-1]

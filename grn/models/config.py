@@ -117,9 +117,9 @@ class TextToVisualModelConfig(GeneratorModelConfig):
     prompt_tag: str = Field("", description="what its prompts were trained with before them; the empty prompt has none")
     image_prompt_tag: str = Field("", description="the same of prompts that come with a first picture")
 
-    def tag(self, given: bool) -> str:
-        """What stands before a prompt. given: whether a first picture comes with it."""
-        return self.image_prompt_tag if given and self.image_prompt_tag else self.prompt_tag
+    def tag(self, begun: bool) -> str:
+        """What stands before a prompt. begun: whether its clip's first frame is given."""
+        return self.image_prompt_tag if begun and self.image_prompt_tag else self.prompt_tag
 
 
 MODELS: dict[str, type[ModelConfig]] = {

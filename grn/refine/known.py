@@ -38,6 +38,11 @@ class Known:
         return cls(torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool))
 
     @property
+    def begins(self) -> bool:
+        """Whether the first frame of a clip is given, as image-to-video is."""
+        return len(self.fixed) > 1 and bool(self.fixed[0].all())
+
+    @property
     def share(self) -> float:
         """The share of elements that are fixed, in [0, 1]."""
         return float(self.fixed.double().mean())

@@ -14,9 +14,10 @@ from helpers.published_files import hub_cache, published_files, reference_state,
 from grn.errors import ModelNotFoundError
 from grn.hub import convert, registry
 from grn.hub.resolve import resolve
-from grn.media import open_media, read_image
+from grn.media import open_media, read_image, write_image
 from grn.networks import shapes
 from grn.pipeline import Pipeline
+from grn.text.umt5 import Umt5Encoder
 
 PUBLISHED = [name for name, entry in registry.ENTRIES.items() if entry.repo]
 
@@ -67,6 +68,26 @@ def test_generate_a_clip_by_name(grn: Any, here: Path, arguments: str, name: str
     if name.endswith("mp4"):
         with open_media(here / name) as media:
             assert media.fps == pytest.approx(16)
+
+
+def test_a_clip_begins_with_a_picture_as_published(grn: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts have the tag that says so, and the empty one none; whatever is drawn, the first frame is the picture's."""
+    photo = np.random.default_rng(0).integers(0, 255, (61, 71, 3), dtype=np.uint8)
+    write_image(here / "first.png", photo)
+    asked: list[str] = []
+    encode = Umt5Encoder.encode
+    monkeypatch.setattr(Umt5Encoder, "encode", lambda self, texts: asked.extend(texts) or encode(self, texts))
+    small = ("-m", "grn-8b", "--size", "48x32", "--seconds", 0.5, "--steps", 3)
+    outcome = grn("generate", "a cat", "--image", "first.png", *small, "-o", "x.webp", "--json")
+    assert (outcome.code, json.loads(outcome.text)["frames"], asked) == (0, 8, ["", "<I2V>a cat"])
+    assert grn("generate", "a red cat", "--image", "first.png", *small, "--seed", 7, "-o", "y.webp").code == 0
+    assert grn("generate", "a cat", *small, "-o", "z.webp").code == 0
+    assert asked[2:] == ["", "<I2V>a red cat", "", "<T2V>a cat"]
+    one, other, free = (read_image(here / f"{name}.webp") for name in "xyz")  # first frames
+    assert np.array_equal(one, other)
+    assert not np.array_equal(one, free)
+    refused = grn("generate", "a cat", "--image", "first.png", "-m", "grn-t2i", "--size", "48x32")
+    assert (refused.code, "--image and --continue: grn-t2i draws still pictures" in refused.err) == (2, True)
 
 
 def test_a_clip_to_standard_output(grn: Any, here: Path) -> None:

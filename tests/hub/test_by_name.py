@@ -11,10 +11,12 @@ import torch
 from helpers.published_files import CLASSES, TEXTS, class_state, filled, text_shapes, tokenizer_state
 
 import grn
+from grn import editing
 from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
 from grn.hub import convert, registry
 from grn.hub.renames import rename
 from grn.hub.resolve import resolve
+from grn.media import cover, to_pixels
 from grn.models.folder import NETWORKS
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.pipeline import Part, Pipeline
@@ -130,6 +132,18 @@ def test_every_family_can_be_adaptive(name: str, home: Path) -> None:
     steps = {round(8 + k * (entropy - min(entropies))) for entropy in entropies}
     assert {result.steps for result in found} == steps
     assert min(steps) == 8 < max(steps)
+
+
+def test_a_first_frame_covers_the_clip_as_published(home: Path) -> None:
+    """Scaled to whole pixels, then cropped; it is in front when the clip is decoded."""
+    pipeline, size = Pipeline.from_pretrained("grn-8b"), (32, 48)
+    photo = np.random.default_rng(0).integers(0, 255, (61, 71, 3), dtype=np.uint8)
+    known = editing.animated_picture(pipeline, photo, 9, size)
+    indices = pipeline.tokenizer.encode(to_pixels(cover(photo, size[::-1])[None]))[0]
+    assert torch.equal(known.tokens[:1], pipeline.elements(indices))
+    assert known.fixed.flatten(1).all(1).tolist() == [True, False, False]
+    (result,) = pipeline(["a cat"], size=(9, *size), steps=2, known=known)
+    assert np.array_equal(result.frames[:1], pipeline.pictures(indices[None])[0])
 
 
 # Any size and length

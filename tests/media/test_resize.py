@@ -1,10 +1,11 @@
 """Scaling and cropping, each way once."""
 
 import numpy as np
+import pytest
 from helpers.images import picture
 from PIL import Image
 
-from grn.media import centre_crop, fit, resize_short_side, square
+from grn.media import centre_crop, cover, fit, resize_short_side, square
 
 
 def test_fit_covers_and_crops_the_centre() -> None:
@@ -18,6 +19,15 @@ def test_fit_covers_and_crops_the_centre() -> None:
     assert abs(int(small[5, 0, 0]) - 255 / 6) < 8
     assert abs(int(small[5, -1, 0]) - 255 * 5 / 6) < 8
     assert fit(picture(1, 300), (16, 16)).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(("size", "scaled"), [((30, 20), (30, 26)), ((20, 30), (35, 30)), ((16, 16), (19, 16))])
+def test_a_picture_covers_in_whole_pixels(size: tuple[int, int], scaled: tuple[int, int]) -> None:
+    frame = picture(71, 61)
+    whole = np.asarray(Image.fromarray(frame).resize(scaled, Image.Resampling.LANCZOS))
+    left, top = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
+    assert (cover(frame, size) == whole[top : top + size[1], left : left + size[0]]).all()
+    assert cover(frame, (71, 61)) is frame
 
 
 def test_clips_are_resized_frame_by_frame() -> None:

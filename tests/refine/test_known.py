@@ -1,5 +1,6 @@
 """What is known stays: against the plain loop, at every step, and what starting from it changes."""
 
+import math
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from helpers.plain_refinement import plain_sample
 from helpers.refinement import ADAPTIVE, case
 
 from grn.hbq import bits_to_indices
+from grn.hub.registry import ENTRIES
 from grn.refine.config import SamplerConfig
 from grn.refine.known import Known
 from grn.refine.sampler import Sample, Sampler
@@ -67,6 +69,33 @@ def test_the_plain_loop_draws_the_same(
         indices, steps = plain_sample(network, rows, null, shape, full, 9 + row, plain_known)
         assert found[row].steps == steps
         assert found[row].indices.flatten().tolist() == indices
+
+
+def test_a_clip_is_drawn_behind_a_given_frame_as_published() -> None:
+    """Clean tokens in both branches, and the network is told the share kept of the drawn frames alone."""
+    which = network, condition, null, shape = case("joint text", "bit")
+    settings = {**ENTRIES["grn-8b"].sampling, "steps": 6}
+    known = known_of(which, 0.0)
+    known.fixed[0] = True
+    assert known.begins
+    given, told, views = [], [], []
+    hook = network.register_forward_pre_hook(lambda _, sent: given.append(sent[0][:, 0]) or told.append(sent[1]))
+    found = sample(which, known, views.append, **settings)[0]
+    hook.remove()
+    rows = condition.rows(torch.tensor([0]))
+    plain_known = known.tokens.flatten().tolist(), known.fixed.flatten().tolist(), 0.0
+    full = SamplerConfig(**settings).model_dump()
+    assert found.indices.flatten().tolist() == plain_sample(network, rows, null, shape, full, 9, plain_known)[0]
+    assert [len(one) for one in given] == [8] * 6 + [
+        4
+    ] * 6  # both branches in one pass, of four samples and then of two
+    assert all(torch.equal(one, known.tokens[:1].expand_as(one)) for one in given)
+    mine = [view for view in views if view.number == 0]
+    shares = [0.0, *(float((view.filled | view.kept)[1:].float().mean()) for view in mine[:-1])]
+    assert [float(one[0]) for one in told[:6]] == pytest.approx(shares, abs=1e-7)
+    assert [view.ratio for view in mine] == pytest.approx(
+        [0.95 * (1 - math.cos(math.pi / 2 * min(1, (i + 1) / 5))) for i in range(6)]
+    )
 
 
 @pytest.mark.parametrize("settings", [{"steps": 6}, {"steps": 6, "fill": "mask", "selection": "confidence"}, ADAPTIVE])
