@@ -105,11 +105,11 @@ def _reporting(console: Console, recipe: Recipe) -> Iterator[tuple[Report, Calla
 
 
 def _line(step: int, row: dict[str, float]) -> None:
-    minutes = row["seconds_left"] / 60
-    say("info", f"step {step}: {_figures(row)}, {minutes:.0f} min left")
+    left = f", {row['seconds_left'] / 60:.0f} min left" if "seconds_left" in row else ""
+    say("info", f"step {step}: {_figures(row)}{left}")
 
 
-_UNSHOWN = ("step", "seconds_left", "samples_per_s", "tokens_per_s", "data_wait", "memory_gb")
+_SPEED = ("samples_per_s", "tokens_per_s", "flop_per_s", "peak_share", "data_wait", "memory_gb", "seconds_left")
 
 
 def _figures(row: dict[str, float]) -> str:
@@ -117,9 +117,12 @@ def _figures(row: dict[str, float]) -> str:
     shown = [
         f"{'learning rate' if name == 'lr' else name.replace('_', ' ')} {value:.4g}"
         for name, value in row.items()
-        if name not in _UNSHOWN and "/" not in name  # those are by selection ratio
+        if name not in ("step", *_SPEED) and "/" not in name  # those are by selection ratio
     ]
+    if "samples_per_s" not in row:  # a distance
+        return ", ".join(shown)
     return (
-        f"{', '.join(shown)}, {row['samples_per_s']:.1f} samples/s, {row['data_wait']:.0%} waiting for data, "
+        f"{', '.join(shown)}, {row['samples_per_s']:.1f} samples/s, {row['tokens_per_s']:,.0f} tokens/s, "
+        f"{row['flop_per_s'] / 1e9:,.0f} GFLOP/s ({row['peak_share']:.0%} of the peak), {row['data_wait']:.0%} waiting for data, "
         f"{row['memory_gb']:.1f} GB"
     )

@@ -31,8 +31,8 @@ ROOMS = (
     "grn.pipeline",
     "grn.editing",
     "grn.data",
-    "grn.training",
     "grn.evaluation",
+    "grn.training",
     "grn_cli",
 )
 

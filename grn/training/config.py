@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from grn.devices import fast_type
 from grn.errors import ConfigError, UsageError
@@ -39,15 +39,9 @@ class _Section(BaseModel):
 class SourceConfig(_Section):
     """One place with pictures or clips, and how often it is drawn from in relation to its size."""
 
-    path: Annotated[str, BeforeValidator(lambda path: str(path) if isinstance(path, Path) else path)] = Field(
-        description="a folder, tar or list, a range of them `name-{000..012}.tar`, a URL, or `datasets:NAME:SPLIT`"
-    )
+    path: Path = Field(description="what `grn.data.sources.open_source` opens")
     clips: bool = Field(False, description="take animations and videos, of data.frames frames each, and no pictures")
     weight: float = Field(1.0, ge=1e-6, le=1e6, description="how often it is drawn from, in relation to its size")
-    captions: dict[str, Weight] = Field(
-        {}, description="how often captions of each type are drawn, where samples have several; none: as the data say"
-    )
-    tag: str = Field("", description="put before each caption, and left out with it")
     keep: dict[str, tuple[str | int | float | bool, ...]] = Field(
         {}, description="only samples whose JSON facts have one of these values"
     )
@@ -139,6 +133,16 @@ class RunConfig(_Section):
     keep: int = Field(2, ge=2, le=10**6, description="good checkpoints kept")
     log_every: int = Field(50, ge=1, le=10**9, description="steps between lines of log.jsonl")
     sheet_every: int = Field(1000, ge=1, le=10**9, description="steps between sample sheets")
+    distance_every: int = Field(
+        0,
+        ge=0,
+        le=10**9,
+        description="steps between quick Frechet distances of the averaged model to the data; 0: none",
+    )
+    distance_pictures: int = Field(512, ge=2, le=10**6, description="how many pictures of each those are of")
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field(
+        (), description="where figures go beside log.jsonl; each is a package that has to be there"
+    )
     recompute: bool = Field(
         False, description="compute each block once more in the backward pass: much less memory, a third more work"
     )
@@ -157,6 +161,12 @@ class RunConfig(_Section):
     )
     compile: bool = Field(False, description="compile the network, which needs a C++ compiler on a CPU")
     init: Path | str | None = Field(None, description="model to start from: a name or a model folder")
+
+    @model_validator(mode="after")
+    def _check_use(self) -> "RunConfig":
+        if not self.distance_every and self.distance_pictures != RunConfig.model_fields["distance_pictures"].default:
+            raise ValueError("distance_pictures: no distances are measured; set distance_every or leave it out")
+        return self
 
     def lowered(self, device: str) -> bool:
         """Whether a network is computed in bfloat16 on this kind of device."""

@@ -7,9 +7,10 @@ import atexit
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,8 +22,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.utils.checkpoint import checkpoint
 
-from grn.training.figures import Totals
+from grn.errors import ConfigError
 
+T = TypeVar("T")
 _BLOCK = re.compile(r"blocks\.\d+")
 _UNIT = re.compile(
     r"blocks\.\d+|encoder|decoder"
@@ -33,15 +35,28 @@ _CALLED = ("prepare", "packed", "encode", "decode")  # besides forward
 class Engine:
     """Joins the processes that torchrun or accelerate started, if one did; the device is this process's own."""
 
-    def __init__(self, parallel: Literal["ddp", "fsdp", "hybrid"] = "ddp") -> None:
-        """parallel: every process holds the whole model; or a part of it (FSDP2); or a part, on every machine anew."""
+    def __init__(
+        self,
+        parallel: Literal["ddp", "fsdp", "hybrid"] = "ddp",
+        trackers: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> None:
+        """parallel: every process holds the whole model; or a part of it (FSDP2); or a part, on every machine anew.
+
+        trackers: where `track` sends figures, by accelerate's names; folder: where those that write files put them. Raises ConfigError
+        for one whose package is not installed.
+        """
         gpu = torch.cuda.is_available()
         joined = dist.is_initialized()
         self._parallel = parallel
         self._shards: list[FSDPModule] = []
         # Pictures leave the weights of a joint tokenizer's time axis alone: not every step uses every weight.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self._accelerator = Accelerator(cpu=not gpu, kwargs_handlers=[unused])
+        self._accelerator = Accelerator(
+            cpu=not gpu, kwargs_handlers=[unused], log_with=list(trackers) or None, project_dir=folder
+        )
+        if absent := sorted(set(trackers) - {str(one) for one in self._accelerator.log_with}):
+            raise ConfigError(f"run.trackers: the package {absent[0]} is not installed; install it or leave it out")
         if self.processes > 1 and not joined:
             atexit.register(dist.destroy_process_group)  # one that fails is noticed by those that wait for it
 
@@ -116,9 +131,23 @@ class Engine:
         found = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
-    def gather(self, totals: Totals) -> list[Totals]:
-        """What every process has summed up."""
-        return [totals] if self.processes == 1 else list(gather_object([totals]))
+    def gather(self, value: T) -> list[T]:
+        """What every process has found."""
+        return [value] if self.processes == 1 else list(gather_object([value]))
+
+    @contextmanager
+    def tracking(self, name: str, settings: Mapping[str, object]) -> Iterator[None]:
+        """The trackers are told of a run and its settings, and that it has ended."""
+        self._accelerator.init_trackers(name, {key: _plain(value) for key, value in settings.items()})
+        try:
+            yield
+        finally:
+            for tracker in self._accelerator.trackers:
+                tracker.finish()
+
+    def track(self, step: int, row: Mapping[str, float]) -> None:
+        """Send figures to the trackers."""
+        self._accelerator.log({name: value for name, value in row.items() if name != "step"}, step=step)
 
     def largest(self, values: Sequence[int]) -> list[int]:
         """The largest of each value over all processes."""
@@ -130,6 +159,11 @@ class Engine:
     def wait(self) -> None:
         """For all processes."""
         self._accelerator.wait_for_everyone()
+
+
+def _plain(value: object) -> object:
+    """What a tracker takes as a setting."""
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def shard(network: nn.Module, mesh: DeviceMesh) -> list[FSDPModule]:

@@ -1,5 +1,6 @@
 """What a run says of itself: means of figures between two rows of the log, and the speed."""
 
+import functools
 import json
 import math
 import resource
@@ -20,27 +21,33 @@ Totals = dict[str, tuple[float, int]]
 class Meter:
     """Sums up the figures of steps until they are taken for a row of the log."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
+    def __init__(self, steps: int, peak: float) -> None:
+        """steps: of the run. peak: FLOP/s that this process's device reaches at most."""
+        self.steps, self.peak = steps, peak
         self._clear()
 
     def _clear(self) -> None:
         self.totals: Totals = {}
-        self.count, self.samples, self.tokens, self.waited = 0, 0, 0, 0.0
+        self.count, self.samples, self.tokens, self.operations, self.waited = 0, 0, 0, 0.0, 0.0
         self.since = time.monotonic()
 
-    def add(self, totals: Totals, samples: int, tokens: int, waited: float) -> None:
-        """The figures of one step on so many samples and tokens, which waited so many seconds for its data."""
+    def add(self, totals: Totals, samples: int, tokens: int, operations: float, waited: float) -> None:
+        """The figures of one step of this process, its samples, tokens and operations, and the seconds that it waited for data."""
         self.totals = merge([self.totals, totals])
         self.count, self.samples, self.tokens = self.count + 1, self.samples + samples, self.tokens + tokens
-        self.waited += waited
+        self.operations, self.waited = self.operations + operations, self.waited + waited
 
-    def take(self, step: int, device: torch.device) -> tuple[Totals, dict[str, float]]:
-        """(what was summed up here, figures of speed and memory) since the last call; starts anew."""
+    def take(self, step: int, device: torch.device, processes: int = 1) -> tuple[Totals, dict[str, float]]:
+        """(what was summed up here, figures of speed and memory) since the last call; starts anew.
+
+        processes: of the run, of which this one counts for all.
+        """
         seconds = max(time.monotonic() - self.since, 1e-9)
         speed = {
-            "samples_per_s": self.samples / seconds,
-            "tokens_per_s": self.tokens / seconds,
+            "samples_per_s": self.samples * processes / seconds,
+            "tokens_per_s": self.tokens * processes / seconds,
+            "flop_per_s": self.operations * processes / seconds,
+            "peak_share": self.operations / seconds / self.peak,
             "data_wait": self.waited / seconds,
             "memory_gb": peak_memory(device) / 1e9,
             "seconds_left": (self.steps - step) * seconds / max(self.count, 1),
@@ -76,6 +83,21 @@ def merge(parts: Iterable[Totals]) -> Totals:
 def means(totals: Totals) -> dict[str, float]:
     """The mean of each figure; those of no value are left out."""
     return {name: total / count for name, (total, count) in totals.items() if count}
+
+
+@functools.cache
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a product of two large matrices, the best of several: what the device reaches in this number format."""
+    side = 8192 if device.type == "cuda" else 1024
+    one, seconds = torch.ones(side, side, device=device, dtype=dtype), []
+    for _ in range(6):
+        start = time.perf_counter()
+        product = one @ one
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+        del product
+    return 2 * side**3 / min(seconds)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -4,7 +4,7 @@ Axes: token maps are [B, t, h, w, E] with values in [0, K): indices (E = C, K = 
 batch differ in size or length, they are [t, h, w, E] each and share a packed sequence.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from grn.data.code_cache import Progress
 from grn.errors import ConfigError, ModelMismatchError
+from grn.media import square, to_batch
 from grn.models.config import ClassToImageModelConfig, GeneratorModelConfig, TextToVisualModelConfig
 from grn.models.folder import save_model
 from grn.networks.class_to_image import ClassToImage
-from grn.networks.condition import ClassCondition, Condition, Texts
+from grn.networks.condition import ClassCondition, Condition, TextCondition, Texts
 from grn.networks.contract import GeneratorNetwork
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.text_to_visual import TextToVisual
@@ -28,6 +29,7 @@ from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import GeneratorRecipe, OptimizerConfig
 from grn.training.generator_data import Batched, CaptionChoice, GeneratorBatch, GeneratorData, GeneratorExample, collate
+from grn.training.operations import generator_operations
 from grn.training.sheets import save_sheet
 from grn.training.task import Loss, Slot
 from grn.training.words import turn_words
@@ -109,9 +111,13 @@ class GeneratorTask:
         if self.config.target == "flip":
             targets = _each(torch.bitwise_xor, targets, states)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.run.lowered(device.type)):
-            logits = self.calls["model"](states, batch.ratio, self._condition(batch).to(device))  # equation 5
+            condition = self._condition(batch).to(device)
+            logits = self.calls["model"](states, batch.ratio, condition)  # equation 5
         losses = refinement_loss(logits, targets)  # equation 7, [B]
-        return [Loss("model", losses.mean(), _figures(losses.detach(), logits, targets, batch.ratio), losses)]
+        figures = _figures(losses.detach(), logits, targets, batch.ratio)
+        text = condition.mask.shape[1] if isinstance(condition, TextCondition) else 0
+        shapes = [(one.shape[0], one.shape[1], one.shape[2]) for one in batch.targets]
+        return [Loss("model", losses.mean(), figures, losses, generator_operations(self.network, shapes, text))]
 
     def _condition(self, batch: GeneratorBatch) -> Condition:
         if isinstance(batch.conditions, Tensor):
@@ -132,25 +138,44 @@ class GeneratorTask:
     @torch.no_grad()
     def sheet(self, step: int, path: Path | None) -> None:
         """Pictures or clips for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
-        network = self.network
-        sampler = Sampler(network, self.recipe.sampling)
         if self.text is not None:
-            condition: Condition = self.text.encode(self._sheet_prompts())
-            null: Condition = self.text.encode([""])
+            pixels = self._draw(self.text.encode(self._sheet_prompts()), range(SHEET_PICTURES))
         else:
-            assert isinstance(network, ClassToImage)
-            condition = ClassCondition(torch.arange(min(SHEET_PICTURES, network.config.num_classes)))
-            null = network.null_condition(1)
-        data, tokenizer = self.recipe.data, self.tokenizer.config
-        side, length = data.size // tokenizer.stride, tokenizer.token_frames(data.frames)
-        device = next(network.parameters()).device
-        samples = sampler.run(condition.to(device), null.to(device), (length, side, side), seed=0)
-        indices = torch.stack([s.indices for s in sorted(samples, key=lambda s: s.number)])
-        pixels = self.tokenizer.decode(indices, self.config.rounds)
+            assert isinstance(self.config, ClassToImageConfig)
+            labels = torch.arange(SHEET_PICTURES) % self.config.num_classes
+            pixels = self._draw(ClassCondition(labels), range(SHEET_PICTURES))
         # Of clips, a row of frames each.
-        shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if length > 1 else [0]
+        shown = np.linspace(0, pixels.shape[2] - 1, _COLUMNS).astype(int) if pixels.shape[2] > 1 else [0]
         if path is not None:
             save_sheet(pixels[:, :, shown].transpose(1, 2).flatten(0, 1), path, columns=_COLUMNS)
+
+    def _draw(self, condition: Condition, seeds: Sequence[int]) -> Tensor:
+        """Pictures or clips [B, 3, T, H, W] in [-1, 1], one for each condition, as the recipe samples."""
+        network, data, tokenizer = self.network, self.recipe.data, self.tokenizer.config
+        null = network.null_condition(1) if self.text is None else self.text.encode([""])
+        assert null is not None
+        side, length = data.size // tokenizer.stride, tokenizer.token_frames(data.frames)
+        device = next(network.parameters()).device
+        samples = Sampler(network, self.recipe.sampling).run(
+            condition.to(device), null.to(device), (length, side, side), seed=list(seeds)[: len(condition)]
+        )
+        indices = torch.stack([s.indices for s in sorted(samples, key=lambda s: s.number)])
+        return self.tokenizer.decode(indices, self.config.rounds)
+
+    def real(self, numbers: Sequence[int]) -> Iterator[Tensor]:
+        for n in numbers:
+            yield to_batch(square(self.data.source.read(n)[:1], self.recipe.data.size))
+
+    @torch.no_grad()
+    def made(self, numbers: Sequence[int]) -> Iterator[Tensor]:
+        for start in range(0, len(numbers), SHEET_PICTURES):
+            chosen = numbers[start : start + SHEET_PICTURES]
+            samples = [self.data.source[n] for n in chosen]
+            if self.text is None:
+                condition: Condition = ClassCondition(torch.tensor([sample.label for sample in samples]))
+            else:
+                condition = self.text.encode([sample.captions[0] for sample in samples])
+            yield self._draw(condition, chosen)[:, :, 0]
 
     def _sheet_prompts(self) -> list[str]:
         if self.recipe.sheet_prompts:

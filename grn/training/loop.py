@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic
 
+import torch
+
 from grn.errors import ConfigError, ModelMismatchError, TrainingDivergedError
 from grn.files import display
 from grn.training.average import Average
@@ -29,11 +31,12 @@ from grn.training.checkpoint import (
     read_manifest,
 )
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.distance import Distance
 from grn.training.engine import Engine
-from grn.training.figures import Meter, Totals, means, merge, totals_of, write_row
+from grn.training.figures import Meter, Totals, matmul_peak, means, merge, totals_of, write_row
 from grn.training.loader import Part, load_parts
 from grn.training.optimizers import Optimizers
-from grn.training.resume import changes, described, refused
+from grn.training.resume import changes, described, leaves, refused
 from grn.training.task import B, Example, Loss, Task
 
 Row = dict[str, float]
@@ -67,6 +70,7 @@ class Loop(Generic[Example, B]):
         engine.distribute(task.modules, task.calls, config.recompute)
         self.optimizers = {name: Optimizers(m, task.settings(name), config.steps) for name, m in task.modules.items()}
         self.average = Average(task.modules["model"], config.ema) if config.ema else None
+        self.distance = Distance(task, config.distance_pictures, engine) if config.distance_every else None
         self.step = 0
         self._bad_in_a_row = 0
         self._signal: int | None = None
@@ -139,7 +143,8 @@ class Loop(Generic[Example, B]):
         """
         handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
-            self._run(report, time.monotonic() + stop_after, on_step)
+            with self.engine.tracking(self.recipe.name, dict(leaves(self.stored_recipe()))):
+                self._run(report, time.monotonic() + stop_after, on_step)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -147,17 +152,22 @@ class Loop(Generic[Example, B]):
     def _run(self, report: Callable[[int, Row], None], end: float, on_step: Callable[[int], None]) -> None:
         config, engine, first = self.config, self.engine, self.engine.first
         self._check_start()
-        meter = Meter(config.steps)
+        lowered = torch.bfloat16 if config.lowered(engine.device.type) else torch.float32
+        meter = Meter(config.steps, matmul_peak(engine.device, lowered))
         share = (engine.processes, engine.process)
         data = self.recipe.data
         for parts, waited in load_parts(self.task, config, data, self.step, engine.device, share, self._on_bad):
-            totals = self.train_step(parts)
-            meter.add(totals, config.batch_size, engine.processes * sum(part.batch.tokens for part in parts), waited)
+            totals, operations = self.train_step(parts)
+            tokens = sum(part.batch.tokens for part in parts)
+            meter.add(totals, config.batch_size // engine.processes, tokens, operations, waited)
             self.step += 1
             if first:
                 on_step(self.step)
             if self.step % config.log_every == 0 or self.step == config.steps:
                 self._report(meter, report)
+            if self.distance is not None and self.step % config.distance_every == 0:
+                with self._averaged():
+                    self._say({"step": self.step, "distance": self.distance.measure()}, report)
             # A signal may reach one process only, and clocks differ: all must leave at the same step.
             signum, late = engine.largest([self._signal or 0, time.monotonic() > end])
             last = self.step == config.steps or bool(signum) or bool(late)
@@ -179,8 +189,11 @@ class Loop(Generic[Example, B]):
                 self.task.export(self.folder / "final", state)
         engine.wait()
 
-    def train_step(self, parts: Sequence[Part[B]]) -> Totals:
-        """One step on a batch in parts: the gradients of every loss of all parts, then the optimizers. Sums of the figures."""
+    def train_step(self, parts: Sequence[Part[B]]) -> tuple[Totals, float]:
+        """One step on a batch in parts: the gradients of every loss of all parts, then the optimizers.
+
+        Returns sums of the figures, and how many floating-point operations the networks took.
+        """
         self.task.modules.train()
         for optimizers in self.optimizers.values():
             optimizers.clear()
@@ -192,16 +205,17 @@ class Loop(Generic[Example, B]):
                     (loss.value / len(parts)).backward()
                     losses.append((part, loss.detached()))
                     totals.append(totals_of(loss.figures))
+        operations = sum(loss.operations for _, loss in losses)
         norms = {name: self.optimizers[name].clip() for name in dict.fromkeys(loss.trains for _, loss in losses)}
         if self._is_bad(losses, norms):
             self._skip(losses, norms)
-            return {}
+            return {}, operations
         self._bad_in_a_row = 0
         for name in norms:
             self.optimizers[name].step(self.step)
         if self.average is not None:
             self.average.follow(self.step)
-        return merge([*totals, {_norm_name(name): (norm, 1) for name, norm in norms.items()}])
+        return merge([*totals, {_norm_name(name): (norm, 1) for name, norm in norms.items()}]), operations
 
     def _on_bad(self, messages: list[str]) -> None:
         """Say which samples cannot be read; others stand in for them."""
@@ -238,9 +252,12 @@ class Loop(Generic[Example, B]):
         )
 
     def _report(self, meter: Meter, report: Callable[[int, Row], None]) -> None:
-        totals, speed = meter.take(self.step, self.engine.device)
+        totals, speed = meter.take(self.step, self.engine.device, self.engine.processes)
         figures = means(merge(self.engine.gather(totals)))
-        row = {"step": self.step, **figures, "lr": self.optimizers["model"].rate(self.step - 1), **speed}
+        self._say({"step": self.step, **figures, "lr": self.optimizers["model"].rate(self.step - 1), **speed}, report)
+
+    def _say(self, row: Row, report: Callable[[int, Row], None]) -> None:
+        self.engine.track(self.step, row)
         if self.engine.first:
             write_row(self.folder / "log.jsonl", row)
             report(self.step, row)

@@ -52,7 +52,7 @@ def train(
     Raises BusyError where another process has the folder, Stopped on a signal, TrainingDivergedError, ConfigError for a setting that a run
     cannot change, and what reading data and models raises.
     """
-    engine = Engine(recipe.run.parallel)
+    engine = Engine(recipe.run.parallel, recipe.run.trackers, folder / "trackers")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,6 +1,6 @@
 """What a training run is of, as the loop sees it: samples in an order, batches, losses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -42,13 +42,14 @@ class Loss:
 
     trains: the module, by its name in `Task.modules`, whose weights lower it. value: float32 [], the mean over the samples.
     figures: for the log, each the mean over the entries of a tensor of any shape that are numbers.
-    samples: [B], each sample's own, by which a bad one is found.
+    samples: [B], each sample's own, by which a bad one is found. operations: floating-point operations that it takes, forward and backward.
     """
 
     trains: str
     value: Tensor
     figures: dict[str, Tensor] = field(default_factory=dict)
     samples: Tensor | None = None
+    operations: float = 0.0
 
     def detached(self) -> "Loss":
         """The same numbers, which hold no graph."""
@@ -98,6 +99,12 @@ class Task(Protocol[Example, B]):
 
     def sheet(self, step: int, path: Path | None) -> None:
         """Show what the (averaged) model does now; None: take part in it, where the model is spread over processes."""
+
+    def real(self, numbers: Sequence[int]) -> Iterator[Tensor]:
+        """The samples of these numbers as the model is to make them: pictures [B, 3, H, W] in [-1, 1], of clips the first frames."""
+
+    def made(self, numbers: Sequence[int]) -> Iterator[Tensor]:
+        """What the model, as it is, makes of these samples or of their captions or classes; the same on every call."""
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write a model folder with these (averaged) weights of the model."""

@@ -31,6 +31,7 @@ from grn.training.losses import (
     motion_loss,
 )
 from grn.training.mixture import MixedSource
+from grn.training.operations import autoencoder_operations
 from grn.training.sheets import save_sheet
 from grn.training.task import Loss, Slot
 
@@ -177,7 +178,10 @@ class TokenizerTask:
             value = value + getattr(weights, name) * part
         figures = {name: part.detach() for name, part in parts.items()}
         figures = {"l1": figures.pop("l1"), "psnr": -10 * torch.log10(figures.pop("l2") / 4), **figures}
-        found = [Loss("model", value, figures, (reconstruction - pixels).abs().flatten(1).mean(1))]
+        each = (reconstruction - pixels).abs().flatten(1).mean(1)
+        count, _, frames, side, _ = pixels.shape
+        operations = autoencoder_operations(self.recipe.network, frames, side, self.recipe.decoder_only)
+        found = [Loss("model", value, figures, each, count * operations)]
         if fooling:
             judged = self.calls["discriminator"](_frames(pixels), _frames(reconstruction.detach()))
             found.append(Loss("discriminator", judged, {"discriminator": judged.detach()}))
@@ -209,6 +213,19 @@ class TokenizerTask:
             if not attempts:
                 raise
             return self._shown(slot._replace(number=self.other(slot, attempts)), attempts - 1)
+
+    def real(self, numbers: Sequence[int]) -> Iterator[Tensor]:
+        for n in numbers:
+            yield to_unit(read_crop(self.source, Slot(0, n, n), 0)[None, :, 0])
+
+    @torch.no_grad()
+    def made(self, numbers: Sequence[int]) -> Iterator[Tensor]:
+        network = self.modules["model"]
+        assert isinstance(network, CausalAutoencoder)
+        device = next(network.parameters()).device
+        for pixels in self.real(numbers):
+            features = network.encode(pixels[:, :, None].to(device))
+            yield network.decode(hbq.quantize(features, network.config.rounds))[:, :, 0]
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write the tokenizer's folder."""

@@ -59,7 +59,7 @@ def _steps(folder: Path) -> list[str]:
 
 PROGRESS = (
     r"grn: info: step (\d+): l1 [\d.]+, psnr [-\d.]+, gradient norm [\d.]+, learning rate 0.0001, [\d.]+ samples/s, "
-    r"\d+% waiting for data, [\d.]+ GB, \d+ min left"
+    r"[\d,]+ tokens/s, [\d,]+ GFLOP/s \(\d+% of the peak\), \d+% waiting for data, [\d.]+ GB, \d+ min left"
 )
 
 

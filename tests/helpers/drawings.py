@@ -68,8 +68,3 @@ def clips_tar(path: Path, count: int, frames: int = 5, side: int = 32) -> Path:
         files[f"animated-{n}.webp"] = encoded(clip)
         files[f"animated-{n}.json"] = json.dumps({"captions": [f"a {THINGS[n]}", f"{THINGS[n]}, animated"]}).encode()
     return write_tar(path, files)
-
-
-def log_rows(run: Path) -> list[dict]:
-    """What a run has logged."""
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

@@ -1,5 +1,6 @@
 """Recipes of tiny networks, as objects, the data that they train on, and runs of them."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -41,7 +42,7 @@ CLASS_NETWORK = ClassToImageConfig(
     context_start=1,
 )  # fmt: skip
 RUN = RunConfig(steps=6, batch_size=2, save_every=3, log_every=1, sheet_every=100, precision="float32")
-UNTIMED = ("samples_per_s", "tokens_per_s", "data_wait", "memory_gb", "seconds_left")
+UNTIMED = ("samples_per_s", "tokens_per_s", "flop_per_s", "peak_share", "data_wait", "memory_gb", "seconds_left")
 R = TypeVar("R", TokenizerRecipe, GeneratorRecipe)
 
 
@@ -184,3 +185,8 @@ def stopping(rows: list[dict[str, float]], after: int) -> Callable[[int, dict[st
 def figures(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     """The rows without what differs from run to run."""
     return [{name: value for name, value in row.items() if name not in UNTIMED} for row in rows]
+
+
+def log_rows(run: Path) -> list[dict[str, Any]]:
+    """What a run has logged."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from banks import Dice
-from helpers.drawings import SIDE, THINGS, log_rows, sprites
-from helpers.training import recipe_text
+from helpers.drawings import SIDE, THINGS, sprites
+from helpers.training import log_rows, recipe_text
 from resident_generator import choose, make_scenes
 from resident_generator import main as train_generator
 from scene_codes import cached_maps, key_of

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from banks import Dice
-from helpers.drawings import log_rows
-from helpers.training import recipe_text
+from helpers.training import log_rows, recipe_text
 from resident_loop import Run
 from resident_tokenizer import Batches, TokenizerStep, parse, quantize, read_data, read_recipe, some_frames
 from resident_tokenizer import main as train_tokenizer

@@ -11,7 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.training import caption, changed, class_recipe, make_pictures, run, text_recipe, tokenizer_recipe
+from helpers.training import (
+    UNTIMED,
+    caption,
+    changed,
+    class_recipe,
+    log_rows,
+    make_pictures,
+    run,
+    text_recipe,
+    tokenizer_recipe,
+)
 from safetensors.torch import load_file
 
 from grn.media import write_image
@@ -102,10 +112,6 @@ def on_processes(count: int, folder: Path, program: str) -> list[dict]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(count)]
 
 
-def log(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
 def test_two_processes_train_as_one_and_stop_together(place: Path) -> None:
     pictures = make_pictures(place / "captioned")
     write_image(pictures / "left" / "1.png", np.zeros((20, 20, 3), np.uint8))  # a square among wide ones
@@ -120,10 +126,10 @@ def test_two_processes_train_as_one_and_stop_together(place: Path) -> None:
     assert second["reported"] == []
     assert "run.batch_size 6 is not a multiple of the 2 processes" in first["odd"] == second["odd"]
     for name in RECIPES:
-        rows = [log(place / run / name) for run in ("one", "two")]
+        rows = [log_rows(place / run / name) for run in ("one", "two")]
         assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [1, 2, 3, 4, 5, 6]
         for alone, shared in zip(*rows, strict=True):
-            same = alone.keys() - {"psnr", "samples_per_s", "tokens_per_s", "data_wait", "memory_gb", "seconds_left"}
+            same = alone.keys() - {"psnr", *UNTIMED}
             assert same == shared.keys() & same
             assert [alone[key] for key in sorted(same)] == pytest.approx(
                 [shared[key] for key in sorted(same)], rel=1e-4, abs=1e-4
@@ -195,4 +201,4 @@ def close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> No
 
 
 def losses(folder: Path) -> list[float]:
-    return [row[key] for row in log(folder) for key in ("l1", "loss", "discriminator") if key in row]
+    return [row[key] for row in log_rows(folder) for key in ("l1", "loss", "discriminator") if key in row]

@@ -68,6 +68,9 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("tokenizer", "run.keep", 3),
     ("tokenizer", "run.log_every", 2),
     ("tokenizer", "run.sheet_every", 2),
+    ("class", "run.distance_every", 1),
+    ("class", "run.distance_pictures", 3),
+    ("class", "run.trackers", ("tensorboard",)),
     ("tokenizer", "run.bad_steps", 1),
     ("tokenizer", "run.parallel", "fsdp"),
     ("class", "run.recompute", True),
@@ -114,6 +117,7 @@ SETTINGS: list[tuple[str, str, Any]] = [
 ]
 NEEDED: dict[str, dict[str, Any]] = {
     "run.keep": {"run.steps": 3},
+    "run.distance_pictures": {"run.distance_every": 2},
     "run.bad_steps": {"run.steps": 3, "optimizer.lr": 1e30, "optimizer.clip": 1e30},
 }
 """What else has to be set for a setting to matter."""
