@@ -56,9 +56,11 @@ class Index:
     def __init__(self, data: Path | bytes) -> None:
         """data: the index's file, or its content. Raises ValueError or OSError where it is none."""
         self._data = data
-        head = self._read(0, _PREFIX)
-        header = json.loads(self._read(_PREFIX, int.from_bytes(head, "little")))
-        self._rows = _PREFIX + int.from_bytes(head, "little")
+        length = int.from_bytes(self._read(0, _PREFIX), "little")
+        if length > self._size():
+            raise ValueError("is not whole")
+        header = json.loads(self._read(_PREFIX, length))
+        self._rows = _PREFIX + length
         self._count: int = header["count"]
         self._records = self._rows + self._count * ROW.itemsize
         self.folders = [tuple(parts) for parts in header["folders"]]

@@ -125,10 +125,29 @@ class Sample:
             raise self.fault(error) from error
 
     def media(self, fps: float | None = None) -> Media:
-        """The opened file, to stream its frames. What it raises goes through `fault`."""
+        """The opened file, to stream its frames. What it raises goes through `fault`.
+
+        Where the facts have "begin_frame_id" and "end_frame_id", the frames from one up to, not including, the other; they
+        are counted at the facts' "fps", or the file's.
+        """
         if isinstance(self.read, FilePart) and self.read.size is None:
-            return open_media(self.read.path, fps=fps)  # a long video is not read into memory
-        return open_media(io.BytesIO(self.data()), fps=fps)
+            return self._opened(self.read.path, fps)  # a long video is not read into memory
+        data = self.data()
+        return self._opened(io.BytesIO(data), fps)
+
+    def _opened(self, source: Path | io.BytesIO, fps: float | None) -> Media:
+        begin, end = self.info.get("begin_frame_id"), self.info.get("end_frame_id")
+        if begin is None or end is None:
+            return open_media(source, fps=fps)
+        if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin < end):
+            raise BadInputError(f"{self}: frames {begin} to {end} are no range")
+        rate = self.info.get("fps")
+        if not isinstance(rate, int | float) or rate <= 0:
+            with open_media(source) as media:
+                rate = media.fps or 1.0
+            if isinstance(source, io.BytesIO):
+                source.seek(0)
+        return open_media(source, fps=fps, start=begin / rate, duration=(end - begin) / rate)
 
     def fault(self, error: BadInputError) -> BadInputError:
         """An error of reading its file, with the sample's name in place of the stream's."""

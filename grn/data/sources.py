@@ -19,9 +19,12 @@ import numpy as np
 
 from grn.data.archives import COMPRESSED
 from grn.data.index import Entry, Index, index_of
+from grn.data.lines import index_lines
 from grn.data.listing import LeftOut, Listing, Sides, is_hidden, list_folder
+from grn.data.remote import fetched, is_url
 from grn.data.samples import FilePart, Sample
 from grn.data.sides import SIDE_SUFFIXES, check_length, read_sides
+from grn.data.tables import PREFIX, Table, is_saved, open_table
 from grn.data.tars import index_tar
 from grn.errors import BadInputError
 from grn.files import display
@@ -29,6 +32,7 @@ from grn.media import READ_CLIP_SUFFIXES, READ_IMAGE_SUFFIXES
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_SHARDS = 100_000
+_METADATA = "metadata.jsonl"
 logger = logging.getLogger("grn.data")
 
 
@@ -57,14 +61,14 @@ class Source(Sequence[Sample]):
 
     def labels(self) -> np.ndarray:
         """The class of each sample, int32 [N]; -1: it has none."""
-        if isinstance(self._samples, _Indexed):
+        if isinstance(self._samples, _Indexed | Table):
             return self._samples.labels()
         return np.fromiter((-1 if s.label is None else s.label for s in self), np.int32, len(self))
 
     def captioned(self) -> np.ndarray:
         """Whether each sample has a caption, bool [N]."""
-        if isinstance(self._samples, _Indexed):
-            return self._samples.column("captions") > 0
+        if isinstance(self._samples, _Indexed | Table):
+            return self._samples.captioned()
         return np.fromiter((any(sample.captions) for sample in self), bool, len(self))
 
     @property
@@ -117,6 +121,10 @@ class _Indexed(Sequence[Sample]):
         """One field of all rows."""
         return np.concatenate([index.rows()[name] for index in self._indices])
 
+    def captioned(self) -> np.ndarray:
+        """As `Source.captioned`."""
+        return self.column("captions") > 0
+
     def labels(self) -> np.ndarray:
         """As `Source.labels`."""
         found = self.column("label")
@@ -127,7 +135,7 @@ class _Indexed(Sequence[Sample]):
 
 
 def open_source(path: Path | str, clips: bool = False) -> Source:
-    """Open a folder, a WebDataset tar, or many of them: a folder of tars, `name-{000..012}.tar`, `name-*.tar`.
+    """Open a folder, a WebDataset tar, a list, or many of them: a folder of tars, `name-{000..012}.tar`, `name-*.tar`.
 
     A folder holds pictures at any depth, or with `clips` animations and videos; beside `name.png`, `name.txt` is its
     caption, `name.cls` its class number and `name.json` its facts. In a tar, the files of one key (their name up to its
@@ -137,28 +145,45 @@ def open_source(path: Path | str, clips: bool = False) -> Source:
     .tar.gz) is unpacked once, into the cache. How many files were left out, and why, is logged and stays in the
     source's `left_out`.
 
+    A folder with a metadata.jsonl holds what that lists, and .jsonl files are lists themselves (`grn.data.lines`), as is a
+    folder of nothing else. Tars may be URLs (`grn.data.remote`). A folder that the `datasets` library has saved, or
+    "datasets:NAME:SPLIT" of the hub, are its rows (`grn.data.tables`).
+
     Raises BadInputError where there is nothing, no picture, a damaged archive, or a caption or fact that cannot be
     read.
     """
-    path = Path(path)
     suffixes, what = (READ_CLIP_SUFFIXES, "clips") if clips else (READ_IMAGE_SUFFIXES, "pictures")
-    if path.is_dir():
-        source = _from_folder(path, suffixes)
-        shards = sorted(p for p in path.iterdir() if _is_tar(p.name))
-        if not len(source) and shards:
-            source = _from_tars(shards, suffixes)
-    elif path.is_file():
-        source = _from_tars([path], suffixes)
+    if str(path).startswith(PREFIX) or is_saved(Path(path)):
+        table = open_table(str(path))
+        return Source(table, table.classes)
+    if is_url(str(path)):
+        source = _from_files([fetched(url) for url in _expanded(str(path))], suffixes)
+    elif Path(path).is_dir():
+        source = _in_folder(Path(path), suffixes)
     else:
-        shards = _shards(path)
-        if not shards:
-            raise BadInputError(f"{display(path)}: no such folder or tar; give a folder of {what} or a WebDataset .tar")
-        source = _from_tars(shards, suffixes)
+        path = Path(path)
+        found = [path] if path.is_file() else _shards(path)
+        if not found:
+            raise BadInputError(
+                f"{display(path)}: no such folder or tar; give a folder of {what}, a WebDataset .tar or a .jsonl list"
+            )
+        source = _from_files(found, suffixes)
     if not len(source):
-        found = f"; {source.left_out}" if source.left_out.total else ""
-        raise BadInputError(f"{display(path)}: no {what} found (looked for {', '.join(sorted(suffixes))}{found})")
+        found_else = f"; {source.left_out}" if source.left_out.total else ""
+        raise BadInputError(f"{display(path)}: no {what} found (looked for {', '.join(sorted(suffixes))}{found_else})")
     if source.left_out.total:
         logger.warning("%s: %s", display(path), source.left_out)
+    return source
+
+
+def _in_folder(path: Path, suffixes: Collection[str]) -> Source:
+    if (path / _METADATA).is_file():
+        return _from_files([path / _METADATA], suffixes)
+    source = _from_folder(path, suffixes)
+    for matches in (_is_tar, _is_list):
+        files = sorted(p for p in path.iterdir() if matches(p.name))
+        if not len(source) and files:
+            return _from_files(files, suffixes)
     return source
 
 
@@ -166,22 +191,36 @@ def _is_tar(name: str) -> bool:
     return name.lower().endswith((".tar", *COMPRESSED)) and not is_hidden(name)
 
 
+def _is_list(name: str) -> bool:
+    return name.lower().endswith(".jsonl") and not is_hidden(name)
+
+
 def _shards(path: Path) -> list[Path]:
-    """The tars that a name with a range {000..012} or a wildcard stands for; none if it has neither."""
-    found = _RANGE.search(path.name)
-    if found:
-        first, last = int(found[1]), int(found[2])
-        if not first <= last < first + _MAX_SHARDS:
-            raise BadInputError(f"{display(path)}: range {found[0]} does not count up to at most {_MAX_SHARDS} shards")
-        width = len(found[1])
-        start, end = path.name[: found.start()], path.name[found.end() :]
-        return [path.with_name(f"{start}{number:0{width}d}{end}") for number in range(first, last + 1)]
+    """The files that a path with ranges {000..012} or a wildcard in its name stands for; none if it has neither."""
+    if _RANGE.search(str(path)):
+        return [Path(name) for name in _expanded(str(path))]
     return sorted(path.parent.glob(path.name)) if "*" in path.name else []
 
 
-def _from_tars(paths: Sequence[Path], suffixes: Collection[str]) -> Source:
+def _expanded(text: str) -> list[str]:
+    """With every range spelt out, the last one fastest."""
+    found = _RANGE.search(text)
+    if not found:
+        return [text]
+    first, last = int(found[1]), int(found[2])
+    if not first <= last < first + _MAX_SHARDS:
+        raise BadInputError(f"{display(text)}: range {found[0]} does not count up to at most {_MAX_SHARDS} shards")
+    start, width = text[: found.start()], len(found[1])
+    return [f"{start}{n:0{width}d}{end}" for n in range(first, last + 1) for end in _expanded(text[found.end() :])]
+
+
+def _from_files(paths: Sequence[Path], suffixes: Collection[str]) -> Source:
+    """Of tars or lists."""
     # Several processes that start together each go through them in an order of their own, and find what others have indexed.
-    found = {path: index_tar(path, suffixes) for path in random.Random().sample(paths, len(paths))}
+    found = {
+        path: (index_lines if _is_list(path.name) else index_tar)(path, suffixes)
+        for path in random.Random().sample(paths, len(paths))
+    }
     return _of_indices([found[path] for path in paths], packed=True)
 
 

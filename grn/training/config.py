@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from grn.devices import fast_type
 from grn.errors import ConfigError, UsageError
@@ -39,9 +39,15 @@ class _Section(BaseModel):
 class SourceConfig(_Section):
     """One place with pictures or clips, and how often it is drawn from in relation to its size."""
 
-    path: Path = Field(description="what `grn.data.sources.open_source` opens")
+    path: Annotated[str, BeforeValidator(lambda path: str(path) if isinstance(path, Path) else path)] = Field(
+        description="a folder, tar or list, a range of them `name-{000..012}.tar`, a URL, or `datasets:NAME:SPLIT`"
+    )
     clips: bool = Field(False, description="take animations and videos, of data.frames frames each, and no pictures")
     weight: float = Field(1.0, ge=1e-6, le=1e6, description="how often it is drawn from, in relation to its size")
+    captions: dict[str, Weight] = Field(
+        {}, description="how often captions of each type are drawn, where samples have several; none: as the data say"
+    )
+    tag: str = Field("", description="put before each caption, and left out with it")
     keep: dict[str, tuple[str | int | float | bool, ...]] = Field(
         {}, description="only samples whose JSON facts have one of these values"
     )

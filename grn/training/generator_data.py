@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -137,9 +136,7 @@ class GeneratorData:
         views = self.views(slot.number)
         sample = self.source[slot.number]
         dropped = bool(rng.random() < recipe.drop_condition)
-        caption = "" if dropped else sample.captions[rng.integers(len(sample.captions))]
-        if self.text is not None:
-            _check_wordings(self.text, sample)
+        caption = "" if dropped or self.text is None else self._caption(slot.number, sample, rng)
         shown = views[rng.integers(len(views))][: self._length(slot.step)]
         targets = self.network.indices_to_elements(torch.from_numpy(shown.astype(np.int64))).byte()
         corruption = corrupt(targets.shape, self.network.classes, recipe.ratio, rng)
@@ -151,6 +148,27 @@ class GeneratorData:
             turned = not dropped and rng.random() < recipe.words.turned
             condition = CaptionChoice(caption, int(rng.integers(2**62)) if turned else None)
         return GeneratorExample(targets, corruption, condition)
+
+    def _caption(self, number: int, sample: Sample, rng: np.random.Generator) -> str:
+        """One of a sample's captions, drawn by their weights and types, behind the tag of its place.
+
+        Raises BadInputError where there is none to draw, or where one of them cannot be read.
+        """
+        assert self.text is not None, "captions are for text models"
+        place, found = self.source.place(number), sample.wordings
+        try:
+            for one in found:
+                self.text.check(place.tag + one.text)
+        except BadInputError as error:
+            raise BadInputError(f"{sample}: unreadable caption: {error}") from error
+        weights = np.array([one.weight * (place.captions.get(one.type, 0.0) if place.captions else 1) for one in found])
+        if not weights.sum():
+            types = ", ".join(sorted({one.type for one in found}))
+            raise BadInputError(
+                f"{sample}: no caption may be drawn (found types {types}); change data.sources.captions"
+            )
+        text = found[rng.choice(len(found), p=weights / weights.sum())].text
+        return place.tag + text if text else ""
 
     def views(self, number: int) -> np.ndarray:
         """The token maps that are kept of a sample, [F, t, h, w, C]: plain, and mirrored where pictures are flipped."""
@@ -198,7 +216,7 @@ def _ratio(config: RatioConfig, rng: np.random.Generator) -> float:
     return 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
 
 
-def _check_captions(source: Source, path: Path) -> None:
+def _check_captions(source: Source, path: str) -> None:
     """Raises BadInputError where no sample has a caption. How many have none is logged."""
     captioned = source.captioned()
     if not captioned.any():
@@ -207,15 +225,6 @@ def _check_captions(source: Source, path: Path) -> None:
         )
     if without := int((~captioned).sum()):
         logger.warning("%s: %d of %d have no caption and are learnt without words", path, without, len(source))
-
-
-def _check_wordings(text: TextEncoder, sample: Sample) -> None:
-    """Raises BadInputError for a sample with a caption that cannot be read."""
-    try:
-        for caption in sample.captions:
-            text.check(caption)
-    except BadInputError as error:
-        raise BadInputError(f"{sample}: unreadable caption: {error}") from error
 
 
 def _check_classes(source: Source, classes: int) -> None:

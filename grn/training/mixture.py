@@ -80,6 +80,10 @@ class MixedSource:
         which = self.which(number)
         return self._readers[which].read(number - int(self.starts[which]), rng)
 
+    def place(self, number: int) -> SourceConfig:
+        """What the recipe says of the place that a sample is from."""
+        return self.config.sources[self.which(number)]
+
     def resize(self, number: int) -> tuple[int, int] | None:
         """The range of the short side before a random crop, as configured for the place that a sample is from."""
         return self.config.sources[self.which(number)].resize

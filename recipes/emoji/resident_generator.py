@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from words_on_device import DeviceWords, words_of
 
 from grn import hbq
+from grn.devices import fast_type
 from grn.errors import BadInputError, ConfigError, GrnError, UsageError
 from grn.media.pixels import to_unit
 from grn.models.config import TextToVisualModelConfig
@@ -107,9 +108,9 @@ class ClipSource:
 
 @torch.no_grad()
 def encode(tokenizer: Tokenizer, pixels: Tensor, rounds: int) -> Tensor:
-    """Pixels [B, 3, T, H, W] in [-1, 1] -> token maps int64 [B, t, h, w, C], computed in bfloat16 on a GPU."""
+    """Pixels [B, 3, T, H, W] in [-1, 1] -> token maps int64 [B, t, h, w, C], computed in bfloat16 where that is faster."""
     device = pixels.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+    with torch.autocast(device, torch.bfloat16, enabled=fast_type(device) is torch.bfloat16):
         features = torch.cat([tokenizer.network.encode(part) for part in pixels.split(_PART)])
     return hbq.encode(features.float(), rounds).movedim(1, -1)
 

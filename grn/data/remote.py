@@ -1,0 +1,48 @@
+"""Shards by URL: each is fetched once, into the cache folder.
+
+An exact order needs any sample at any time, so that shards have to lie here; to train on more than a disk holds, tokenize
+them first: codes take a hundredth of the space.
+"""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+
+from grn.errors import BadInputError, EnvironmentFaultError, GrnError
+from grn.files import atomic_path, cache_folder, display, locked
+
+logger = logging.getLogger("grn.data")
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is a URL, or a command whose output is a shard."""
+    return "://" in path or path.startswith("pipe:")
+
+
+def fetched(url: str) -> Path:
+    """The copy of a shard: of http(s), s3, gs, hf, ftp, file, or "pipe:" and a shell command, as webdataset opens them.
+
+    A URL stands for one content: it is not fetched again. Raises BadInputError where it cannot be had.
+    """
+    try:
+        from webdataset.gopen import gopen
+    except ImportError as error:
+        raise EnvironmentFaultError(f"{display(url)}: URLs need the package webdataset; install grn[data]") from error
+    suffix = next((end for end in (".tgz", ".tar.gz") if url.lower().endswith(end)), ".tar")
+    path = cache_folder("shards", make=True) / (hashlib.blake2b(url.encode(), digest_size=16).hexdigest() + suffix)
+    with locked(path.with_name(f"{path.name}.lock"), wait=True):
+        if path.is_file():
+            return path
+        logger.info("fetching %s", display(url))
+        with atomic_path(path) as aside:
+            try:
+                with gopen(url, "rb") as stream, aside.open("wb") as out:
+                    shutil.copyfileobj(stream, out, 1 << 20)
+            except GrnError:
+                raise
+            except Exception as error:  # webdataset and what it calls raise anything
+                raise BadInputError(f"{display(url)}: cannot be fetched ({display(str(error))[:200]})") from error
+            if not aside.stat().st_size:
+                raise BadInputError(f"{display(url)}: is empty; check the address")
+    return path

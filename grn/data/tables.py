@@ -1,0 +1,101 @@
+"""Data sets of the `datasets` library: of the hub, or folders that it has saved."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grn.data.samples import Sample, wordings
+from grn.errors import BadInputError, EnvironmentFaultError
+from grn.files import display
+
+PREFIX = "datasets:"
+_CAPTIONS = ("captions", "caption", "text")
+_BATCH = 10_000  # rows that are looked at together
+
+
+class Table(Sequence[Sample]):
+    """The rows of a data set. Its first column of images is the picture; "captions", "caption" or "text" is the caption, "label" the class."""
+
+    def __init__(self, rows: Any, place: str) -> None:
+        """rows: a `datasets.Dataset`. Raises BadInputError where it has no images."""
+        from datasets import Image
+
+        images = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
+        if not images:
+            raise BadInputError(f"{display(place)}: no column holds images (found {', '.join(rows.features)})")
+        self._image, self.place = images[0], place
+        self._rows = rows.cast_column(images[0], Image(decode=False))
+        self._caption = next((name for name in _CAPTIONS if name in rows.features), None)
+        self.classes: tuple[str, ...] = tuple(getattr(rows.features.get("label"), "names", None) or ())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        number = range(len(self))[index]
+        others = [name for name in self._rows.features if name != self._image]
+        row = self._rows.select_columns(others)[number]
+        text = row.get(self._caption) if self._caption else None
+        info = {"captions": text} if isinstance(text, list) else {}
+        label = row.get("label")
+        place = f"{self.place}: {number}"
+        try:
+            wordings("", info)
+        except ValueError as error:
+            raise BadInputError(f"{display(place)}: {error}") from error
+        caption = text if isinstance(text, str) else ""
+        return Sample(str(number), _Picture(self._rows, self._image, number), caption, label, {**row, **info}, place)
+
+    def labels(self) -> np.ndarray:
+        """As `Source.labels`."""
+        if "label" not in self._rows.features:
+            return np.full(len(self), -1, np.int32)
+        batches = self._rows.select_columns(["label"]).iter(_BATCH)
+        return np.array([-1 if label is None else label for batch in batches for label in batch["label"]], np.int32)
+
+    def captioned(self) -> np.ndarray:
+        """As `Source.captioned`."""
+        if self._caption is None:
+            return np.zeros(len(self), bool)
+        batches = self._rows.select_columns([self._caption]).iter(_BATCH)
+        return np.array([bool(text) for batch in batches for text in batch[self._caption]])
+
+
+class _Picture:
+    """Reads the file of a row."""
+
+    def __init__(self, rows: Any, column: str, number: int) -> None:
+        self.rows, self.column, self.number = rows, column, number
+
+    def __call__(self) -> bytes:
+        value = self.rows.select_columns([self.column])[self.number][self.column] or {}
+        if value.get("bytes"):
+            return bytes(value["bytes"])
+        return Path(value.get("path") or "").read_bytes()
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder is a data set that the library has saved."""
+    return (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file()
+
+
+def open_table(name: str) -> Table:
+    """A saved folder, or "datasets:NAME" or "datasets:NAME:SPLIT" of the hub, by default its split "train".
+
+    Raises BadInputError where it cannot be had, EnvironmentFaultError where the library is not installed.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise EnvironmentFaultError(f"{display(name)}: needs the package datasets; install grn[data]") from error
+    try:
+        if not name.startswith(PREFIX):
+            return Table(datasets.load_from_disk(name), name)
+        hub, _, split = name.removeprefix(PREFIX).partition(":")
+        return Table(datasets.load_dataset(hub, split=split or "train"), name)
+    except BadInputError:
+        raise
+    except Exception as error:  # the library raises anything
+        raise BadInputError(f"{display(name)}: cannot be opened ({display(str(error))[:200]})") from error
