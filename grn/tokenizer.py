@@ -6,6 +6,7 @@ Axes
              t = 1 + ceil((T - 1) / time stride)
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from grn.models.config import TokenizerModelConfig
 from grn.models.folder import save_model
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
-from grn.networks.autoencoder_layers import TimeCache
+from grn.networks.tiles import TiledCoder
 
 
 class Tokenizer:
@@ -99,14 +100,15 @@ class Tokenizer:
             return self._tokenize(media, rounds or self.config.rounds)
 
     def _tokenize(self, media: FrameStream, rounds: int) -> PackedCodes:
-        cache = TimeCache() if media.kind == "video" else None
+        coder: TiledCoder | None = None
         packer = hbq.PlanePacker(rounds)
         frames, shape = 0, (0, 0, 0, 0)
         for group in self._groups(media):
             frames += len(group)
-            pixels = to_pixels(np.stack(self._whole(group, shape[0] > 0))).to(self.device)
+            levels = self._levels(group, shape[0] > 0)
+            coder = coder or TiledCoder(self.network, levels.shape[1:3], media.kind == "video")
             with torch.inference_mode(), _exact():
-                features = self.network.encode_group(self._pad_space(pixels).to(self.dtype), cache).float()
+                features = coder.encode_group(functools.partial(self._tile, levels)).float()
             indices = hbq.encode(features, rounds, torch.empty_like(features, dtype=torch.uint16))[0].movedim(0, -1)
             packer.add(indices.cpu().numpy())  # [1, h, w, C]
             shape = (shape[0] + 1, *indices.shape[1:])
@@ -126,15 +128,19 @@ class Tokenizer:
         return self._frames(codes)
 
     def _frames(self, codes: Codes | PackedCodes) -> Iterator[np.ndarray]:
-        cache = TimeCache() if codes.kind == "video" else None
-        left = codes.frames
+        stride, left = self.config.stride, codes.frames
+        height, width = codes.shape[1] * stride, codes.shape[2] * stride
+        coder = TiledCoder(self.network, (height, width), codes.kind == "video")
         for i, plane in enumerate(codes.maps()):
             indices = torch.from_numpy(plane).movedim(-1, 0)[None, :, None]
+            frames = np.empty((self.config.time_stride if i else 1, height, width, 3), np.uint8)
             with torch.inference_mode():
                 features = hbq.decode(indices, codes.rounds).to(self.device, self.dtype)
-                pixels = self.network.decode_group(features, cache, first=i == 0).float().cpu()
-            yield from from_pixels(pixels[..., : codes.height, : codes.width])[:left]
-            left -= pixels.shape[2]
+                for rows, columns, pixels in coder.decode_group(features, first=i == 0):
+                    frames[:, rows, columns] = from_pixels(pixels)
+            for frame in frames[:left, : codes.height, : codes.width]:
+                yield np.ascontiguousarray(frame)
+            left -= len(frames)
 
     def _check(self, codes: Codes | PackedCodes, any_tokenizer: bool) -> None:
         if codes.fingerprint != self.fingerprint and not any_tokenizer:
@@ -161,10 +167,16 @@ class Tokenizer:
         if group:
             yield group
 
-    def _whole(self, group: list[np.ndarray], later: bool) -> list[np.ndarray]:
-        """The group with its last frame repeated up to what the network takes at once."""
+    def _levels(self, group: list[np.ndarray], later: bool) -> np.ndarray:
+        """The group as [T, H, W, 3], its last frame, rows and columns repeated up to what the network takes at once."""
         missing = self.config.time_stride - len(group) if later else 0
-        return group + [group[-1]] * missing
+        levels = np.stack(group + [group[-1]] * missing) if later else group[0][None]
+        bottom, right = (-side % self.config.stride for side in levels.shape[1:3])
+        return np.pad(levels, ((0, 0), (0, bottom), (0, right), (0, 0)), "edge") if bottom or right else levels
+
+    def _tile(self, levels: np.ndarray, rows: slice, columns: slice) -> Tensor:
+        """Part of frames uint8 [T, H, W, 3] as pixels where the network is."""
+        return to_pixels(levels[:, rows, columns]).to(self.device, self.dtype)
 
     def _pad(self, pixels: Tensor) -> Tensor:
         frames = pixels.shape[2]

@@ -96,13 +96,13 @@ def test_no_more_frames_are_held_than_a_group_has(tokenizer: Tokenizer) -> None:
 
 def test_frames_come_back_as_they_are_decoded(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = tokenizer.tokenize_packed(media(pictures(9)))
-    whole, groups = tokenizer.network.decode_group, []
+    whole, groups = tokenizer.network.begin, []
 
     def counted(*arguments: Any, **options: Any) -> Any:
         groups.append(1)
         return whole(*arguments, **options)
 
-    monkeypatch.setattr(tokenizer.network, "decode_group", counted)
+    monkeypatch.setattr(tokenizer.network, "begin", counted)
     frames = tokenizer.reconstruct(codes)
     for decoded in (1, 2, 2, 2, 2, 3):
         next(frames)
@@ -128,8 +128,8 @@ def test_codes_are_made_without_tf32_and_nothing_else_is(
 
         monkeypatch.setattr(tokenizer.network, name, call)
 
-    watched("encode_group")
-    watched("decode_group")
+    watched("shrink")
+    watched("grow")
     if way == "encode":
         tokenizer.decode(tokenizer.encode(to_pixels(np.stack(pictures(1)))))
     else:

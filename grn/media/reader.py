@@ -163,7 +163,10 @@ class _Image(Media):
         # The first picture tells the upright size, and whether the file can be decoded at all.
         self._first = next(iter(self._pictures(self._chosen[:1])))
         self.width, self.height = options.size or (self._first.shape[1], self._first.shape[0])
-        self._stack = stack.pop_all()
+        if self._moves:
+            self._stack = stack.pop_all()
+        else:
+            stack.close()  # and with it the decoder's own copy of the pixels
 
     def count_frames(self) -> int:
         return sum(self._repeats)

@@ -138,8 +138,12 @@ class Encoder(nn.Module):
         self.middle = Middle(widths[-1], kernels, config.attention)
         self.head = Head(widths[-1], 2 * config.channels, kernels[0])
 
-    def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
-        x = run_blocks(self.stages, self.stem(x, cache), cache)
+    def shrink(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        """Down to the resolution of tokens; a position sees `encoder_margin` tokens around its own."""
+        return run_blocks(self.stages, self.stem(x, cache), cache)
+
+    def conclude(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        """What follows at the resolution of tokens, where attention sees the whole frame."""
         return self.head(self.middle(x, cache), cache)
 
 
@@ -158,8 +162,12 @@ class Decoder(nn.Module):
         )
         self.head = Head(widths[-1], 3 * config.patch**2, kernels[0])
 
-    def forward(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
-        x = self.middle(self.stem(x, cache), cache)
+    def begin(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        """What comes first at the resolution of tokens, where attention sees the whole frame."""
+        return self.middle(self.stem(x, cache), cache)
+
+    def grow(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
+        """Up to the resolution of pixels; a position sees `decoder_margin` tokens around its own."""
         for stage in self.stages:
             x = stage(x, cache, first)
         return self.head(x, cache)
@@ -197,13 +205,30 @@ class CausalAutoencoder(nn.Module):
         pixels: first a clip's first frame, then `time_stride` frames a call.
         cache: the clip's, new and empty at its first frame; None for an image.
         """
-        x = self.encoder(space_to_depth(pixels, self.config.patch), cache)
-        return torch.tanh(self.to_latent(x, None)[:, : self.config.channels])
+        return self.conclude(self.shrink(pixels, cache), cache)
 
     def decode_group(self, features: Tensor, cache: TimeCache | None = None, first: bool = True) -> Tensor:
         """The next frame of features -> its pixels: one frame where `first`, else `time_stride` frames."""
-        x = self.decoder(self.from_latent(features, None), cache, first)
-        return depth_to_space(x, self.config.patch)
+        return self.grow(self.begin(features, cache), cache, first)
+
+    def shrink(self, pixels: Tensor, cache: TimeCache | None) -> Tensor:
+        """First half of `encode_group`, from pixels to the resolution of tokens [B, C', 1, h, w]: local, so that a large
+        picture can pass in tiles (`grn.networks.tiles`).
+        """
+        return self.encoder.shrink(space_to_depth(pixels, self.config.patch), cache)
+
+    def conclude(self, x: Tensor, cache: TimeCache | None) -> Tensor:
+        """Second half of `encode_group`, at the resolution of tokens."""
+        x = self.to_latent(self.encoder.conclude(x, cache), None)
+        return torch.tanh(x[:, : self.config.channels])
+
+    def begin(self, features: Tensor, cache: TimeCache | None) -> Tensor:
+        """First half of `decode_group`, at the resolution of tokens."""
+        return self.decoder.begin(self.from_latent(features, None), cache)
+
+    def grow(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
+        """Second half of `decode_group`, from the resolution of tokens to pixels: local, as `shrink` is."""
+        return depth_to_space(self.decoder.grow(x, cache, first), self.config.patch)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, T, H, W] in [-1, 1] -> features [B, C, t, h, w] in (-1, 1)."""

@@ -90,6 +90,23 @@ class TokenizerConfig(BaseModel):
         return self.token_frames(frames), -(-height // self.stride), -(-width // self.stride)
 
     @property
+    def encoder_margin(self) -> int:
+        """Tokens on each side of its own in whose pixels the encoder's stages look for one token."""
+        return self._margin(self.encoder_blocks)
+
+    @property
+    def decoder_margin(self) -> int:
+        """Tokens on each side of its own at which the decoder's stages look for one token's pixels."""
+        return self._margin(self.decoder_blocks)
+
+    def _margin(self, blocks: int) -> int:
+        # Each 3x3 convolution looks one position further: the one at either end, two a block, one between two stages,
+        # which stands at the finer resolution. At stage j a position is 2^j of the finest ones wide.
+        last = len(self.multipliers) - 1
+        reach = 1 + sum(2**j * (2 * blocks + (j < last)) for j in range(last + 1))
+        return -(-reach // 2**last)
+
+    @property
     def time_kernels(self) -> tuple[int, int]:
         """Taps in time of the convolutions over space, and of the pointwise one that follows them in a residual block; 1: none."""
         return (1, self.time_kernel) if self.factors_time else (self.time_kernel, 1)
