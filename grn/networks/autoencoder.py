@@ -9,6 +9,7 @@ between them. An image is a first frame with nothing to remember.
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,10 @@ class DecoderStage(nn.Module):
         self.resample = Upsample(outputs, doubles_time) if doubles_space else None
 
     def forward(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
-        y = run_blocks(self.blocks, x, cache)
+        return self.finish(x, run_blocks(self.blocks, x, cache), cache, first)
+
+    def finish(self, x: Tensor, y: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
+        """The doubling of y, which the blocks have made of x."""
         if self.resample is None:
             return y
         shortcut = unfold_repeat(x, self.outputs, self.time if self.folds_time else 1, self.space, first)
@@ -139,12 +143,12 @@ class Encoder(nn.Module):
         self.head = Head(widths[-1], 2 * config.channels, kernels[0])
 
     def shrink(self, x: Tensor, cache: TimeCache | None) -> Tensor:
-        """Down to the resolution of tokens; a position sees `encoder_margin` tokens around its own."""
-        return run_blocks(self.stages, self.stem(x, cache), cache)
+        """Down to the resolution of tokens. Each sees the pixels of `encoder_margin` tokens around its own."""
+        return run_blocks(self.stages[:-1], self.stem(x, cache), cache)
 
     def conclude(self, x: Tensor, cache: TimeCache | None) -> Tensor:
         """What follows at the resolution of tokens, where attention sees the whole frame."""
-        return self.head(self.middle(x, cache), cache)
+        return self.head(self.middle(self.stages[-1](x, cache), cache), cache)
 
 
 class Decoder(nn.Module):
@@ -162,13 +166,21 @@ class Decoder(nn.Module):
         )
         self.head = Head(widths[-1], 3 * config.patch**2, kernels[0])
 
-    def begin(self, x: Tensor, cache: TimeCache | None) -> Tensor:
-        """What comes first at the resolution of tokens, where attention sees the whole frame."""
-        return self.middle(self.stem(x, cache), cache)
+    @property
+    def _opening(self) -> DecoderStage:
+        return cast(DecoderStage, self.stages[0])
 
-    def grow(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
-        """Up to the resolution of pixels; a position sees `decoder_margin` tokens around its own."""
-        for stage in self.stages:
+    def begin(self, x: Tensor, cache: TimeCache | None) -> tuple[Tensor, Tensor]:
+        """What comes first at the resolution of tokens, where attention sees the whole frame: what goes into the first
+        stage and what its blocks make of it.
+        """
+        x = self.middle(self.stem(x, cache), cache)
+        return x, run_blocks(self._opening.blocks, x, cache)
+
+    def grow(self, started: tuple[Tensor, Tensor], cache: TimeCache | None, first: bool) -> Tensor:
+        """Up to the resolution of pixels. Each sees the `decoder_margin` tokens around its own."""
+        x = self._opening.finish(*started, cache, first)
+        for stage in self.stages[1:]:
             x = stage(x, cache, first)
         return self.head(x, cache)
 
@@ -222,13 +234,13 @@ class CausalAutoencoder(nn.Module):
         x = self.to_latent(self.encoder.conclude(x, cache), None)
         return torch.tanh(x[:, : self.config.channels])
 
-    def begin(self, features: Tensor, cache: TimeCache | None) -> Tensor:
+    def begin(self, features: Tensor, cache: TimeCache | None) -> tuple[Tensor, Tensor]:
         """First half of `decode_group`, at the resolution of tokens."""
         return self.decoder.begin(self.from_latent(features, None), cache)
 
-    def grow(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
+    def grow(self, started: tuple[Tensor, Tensor], cache: TimeCache | None, first: bool) -> Tensor:
         """Second half of `decode_group`, from the resolution of tokens to pixels: local, as `shrink` is."""
-        return depth_to_space(self.decoder.grow(x, cache, first), self.config.patch)
+        return depth_to_space(self.decoder.grow(started, cache, first), self.config.patch)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, T, H, W] in [-1, 1] -> features [B, C, t, h, w] in (-1, 1)."""

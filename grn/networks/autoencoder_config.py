@@ -91,20 +91,20 @@ class TokenizerConfig(BaseModel):
 
     @property
     def encoder_margin(self) -> int:
-        """Tokens on each side of its own in whose pixels the encoder's stages look for one token."""
+        """Tokens on each side of its own in whose pixels the encoder looks, on its way to the resolution of tokens."""
         return self._margin(self.encoder_blocks)
 
     @property
     def decoder_margin(self) -> int:
-        """Tokens on each side of its own at which the decoder's stages look for one token's pixels."""
+        """Tokens on each side of its own at which the decoder looks for their pixels, from that resolution on."""
         return self._margin(self.decoder_blocks)
 
     def _margin(self, blocks: int) -> int:
-        # Each 3x3 convolution looks one position further: the one at either end, two a block, one between two stages,
-        # which stands at the finer resolution. At stage j a position is 2^j of the finest ones wide.
-        last = len(self.multipliers) - 1
-        reach = 1 + sum(2**j * (2 * blocks + (j < last)) for j in range(last + 1))
-        return -(-reach // 2**last)
+        # Each 3x3 convolution looks one position further: the one at the end, two a block, and one between two stages,
+        # which stands at the finer resolution. Positions of stage j are 2^j of the finest ones wide.
+        steps = len(self.multipliers) - 1
+        reach = 1 + sum(2**j * (2 * blocks + 1) for j in range(steps))
+        return -(-reach // 2**steps)
 
     @property
     def time_kernels(self) -> tuple[int, int]:

@@ -70,10 +70,10 @@ class TiledCoder:
         """As `CausalAutoencoder.decode_group`: pixels a tile at a time, after the rows and columns where they belong."""
         config, stride = self._network.config, self._network.config.stride
         tiles = self._decoder_tiles = self._decoder_tiles or self._tiles(config.decoder_width, config.decoder_margin)
-        x = self._network.begin(features, self._cache)
+        x, y = self._network.begin(features, self._cache)
         for tile in tiles:
-            part = x[..., tile.top : tile.bottom, tile.left : tile.right]
-            pixels = self._network.grow(part, tile.cache, first)
+            place = ..., slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+            pixels = self._network.grow((x[place], y[place]), tile.cache, first)
             rows, columns = (slice(tokens.start * stride, tokens.stop * stride) for tokens in (tile.rows, tile.columns))
             yield rows, columns, pixels[..., _inner(rows, tile.top * stride), _inner(columns, tile.left * stride)]
 
