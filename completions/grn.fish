@@ -71,7 +71,7 @@ complete -c grn -n '__grn_at generate' -l area -r -f -d 'Area of the picture: 0.
 complete -c grn -n '__grn_at generate' -l like -r -F -d 'Repeat what grn made: the prompt, seed and settings of a picture, contact sheet or clip.'
 complete -c grn -n '__grn_at generate' -l grid -d 'One contact sheet of all pictures instead of a file each.'
 complete -c grn -n '__grn_at generate' -l show -d 'Show the results in the terminal, too.'
-complete -c grn -n '__grn_at generate' -l history -r -F -d 'Animate every step: the picture beside its tokens, green where just filled, grey kept, red erased, white empty.'
+complete -c grn -n '__grn_at generate' -l history -r -F -d 'Animate every step: what the network sees, what it predicts, and the tokens: green just filled, grey kept, red erased, white empty.'
 complete -c grn -n '__grn_at generate' -l batch-size -r -f -d 'Pictures at a time.'
 complete -c grn -n '__grn_at generate' -l resume -d 'Skip pictures that are there, whole, and made with the same model and settings.'
 complete -c grn -n '__grn_at generate' -l steps -r -f -d 'Refinement steps.'

@@ -129,7 +129,7 @@ def _write_video(
 
 
 class History:
-    """The steps of one picture: what was drawn, and which tokens it filled, kept and erased."""
+    """The steps of one picture: what the network sees, what it predicts, and which tokens are filled, kept and erased."""
 
     def __init__(self, path: Path, pictures: Outputs, force: bool) -> None:
         """Raises UsageError where the animation cannot go to `path`."""
@@ -144,13 +144,14 @@ class History:
         self.views.append(view.cpu())
 
     def frames(self, pipeline: Pipeline) -> Iterator[NDArray[np.uint8]]:
-        """Each step's picture beside its token map, uint8 [t*H, 2W, 3]; a token's colour is the mean of its elements'.
+        """State, prediction and token map of each step side by side, uint8 [t*H, 3W, 3]; a token's colour is the mean of its elements'.
 
         Of a clip, the last frame of each token is shown, one below the other.
         """
         step = pipeline.tokenizer.config.time_stride
         for view in self.views:
-            pictures = pipeline.pictures(pipeline.indices(view.prediction)[None])[0][::step]
+            shown = pipeline.pictures(pipeline.indices(torch.stack([view.state, view.prediction])))
+            pictures = np.concatenate(list(shown), 2)[::step]
             colours = torch.full((*view.filled.shape, 3), 255.0)
             for name, colour in _COLOURS.items():
                 colours[getattr(view, name)] = torch.tensor(colour, dtype=torch.float32)

@@ -28,7 +28,8 @@ class More:
     grid: bool = option("One contact sheet of all pictures instead of a file each.", default=False)
     show: bool = option("Show the results in the terminal, too.", default=False)
     history: Path | None = option(
-        "Animate every step: the picture beside its tokens, green where just filled, grey kept, red erased, white empty.",
+        "Animate every step: what the network sees, what it predicts, and the tokens: green just filled, grey kept, red "
+        "erased, white empty.",
         "FILE",
     )
     batch_size: int = option("Pictures at a time.", "N", min=1, default=16)

@@ -136,14 +136,16 @@ def test_history_shows_every_step_and_ends_with_the_picture(draw: Any, tmp_path:
     record = json.loads(draw("cat", "--steps", 5, "--history", f"h{suffix}", "--json").text.splitlines()[1])
     assert record == {"history": f"h{suffix}", "steps": 5}
     with open_media(tmp_path / f"h{suffix}") as media:
-        assert (media.width, media.height) == (2 * SIDE, SIDE)
+        assert (media.width, media.height) == (3 * SIDE, SIDE)
         frames = list(media)
     assert len(frames) == 5 + 8
-    shown = frames[-1][:, :SIDE].astype(float)
-    assert np.abs(shown - read_image(tmp_path / "cat.png")).mean() < 20
+    final = read_image(tmp_path / "cat.png")
+    shown = [np.split(frame.astype(float), 3, 1) for frame in (frames[0], frames[-1])]
+    assert all(np.abs(one - final).mean() < 20 for one in shown[1][:2])  # what is seen and what is predicted
+    assert np.abs(shown[0][0] - final).mean() > np.abs(shown[1][0] - final).mean() + 2  # at first, it is nearly random
     # In the last step everything is filled or kept: no token is white any more.
-    assert (frames[0][:, SIDE:].min((2,)) > 200).any()
-    assert not (frames[-1][:, SIDE:].min((2,)) > 200).any()
+    assert (shown[0][2].min(2) > 200).any()
+    assert not (shown[1][2].min(2) > 200).any()
 
 
 # What a picture says of itself

@@ -141,7 +141,7 @@ def test_a_sheet_and_a_history_of_clips(film: Any, tmp_path: Path) -> None:
     assert (len(sheet), sheet[0].shape) == (9, (SIDE, 2 * SIDE + 4, 3))
     assert film("cat", "--history", "h.webp").text == "cat.mp4\nh.webp\n"
     steps = _frames(tmp_path / "h.webp")
-    assert (len(steps), steps[0].shape) == (3 + 8, (3 * SIDE, 2 * SIDE, 3))  # a row for each of three tokens
+    assert (len(steps), steps[0].shape) == (3 + 8, (3 * SIDE, 3 * SIDE, 3))  # a row for each of three tokens
 
 
 # From what is there
