@@ -36,6 +36,11 @@ class Console:
         self._log.handlers = [_ToStderr()]
         self._log.propagate = False
 
+    def hush(self) -> None:
+        """Say nothing from here on but errors: another process of the same command speaks."""
+        self.terminal = self.talkative = False
+        self._log.setLevel(logging.ERROR)
+
     def result(self, record: dict[str, Any], *lines: str) -> None:
         """One result: `record` with --json, else `lines`, control characters escaped."""
         shown = [json.dumps(record, default=str)] if self.as_json else [display(line) for line in lines]

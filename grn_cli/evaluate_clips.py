@@ -17,7 +17,8 @@ from grn.evaluation.generation import captions
 from grn.evaluation.video import THRESHOLD, gather_clips, measure_motion
 from grn.media import READ_CLIP_SUFFIXES, open_media, square
 from grn_cli.errors import Batch
-from grn_cli.evaluate_sets import feature_network, load_model, open_set, overrides
+from grn_cli.evaluate_sets import feature_network, load_model, open_set
+from grn_cli.generate_job import overrides
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Motion, Video
 from grn_cli.paths import expand
@@ -55,7 +56,7 @@ def motion(options: Motion) -> None:
         raise UsageError(f"--model: {pipeline.name} draws still pictures, which do not move; name a video model")
     samples = pick(open_set(options.data, options, clips=True), options.num, options.seed)
     prompts = captions(samples)
-    settings = overrides(options, steps=options.steps)
+    settings = overrides(options)
     seeds = range(options.seed, options.seed + len(prompts))
     results = pipeline.stream(prompts, seed=seeds, batch_size=options.batch_size, **settings)
     drawn = measure_motion(result.frames for result in console.progress(results, "generate", len(prompts)))

@@ -1,7 +1,10 @@
 """What the commands of `grn eval` measure on, with and against."""
 
+import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +15,58 @@ from grn.data.sources import Source, open_source
 from grn.data.transforms import Picture, batches, pick, preparation
 from grn.errors import BadInputError, ModelMismatchError, UsageError
 from grn.evaluation.frechet import Statistics, check_comparable, gather
-from grn.evaluation.generation import Generated, captions, measure, spread
+from grn.evaluation.generation import Generated, Plan, Result, Work, captions, spread
 from grn.evaluation.references import PicturesFile, open_reference_file
 from grn.evaluation.scores import Features as Measured
-from grn.evaluation.scores import features_of, of_features
+from grn.evaluation.scores import features_of
 from grn.features.efficientnet import FeatureNetwork, OfflineFeatures
-from grn.features.inception import InceptionFeatures
+from grn.features.inception import InceptionFeatures, find_weights
+from grn.features.vision import VisionFeatures
+from grn.files import atomic_path, cache_folder
 from grn.hub import registry
 from grn.pipeline import Pipeline
+from grn_cli.generate_job import overrides, read_prompts
 from grn_cli.loading import device_of, load_pipeline
-from grn_cli.options.evaluate import EMOJI, Adaptive, Choice, Features, Fid, Keep, Measuring, Model
+from grn_cli.options.evaluate import EMOJI, Adaptive, Choice, Fid, Keep, Measuring, Model
 
 Prompts = list[str] | list[int]
+_TO_GET = (
+    "pt_inception-2015-12-05-6726825d.pth (of the pytorch-fid releases on GitHub); name it with --inception FILE, or put it "
+    "into torch's cache (~/.cache/torch/hub/checkpoints)"
+)
 
 
 def feature_network(options: Measuring, device: str) -> FeatureNetwork:
     """The network that measures. Raises UsageError, ModelNotFoundError or ModelMismatchError."""
-    if options.features is Features.offline:
-        if options.inception is not None:
-            raise UsageError("--inception: is used with --features inception only; give that too")
+    name = options.features or ("offline" if options.inception is None else "inception")
+    if name != "inception" and options.inception is not None:
+        raise UsageError("--inception: is used with --features inception only; leave out one of them")
+    if name == "offline":
         return OfflineFeatures(options.resolution).to(device)
-    if options.inception is None:
-        raise UsageError("--features inception: needs the network's file; name it with --inception FILE")
-    return InceptionFeatures(options.inception).to(device)
+    if name != "inception":
+        return VisionFeatures(name, getattr(options, "offline", False)).to(device)
+    weights = options.inception or find_weights()
+    if weights is None:
+        raise UsageError(f"--features inception: needs the network's file, {_TO_GET}")
+    return InceptionFeatures(weights).to(device)
+
+
+def _as_published(options: Fid | Adaptive) -> Fid | Adaptive:
+    """A published model's distance is to be FID: with Inception where its weights are found; else what is used instead is
+    said now, before hours of drawing.
+    """
+    entry = registry.ENTRIES.get(options.model or "")
+    if options.features is not None or options.inception is not None or entry is None or entry.embedded:
+        return options
+    weights = find_weights()
+    if weights is not None:
+        options.console.detail(f"FID with Inception's weights in {weights}")
+        return replace(options, inception=weights)
+    options.console.warn(
+        f"no weights of Inception are found: measuring with efficientnet-lite0 instead, whose distances cannot be held against "
+        f"published FIDs. For FID: {_TO_GET}"
+    )
+    return options
 
 
 def open_set(path: Path, options: Keep, clips: bool = False) -> Source:
@@ -68,24 +100,37 @@ def load_model(options: Model, clips: bool = False) -> Pipeline:
     return load_pipeline(options.model or registry.default_model(clips), options)
 
 
-def overrides(options: Model, **more: Any) -> dict[str, Any]:
-    """The fields of the model's SamplerConfig to change."""
-    given = {"guidance": options.guidance, "temperature": options.temperature, **more}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def refuse_existing(path: Path | None, force: bool) -> None:
     """Raises UsageError where a file would be overwritten without --force."""
     if path is not None and os.path.lexists(path) and not force:
         raise UsageError(f"{path}: exists already; choose another name, or --force to overwrite it")
 
 
+def leads() -> bool:
+    """Whether this process speaks: of those that torchrun starts, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def drawing_record(pipeline: Pipeline, given: Mapping[str, Any], negative_prompt: str = "") -> dict[str, Any]:
+    """Everything that decides the picture of a prompt and a seed, as JSON. given: what is changed of the model's settings."""
+    return {
+        "weights": pipeline.generator.fingerprint,
+        "tokenizer": pipeline.tokenizer.fingerprint,
+        "text_encoder": pipeline.text.name if pipeline.text else None,
+        "dtype": pipeline.dtype_name,
+        "negative_prompt": negative_prompt,
+        "sampling": pipeline.settings(**given).model_dump(mode="json"),
+    }
+
+
 class Generation:
     """What the commands that generate share: the network that measures, then the model."""
 
     def __init__(self, options: Fid | Adaptive) -> None:
-        self.options, self.device = options, device_of(options)
-        self.network = feature_network(options, self.device)
+        if not leads():
+            options.console.hush()
+        self.options, self.device = _as_published(options), device_of(options)
+        self.network = feature_network(self.options, self.device)
         self.pipeline = load_model(options)
 
     def prompts(self) -> Prompts:
@@ -97,24 +142,67 @@ class Generation:
         source = options.captions or options.reference
         if source.suffix == ".npz":
             raise UsageError(f"{source}: holds statistics and no captions; name a captioned set with --captions")
-        found = captions(pick(open_set(source, options), options.num, options.seed))
+        texts = source.suffix == ".txt"
+        found = read_prompts(source) if texts else captions(pick(open_set(source, options), options.num, options.seed))
         return [found[i % len(found)] for i in range(options.num)]
 
-    def draw(self, prompts: Prompts, description: str, **settings: Any) -> Generated:
-        """Generate a picture for every prompt and keep its features.
+    def draw(self, prompts: Prompts, description: str, keep: bool = False, **settings: Any) -> Generated | None:
+        """Generate a picture for every prompt and measure it, sharing the work with other processes.
 
-        settings: fields of SamplerConfig, None for the model's own.
+        settings: fields of SamplerConfig beside those of the options. keep: each picture's features, too. None in a
+        process that does not lead.
         """
-        options, size = self.options, self.options.batch_size
-        seeds = range(options.seed, options.seed + len(prompts))
-        results = self.pipeline.stream(prompts, seed=seeds, batch_size=size, **overrides(options, **settings))
-        shown = options.console.progress(results, description, len(prompts))
-        classes = options.features is Features.inception
-        return measure(shown, self.network, batch_size=size, device=self.device, classes=classes)
+        options, pipeline = self.options, self.pipeline
+        given = {**overrides(options), **settings}
+        classes = hasattr(self.network, "probabilities")
+        drawing = drawing_record(pipeline, given, options.negative_prompt)
+        measuring = {"network": self.network.name, "classes": classes}
+        plan = Plan(prompts, options.seed, drawing, measuring)
+        folder = (options.out or cache_folder("evaluations", make=True)) / plan.digest
+        work = Work(folder, plan, self.network, device=self.device, classes=classes, pictures=options.save)
+        left = work.left()
+        if left < len(prompts):
+            options.console.info(f"{len(prompts) - left} of {len(prompts)} pictures are drawn already")
+
+        def draw(some: Sequence[Any], seeds: Sequence[int]) -> Iterable[Result]:
+            return pipeline.stream(
+                some, seed=seeds, batch_size=options.batch_size, negative_prompt=options.negative_prompt, **given
+            )
+
+        with options.console.bar(description, left) as bar:
+
+            def note() -> None:
+                bar.advance()
+
+            work.run(draw, note, wait=leads())
+        if not leads():
+            return None
+        found = work.collect(keep)
+        if options.out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    def record(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What was drawn and how, for a report. given: what is changed of the model's settings."""
+        options = self.options
+        return {
+            "model": self.pipeline.name,
+            "features": self.network.name,
+            "generated": options.num,
+            "seed": options.seed,
+            **drawing_record(self.pipeline, given, options.negative_prompt),
+        }
 
     def reference(self) -> "Reference":
         """The real pictures, opened now so that what is wrong with them is said before hours of drawing."""
         return Reference(self)
+
+
+def keep_report(folder: Path | None, record: Mapping[str, Any]) -> None:
+    """Write a result as report.json into the folder that its work is kept in, if there is one."""
+    if folder is not None:
+        with atomic_path(folder / "report.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n")
 
 
 class Reference:
@@ -157,6 +245,5 @@ class Reference:
         pixels = batches(shown, size, work.options.batch_size, work.device)
         if not keep:
             return Measured(gather(pixels, work.network, preparation(size)))
-        found = features_of(pixels, work.network)
-        own = of_features(found, work.network.name, preparation(size))
-        return Measured(statistics or own.statistics, found)
+        found = features_of(pixels, work.network, preparation(size))
+        return found if statistics is None else replace(found, statistics=statistics)

@@ -11,7 +11,8 @@ from grn.refine.config import SamplerConfig
 from grn.request import seeds_of
 from grn_cli.generate_from import Start
 from grn_cli.options.fields import sides
-from grn_cli.options.generate import Generate, Sampling
+from grn_cli.options.generate import Generate
+from grn_cli.options.sampling import Drawing, Sampling
 from grn_cli.record import read_record, unsaid
 
 # With --like, everything else is as the picture says.
@@ -56,9 +57,9 @@ def make_job(options: Generate) -> Job:
     asked, file = list(options.prompts or []), options.prompts_file
     prompts = [_readable(prompt) for prompt in asked if prompt != "-"]
     if file and file != Path("-"):
-        prompts += _read_prompts(file)
+        prompts += read_prompts(file)
     if "-" in asked or file == Path("-"):
-        prompts += _read_prompts(None)
+        prompts += read_prompts(None)
     wanted: list[Any] = [
         *prompts,
         *(int(name) if name.isdecimal() else ClassName(name) for name in options.classes or []),
@@ -75,24 +76,24 @@ def make_job(options: Generate) -> Job:
         options.model or "",
         sides(options.size)[::-1] if options.size else None,
         _readable(options.negative_prompt),
-        _overrides(options),
+        overrides(options),
         start,
         sheet=options.grid,
     )
 
 
-def _overrides(options: Generate) -> dict[str, Any]:
-    """What is given of the sampling options, as fields of SamplerConfig."""
-    named = {one.name: getattr(options, one.name) for one in fields(Sampling)}
+def overrides(options: Drawing) -> dict[str, Any]:
+    """What is given of a command's sampling options, as fields of SamplerConfig. Raises UsageError."""
+    named = {name: getattr(options, name, None) for name in SamplerConfig.model_fields}
     given = {name: value for name, value in named.items() if value is not None}
-    if options.steps is not None:
-        if options.adaptive:
+    if "steps" in given:
+        if given.get("adaptive"):
             raise UsageError("--steps and --adaptive: both choose the number of steps; give one of them")
         given["adaptive"] = False
     return given
 
 
-def _read_prompts(path: Path | None) -> list[str]:
+def read_prompts(path: Path | None) -> list[str]:
     """The lines of a file, or of standard input, that are not empty. A line ends at a line feed and nowhere else."""
     name = path or "-"
     try:

@@ -1,5 +1,6 @@
 """From options to what computes: devices, number formats, models."""
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,9 @@ def torch_device(device: str, option: str = "--device") -> str:
     """The device that an option asks for. EnvironmentFaultError where it is not there."""
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        return "cuda" if found else "cpu"
+        # torchrun numbers the processes of a machine: each gets a device of its own.
+        own = os.environ.get("LOCAL_RANK", "")
+        return f"cuda:{int(own) % found}" if found and own.isdigit() else "cuda" if found else "cpu"
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= found:
         raise EnvironmentFaultError(f"{option} {device}: no such device (found {found} CUDA devices); use {option} cpu")
     return device

@@ -13,7 +13,7 @@ from torch import Tensor
 from grn.errors import UsageError
 
 NEIGHBOURS = 3
-_ROWS = 1024  # distances of so many rows are in memory at a time
+_ROWS = 2048  # distances between so many rows are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ def precision_and_recall(real: Tensor, generated: Tensor, neighbours: int = NEIG
             f"precision and recall with {neighbours} neighbours need at least {neighbours + 1} pictures on each side, "
             f"found {min(len(real), len(generated))}; give more"
         )
-    real, generated = (side.detach().to("cpu", torch.float64) for side in (real, generated))
     return Coverage(
         precision=_share_inside(generated, real, _radii(real, neighbours)),
         recall=_share_inside(real, generated, _radii(generated, neighbours)),
@@ -45,11 +44,28 @@ def precision_and_recall(real: Tensor, generated: Tensor, neighbours: int = NEIG
 
 
 def _radii(features: Tensor, neighbours: int) -> Tensor:
-    """Distance of each row to its k-th nearest other row."""
-    # The nearest of all is the row itself.
-    return torch.cat([torch.cdist(rows, features).kthvalue(neighbours + 1, 1).values for rows in features.split(_ROWS)])
+    """Distance of each row to its k-th nearest other row, float64 [N]."""
+    found = []
+    for rows in features.split(_ROWS):
+        nearest = torch.empty(len(rows), 0, dtype=torch.float64)
+        for others in features.split(_ROWS):
+            distances = torch.cat([nearest, _distances(rows, others)], 1)
+            # The nearest of all is the row itself.
+            nearest = distances.topk(min(neighbours + 1, distances.shape[1]), largest=False).values
+        found.append(nearest[:, neighbours])
+    return torch.cat(found)
 
 
 def _share_inside(rows: Tensor, centres: Tensor, radii: Tensor) -> float:
-    inside = [(torch.cdist(part, centres) <= radii).any(1) for part in rows.split(_ROWS)]
-    return float(torch.cat(inside).double().mean())
+    inside = 0
+    for part in rows.split(_ROWS):
+        hit = torch.zeros(len(part), dtype=torch.bool)
+        for others, reach in zip(centres.split(_ROWS), radii.split(_ROWS), strict=True):
+            hit |= (_distances(part, others) <= reach).any(1)
+        inside += int(hit.sum())
+    return inside / len(rows)
+
+
+def _distances(rows: Tensor, others: Tensor) -> Tensor:
+    """float64 [A, B], exact, so that a row's distance to itself is 0 and equal features lie on the same side."""
+    return torch.cdist(rows.detach().to("cpu", torch.float64), others.detach().to("cpu", torch.float64))

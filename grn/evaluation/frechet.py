@@ -1,4 +1,4 @@
-"""Statistics of features, the Frechet distance between two sets of pictures, and the Inception score.
+"""Statistics of features and the Frechet distance between two sets of pictures.
 
 Axes
     features      float [B, D]
@@ -157,13 +157,19 @@ class Moments:
         return Statistics(network, self.count, self.mean, self.scatter / (self.count - 1), preparation)
 
 
+def gather_moments(parts: Iterable[Tensor], dim: int) -> Moments:
+    """Of parts [B, D], one after the other; of none, those of `dim` features."""
+    moments: Moments | None = None
+    for part in parts:
+        moments = moments or Moments(part.shape[1])
+        moments.add(part)
+    return moments or Moments(dim)
+
+
 @torch.inference_mode()
 def gather(batches: Iterable[Tensor], network: FeatureNetwork, preparation: str = "") -> Statistics:
     """Statistics of batches of pixels [B, 3, H, W] in [-1, 1], which were prepared in this way."""
-    moments = Moments(network.dim)
-    for pixels in batches:
-        moments.add(network(pixels))
-    return moments.statistics(network.name, preparation)
+    return gather_moments((network(pixels) for pixels in batches), network.dim).statistics(network.name, preparation)
 
 
 def _low_rank_factor(matrix: Tensor, rank: int) -> Tensor:
@@ -194,20 +200,3 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     cross = torch.linalg.svdvals(first.factor.T @ second.factor).sum()
     trace = first.covariance.trace() + second.covariance.trace() - 2 * cross
     return max(0.0, float((first.mean - second.mean).square().sum() + trace))
-
-
-def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:
-    """Mean and standard deviation over `splits` parts of exp(mean KL(p(y|x) || p(y))); probabilities [N, classes].
-
-    Raises UsageError for fewer pictures than splits.
-    """
-    if len(probabilities) < splits:
-        raise UsageError(
-            f"an Inception score in {splits} parts needs at least {splits} pictures, found {len(probabilities)}"
-        )
-    scores = []
-    for part in probabilities.double().tensor_split(splits):
-        p = part.clamp_min(1e-16)
-        scores.append((p * (p.log() - p.mean(0).log())).sum(1).mean().exp())
-    stacked = torch.stack(scores)
-    return float(stacked.mean()), float(stacked.std(correction=0))

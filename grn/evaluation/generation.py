@@ -1,30 +1,51 @@
-"""Generated pictures on their way to a measurement: features, steps, time.
+"""Pictures drawn to be measured: block by block, by any number of processes, each block kept until all are there.
 
-A result is what the pipeline yields: `frames` uint8 [T, H, W, 3], `steps` and `entropy`. Of a clip, the first frame
-counts.
+    plan = Plan(prompts, seed, drawing={"weights": ...}, measuring={"network": ...})
+    work = Work(folder, plan, network)
+    work.run(draw)                  draws and measures what is missing; other processes may do the same
+    found = work.collect()
+
+Picture i is always drawn from seed + i, so that neither the number of processes nor that of pictures drawn at a time
+changes it. Of a clip, the first frame counts.
 """
 
+import hashlib
+import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from grn.data.samples import Sample
-from grn.errors import BadInputError
-from grn.evaluation.frechet import Moments, Statistics, frechet_distance
+from grn.errors import BadInputError, UsageError
+from grn.evaluation.frechet import Statistics, frechet_distance, gather_moments
+from grn.evaluation.rows import mapped_rows
+from grn.evaluation.scores import SPLITS, inception_score
+from grn.evaluation.shares import shares
 from grn.features.efficientnet import FeatureNetwork
-from grn.media import to_batch
+from grn.files import atomic_path, display
+from grn.media import read_image, read_note, to_batch, write_image
+from grn.result import png_texts
+
+BLOCK = 64
+"""Pictures of a block: what is lost when a run is ended."""
+_AT_ONCE = 32  # pictures that are measured at a time, always the same ones together, so that results repeat
+_FORMAT = "grn-evaluation"
+_PLAN = "plan.json"
 
 
 class Result(Protocol):
     """One generated sample."""
 
     @property
-    def frames(self) -> np.ndarray:
+    def frames(self) -> NDArray[np.uint8]:
         """uint8 [T, H, W, 3]."""
 
     @property
@@ -35,71 +56,240 @@ class Result(Protocol):
     def entropy(self) -> float | None:
         """H of equation 8, None where the run was too short to measure it."""
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """How it was made, as JSON."""
+
+
+Draw = Callable[[Sequence[Any], Sequence[int]], Iterable[Result]]
+"""Prompts or classes, and a seed for each -> results in their order."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which pictures are drawn, and how: number i of `prompts[i]`, from seed + i.
+
+    drawing: what else decides a picture, as JSON: weights, sampling settings. measuring: what decides its features.
+    """
+
+    prompts: Sequence[str] | Sequence[int]
+    seed: int
+    drawing: Mapping[str, Any] = field(default_factory=dict)
+    measuring: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON, the prompts by their digest."""
+        prompts = hashlib.sha256(json.dumps(list(self.prompts)).encode()).hexdigest()
+        asked = {"format": _FORMAT, "pictures": len(self.prompts), "prompts": prompts, "seed": self.seed}
+        found: dict[str, Any] = json.loads(json.dumps({**asked, **self.drawing, **self.measuring}))
+        return found
+
+    @property
+    def digest(self) -> str:
+        """A name for it: equal for equal plans."""
+        return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()[:16]
+
 
 @dataclass
 class Generated:
-    """What is kept of a run of generated pictures, in the order they came in.
+    """What is known of a plan's pictures, in the order of their numbers.
 
-    features: float32 [N, D]. probabilities: [N, classes] where asked for, else empty. seconds: spent generating, not
-    measuring. size: the shorter side of the pictures.
+    features: float32 [N, D] in a mapped file, where they were to be kept. inception_score: mean and deviation, where
+    the network tells classes. seconds: spent drawing, not measuring, summed over the processes. size: the shorter side.
     """
 
-    network: str
-    features: Tensor
-    probabilities: Tensor
-    steps: list[int] = field(default_factory=list)
-    entropies: list[float | None] = field(default_factory=list)
-    seconds: float = 0.0
-    size: int = 0
-
-    def statistics(self) -> Statistics:
-        """For a Frechet distance."""
-        moments = Moments(self.features.shape[1])
-        moments.add(self.features)
-        return moments.statistics(self.network)
+    statistics: Statistics
+    features: Tensor | None
+    inception_score: tuple[float, float] | None
+    steps: list[int]
+    entropies: list[float | None]
+    seconds: float
+    size: int
 
 
-@torch.inference_mode()
-def measure(
-    results: Iterable[Result],
-    network: FeatureNetwork,
-    *,
-    batch_size: int = 32,
-    device: str = "cpu",
-    classes: bool = False,
-) -> Generated:
-    """Run through generated pictures and keep their features; with `classes`, the network's class probabilities too."""
-    found = Generated(network.name, torch.empty(0), torch.empty(0))
-    features, probabilities = [], []
-    for frames in _batches(results, found, batch_size):
-        pixels = to_batch(np.stack(frames)).to(device)
-        features.append(network(pixels).float().cpu())
-        if classes:
-            probabilities.append(network.probabilities(pixels).float().cpu())  # type: ignore[attr-defined]
-    found.features = torch.cat(features) if features else torch.empty(0, network.dim)
-    found.probabilities = torch.cat(probabilities) if probabilities else torch.empty(0)
-    return found
+class Work:
+    """A plan's pictures on their way to a measurement. Each measured block is a file in `folder`, so that a run that was
+    ended goes on there; a folder serves one plan.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        network: FeatureNetwork,
+        *,
+        device: str = "cpu",
+        classes: bool = False,
+        pictures: Path | None = None,
+    ) -> None:
+        """classes: the network's class probabilities are kept too. pictures: a folder in which every picture is kept as
+        NUMBER.png; those that are there already, made as planned, are not drawn again.
+
+        Raises UsageError where the folder holds another plan's work, EnvironmentFaultError where it cannot be written.
+        """
+        self.folder, self.plan, self.network = folder, plan, network
+        self.device, self.classes, self.pictures = device, classes, pictures
+        for one in (folder, *([pictures] if pictures else [])):
+            one.mkdir(parents=True, exist_ok=True)
+        self._claim()
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return -(-len(self.plan.prompts) // BLOCK)
+
+    def left(self) -> int:
+        """How many pictures are not measured yet, by any process."""
+        return sum(len(self._numbers(block)) for block in range(self.blocks) if not self._done(block))
+
+    def run(self, draw: Draw, note: Callable[[], None] = lambda: None, wait: bool = True) -> None:
+        """Draw and measure what is missing. note: is called after every picture. wait: for what other processes draw."""
+        with closing(shares(self.folder, self.blocks, self._done, wait)) as mine:  # an end lets go of what it holds
+            for block in mine:
+                self._measure(block, draw, note)
+
+    def collect(self, keep: bool = False) -> Generated:
+        """What all blocks hold together. keep: each picture's features, too."""
+        found = _Gathered()
+        moments = gather_moments((found.take(block) for block in self._loaded()), self.network.dim)
+        features = (torch.from_numpy(block["features"]) for block in self._loaded())
+        many = len(self.plan.prompts)
+        score = None
+        if self.classes and many >= SPLITS:
+            score = inception_score((torch.from_numpy(block["probabilities"]) for block in self._loaded()), many)
+        return Generated(
+            moments.statistics(self.network.name),
+            mapped_rows(features) if keep else None,
+            score,
+            found.steps,
+            found.entropies,
+            found.seconds,
+            found.size,
+        )
+
+    @torch.inference_mode()
+    def _measure(self, block: int, draw: Draw, note: Callable[[], None]) -> None:
+        numbers = self._numbers(block)
+        frames: dict[int, NDArray[np.uint8]] = {}
+        made: dict[int, tuple[int, float | None]] = {}
+        for number in numbers:
+            if (kept := self._kept(number)) is not None:
+                frames[number], made[number] = kept
+                note()
+        missing = [number for number in numbers if number not in frames]
+        results = iter(
+            draw([self.plan.prompts[i] for i in missing], [self.plan.seed + i for i in missing]) if missing else ()
+        )
+        seconds = 0.0
+        for number in missing:
+            start = time.perf_counter()
+            result = next(results)
+            seconds += time.perf_counter() - start
+            frames[number], made[number] = result.frames[0], (result.steps, result.entropy)
+            if self.pictures:
+                texts = png_texts({**result.record, **self.plan.drawing})
+                write_image(self._picture(number), result.frames[0], texts)
+            note()
+        pixels = [frames[number] for number in numbers]
+        held = {"features": self._features(pixels, self.network)}
+        if self.classes:
+            held["probabilities"] = self._features(pixels, self.network.probabilities)  # type: ignore[attr-defined]
+        held |= {
+            "steps": np.array([made[number][0] for number in numbers]),
+            "entropies": np.array([_number(made[number][1]) for number in numbers]),
+            "seconds": np.array(seconds),
+            "size": np.array(min(pixels[0].shape[:2])),
+        }
+        with atomic_path(self._file(block)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **held)  # type: ignore[arg-type]
+
+    def _features(
+        self, frames: Sequence[NDArray[np.uint8]], network: Callable[[Tensor], Tensor]
+    ) -> NDArray[np.float32]:
+        found = []
+        for start in range(0, len(frames), _AT_ONCE):
+            pixels = to_batch(np.stack(frames[start : start + _AT_ONCE])).to(self.device)
+            found.append(network(pixels).float().cpu().numpy())
+        return np.concatenate(found)
+
+    def _kept(self, number: int) -> tuple[NDArray[np.uint8], tuple[int, float | None]] | None:
+        """A picture that is there already, with its steps and entropy; None where there is none that was made so."""
+        if self.pictures is None or not self._picture(number).is_file():
+            return None
+        wanted = {**self.plan.drawing, "prompt": self.plan.prompts[number], "seed": self.plan.seed + number}
+        try:
+            found = json.loads(read_note(self._picture(number)))
+            if any(found.get(key) != json.loads(json.dumps(value)) for key, value in wanted.items()):
+                return None
+            return read_image(self._picture(number)), (int(found["steps"]), found["entropy"])
+        except (BadInputError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def _claim(self) -> None:
+        """Say in the folder whose work it is, and raise UsageError where it is another's."""
+        path, wanted = self.folder / _PLAN, self.plan.document()
+        if path.is_file():
+            try:
+                found = json.loads(path.read_text())
+                differ = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+            except (OSError, ValueError, TypeError) as error:
+                raise UsageError(
+                    f"{display(path)}: does not say whose work this folder is; name another one"
+                ) from error
+            if differ:
+                said = f"{found.get(differ[0])!r:.60} there, {wanted.get(differ[0])!r:.60} here"
+                raise UsageError(
+                    f"{display(self.folder)}: holds the work of another measurement ({differ[0]}: {said}); name another folder"
+                )
+            return
+        if any(self.folder.glob("features-*.npz")):
+            raise UsageError(f"{display(self.folder)}: holds measurements without {_PLAN}; name another folder")
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=1))
+
+    def _numbers(self, block: int) -> range:
+        return range(block * BLOCK, min((block + 1) * BLOCK, len(self.plan.prompts)))
+
+    def _file(self, block: int) -> Path:
+        return self.folder / f"features-{block:06d}.npz"
+
+    def _picture(self, number: int) -> Path:
+        assert self.pictures is not None, "pictures are not kept"
+        return self.pictures / f"{number:06d}.png"
+
+    def _done(self, block: int) -> bool:
+        return self._file(block).is_file()
+
+    def _loaded(self) -> Iterator[Mapping[str, NDArray[Any]]]:
+        for block in range(self.blocks):
+            try:
+                with np.load(self._file(block), allow_pickle=False) as arrays:
+                    yield {name: arrays[name] for name in arrays.files}
+            except (OSError, ValueError, EOFError) as error:
+                raise BadInputError(
+                    f"{display(self._file(block))}: cannot be read ({display(str(error))}); remove it to draw its pictures again"
+                ) from error
 
 
-def _batches(results: Iterable[Result], found: Generated, batch_size: int) -> Iterator[list[np.ndarray]]:
-    """First frames in batches; steps, entropies and time are noted on the way."""
-    group: list[np.ndarray] = []
-    waiting = iter(results)
-    while True:
-        start = time.perf_counter()
-        result = next(waiting, None)
-        found.seconds += time.perf_counter() - start
-        if result is None:
-            break
-        found.steps.append(result.steps)
-        found.entropies.append(result.entropy)
-        group.append(result.frames[0])
-        found.size = min(group[0].shape[:2])
-        if len(group) == batch_size:
-            yield group
-            group = []
-    if group:
-        yield group
+class _Gathered:
+    """Figures of single pictures, block after block."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.entropies: list[float | None] = []
+        self.seconds, self.size = 0.0, 0
+
+    def take(self, block: Mapping[str, NDArray[Any]]) -> Tensor:
+        """The block's features, its other figures noted."""
+        self.steps += block["steps"].tolist()
+        self.entropies += [None if np.isnan(entropy) else entropy for entropy in block["entropies"].tolist()]
+        self.seconds += float(block["seconds"])
+        self.size = int(block["size"])
+        return torch.from_numpy(block["features"])
+
+
+def _number(entropy: float | None) -> float:
+    return float("nan") if entropy is None else entropy
 
 
 @dataclass(frozen=True)
@@ -122,7 +312,7 @@ class Comparison:
 
 def compare(first: Generated, second: Generated, reference: Statistics) -> Comparison:
     """Frechet distances of both to the reference, and their times."""
-    distances = tuple(frechet_distance(found.statistics(), reference) for found in (first, second))
+    distances = tuple(frechet_distance(found.statistics, reference) for found in (first, second))
     return Comparison((distances[0], distances[1]), (first.seconds, second.seconds))
 
 

@@ -6,6 +6,7 @@ may be below 0 for sets that are alike. Axes: features float [N, D].
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from grn.errors import UsageError
@@ -20,17 +21,20 @@ def kernel_distance(
     """Mean and standard deviation over random subsets of both, of all pictures where there are not more than that.
 
     Subsets are drawn from the features in an order of their own, so that the order in which pictures came in does not
-    matter. Raises UsageError for fewer than 2 pictures on a side.
+    matter; only one pair of subsets is in memory at a time. Raises UsageError for fewer than 2 pictures on a side.
     """
     if min(len(first), len(second)) < 2:
         raise UsageError(
             f"a kernel distance needs at least 2 pictures on each side, found {min(len(first), len(second))}; give more"
         )
-    first, second = (_ordered(side.detach().to("cpu", torch.float64)) for side in (first, second))
+    orders = _order(first), _order(second)
     if max(len(first), len(second)) <= subset_size:
-        return _discrepancy(first, second), 0.0
+        return _discrepancy(_rows(first, orders[0]), _rows(second, orders[1])), 0.0
     size, rng = min(subset_size, len(first), len(second)), np.random.default_rng(_SEED)
-    found = [_discrepancy(_some(first, size, rng), _some(second, size, rng)) for _ in range(subsets)]
+    found = []
+    for _ in range(subsets):
+        chosen = [order[rng.choice(len(order), size, replace=False)] for order in orders]
+        found.append(_discrepancy(_rows(first, chosen[0]), _rows(second, chosen[1])))
     return float(np.mean(found)), float(np.std(found))
 
 
@@ -49,11 +53,11 @@ def _self(x: Tensor) -> Tensor:
     return (x.square().sum(1) / x.shape[1] + 1) ** 3
 
 
-def _some(features: Tensor, size: int, rng: np.random.Generator) -> Tensor:
-    return features[torch.from_numpy(rng.choice(len(features), size, replace=False))]
+def _rows(features: Tensor, numbers: NDArray[np.intp]) -> Tensor:
+    return features[torch.from_numpy(numbers)].to("cpu", torch.float64)
 
 
-def _ordered(features: Tensor) -> Tensor:
-    """The rows sorted by their first values, whatever order they came in."""
-    keys = features[:, : min(8, features.shape[1])].numpy()
-    return features[torch.from_numpy(np.lexsort(keys.T[::-1]))]
+def _order(features: Tensor) -> NDArray[np.intp]:
+    """The numbers of the rows sorted by their first values, whatever order they came in."""
+    keys = features[:, : min(8, features.shape[1])].detach().cpu().numpy()
+    return np.lexsort(keys.T[::-1])

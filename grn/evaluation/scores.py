@@ -3,40 +3,44 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from grn.errors import UsageError
 from grn.evaluation.coverage import precision_and_recall
-from grn.evaluation.frechet import Moments, Statistics, frechet_distance, inception_score
+from grn.evaluation.frechet import Statistics, frechet_distance, gather_moments
 from grn.evaluation.kernel import kernel_distance
+from grn.evaluation.rows import mapped_rows
 from grn.features.efficientnet import FeatureNetwork
 
 METRICS = ("fid", "isc", "kid", "prc")
 SPLITS = 10
+_ROWS = 4096  # features in memory at a time
 
 
 @dataclass(frozen=True)
 class Features:
-    """Of a set of pictures under one network: statistics, and each picture's features [N, D] where they were kept."""
+    """Of a set of pictures under one network: statistics; each picture's features [N, D] where they were kept; mean and
+    deviation of the Inception score where the network tells classes.
+    """
 
     statistics: Statistics
     features: Tensor | None = None
+    inception_score: tuple[float, float] | None = None
 
 
-def scores(
-    generated: Features, reference: Features, metrics: tuple[str, ...], probabilities: Tensor | None = None
-) -> dict[str, float]:
+def scores(generated: Features, reference: Features, metrics: tuple[str, ...]) -> dict[str, float]:
     """The figures of each metric asked for, of `METRICS`.
 
-    fid: Frechet distance. isc: Inception score, of class probabilities [N, classes]. kid: kernel distance. prc:
-    precision and recall. Raises UsageError where the reference has statistics only and kid or prc is asked for, and for
-    too few pictures.
+    fid: Frechet distance. isc: Inception score. kid: kernel distance. prc: precision and recall. Raises UsageError where
+    the reference has statistics only and kid or prc is asked for, and for too few pictures.
     """
-    check_metrics(metrics, reference.features is not None, probabilities is not None, generated.statistics.count)
+    classes = generated.inception_score is not None
+    check_metrics(metrics, reference.features is not None, classes, generated.statistics.count)
     found: dict[str, float] = {}
-    if "isc" in metrics and probabilities is not None:
-        mean, deviation = inception_score(probabilities, SPLITS)
+    if "isc" in metrics and generated.inception_score is not None:
+        mean, deviation = generated.inception_score
         found |= {"inception_score_mean": mean, "inception_score_std": deviation}
     if "fid" in metrics:
         found["frechet_inception_distance"] = frechet_distance(generated.statistics, reference.statistics)
@@ -68,14 +72,37 @@ def check_metrics(metrics: tuple[str, ...], has_pictures: bool, has_classes: boo
 
 
 @torch.inference_mode()
-def features_of(batches: Iterable[Tensor], network: FeatureNetwork) -> Tensor:
-    """Features float32 [N, D] of all pictures of the batches [B, 3, H, W]."""
-    return torch.cat([network(pixels).float().cpu() for pixels in batches])
+def features_of(batches: Iterable[Tensor], network: FeatureNetwork, preparation: str = "") -> Features:
+    """Of all pictures of the batches [B, 3, H, W], which were prepared in this way; every picture's are kept, in a mapped
+    file.
+    """
+    rows = mapped_rows(network(pixels) for pixels in batches)
+    moments = gather_moments(rows.split(_ROWS), network.dim)
+    return Features(moments.statistics(network.name, preparation), rows)
 
 
-def of_features(features: Tensor, network: str, preparation: str = "") -> Features:
-    """Statistics of features [N, D], which are kept."""
-    moments = Moments(features.shape[1])
-    for part in torch.split(features, 4096):
-        moments.add(part)
-    return Features(moments.statistics(network, preparation), features)
+def inception_score(parts: Iterable[Tensor], count: int, splits: int = SPLITS) -> tuple[float, float]:
+    """Mean and standard deviation over `splits` parts of exp(mean KL(p(y|x) || p(y))).
+
+    parts: class probabilities [B, classes] of `count` pictures in all, one after the other. Raises UsageError for fewer
+    pictures than splits.
+    """
+    if count < splits:
+        raise UsageError(f"an Inception score in {splits} parts needs at least {splits} pictures, found {count}")
+    sizes = [len(numbers) for numbers in np.array_split(np.arange(count), splits)]
+    ends = np.cumsum(sizes)
+    own, marginal, seen = [0.0] * splits, [torch.zeros(())] * splits, 0
+    for part in parts:
+        p = part.double().clamp_min(1e-16)
+        places = torch.from_numpy(np.searchsorted(ends, np.arange(seen, seen + len(p)), side="right"))
+        for split in places.unique().tolist():
+            rows = p[places == split]
+            own[split] += float((rows * rows.log()).sum())
+            marginal[split] = marginal[split] + rows.sum(0)
+        seen += len(p)
+    assert seen == count, f"{seen} pictures, not {count}"
+    found = [
+        np.exp(own[i] / size - float((marginal[i] / size * (marginal[i] / size).log()).sum()))
+        for i, size in enumerate(sizes)
+    ]
+    return float(np.mean(found)), float(np.std(found))

@@ -25,6 +25,13 @@ from grn.media import to_levels
 _ACCEPTED = 'TorchScript ("inception-2015-12-05.pt") or a state dict ("pt_inception-2015-12-05-6726825d.pth")'
 
 
+def find_weights() -> Path | None:
+    """The file that other tools have left in torch's cache, None where there is none."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    patterns = ("pt_inception-2015-12-05*.pth", "weights-inception-2015-12-05*.pth", "inception-2015-12-05*.pt")
+    return next((path for pattern in patterns for path in sorted(folder.glob(pattern))), None)
+
+
 class InceptionFeatures(nn.Module):
     """Inception v3 as published FIDs use it.
 

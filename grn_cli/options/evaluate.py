@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from grn_cli.options.fields import argument, option
+from grn_cli.options.sampling import Drawing, Finer, Sampling
 from grn_cli.options.shared import ExactComputing, OnDevice, Overwriting, Parts, Speaking
 
 SET = "FOLDER|TAR"
 EMOJI = Path("data/emoji")  # where recipes/emoji/prepare.py puts its tars
 RANDOM = "Decides everything random."
-
-
-class Features(str, Enum):
-    """Networks that distances are measured with."""
-
-    offline = "offline"
-    inception = "inception"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +20,15 @@ class Measuring:
 
     PANEL = "Feature network"
 
-    features: Features = option(
-        "Feature network; with inception, the distance is FID as published.", "offline|inception",
-        default=Features.offline,
+    features: str | None = option(
+        "Feature network: inception makes the distance FID as published; offline needs no file; any other name is a vision "
+        "model of transformers. If not given, offline; of a published model, Inception if its weights are found.", "offline|inception|MODEL|FOLDER",
+        autocompletion=None,
     )  # fmt: skip
     inception: Path | None = option(
-        "The Inception weights, as TorchScript or a state dict. TorchScript is a program: trust its source.", "FILE"
-    )
+        "The Inception weights, as TorchScript or a state dict; looked for in torch's cache if not given. TorchScript is a "
+        "program: trust its source.", "FILE",
+    )  # fmt: skip
     resolution: int = option(
         "Side to which the offline network resizes; less is faster.", "N", min=32, max=1024, default=224
     )
@@ -61,13 +56,24 @@ class Choice(Keep):
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Parts):
-    """Which generator, and how it is sampled; what is not given is as the model's config says."""
+    """Which generator."""
 
     PANEL = "Generator"
 
     model: str | None = option("The embedded one if not given.", "MODEL|FOLDER", "--model", "-m")
-    guidance: float | None = option("Guidance scale; 1 is none.", "X", min=0)
-    temperature: float | None = option("Sampling temperature.", "X")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What is kept of long work; several processes (torchrun) share it."""
+
+    PANEL = "Long work"
+
+    out: Path | None = option(
+        "Keep the work and report.json here; the same command goes on where it was ended. If not given, it is in the cache "
+        "until the work is done.", "FOLDER", "--out", "-o",
+    )  # fmt: skip
+    save: Path | None = option("Keep every picture here as NUMBER.png, and draw none anew that is there.", "FOLDER")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +87,11 @@ class Sets(Keep):
         "FILE.npz|FOLDER|TAR",
         default=EMOJI / "train.tar",
     )
-    captions: Path | None = option("What to generate; the reference's captions if not given.", SET)
+    captions: Path | None = option(
+        "What to generate: a captioned set, or a .txt with a prompt a line; the reference's captions if not given.",
+        "FILE.txt|FOLDER|TAR",
+    )
+    negative_prompt: str = option("What to steer away from.", "TEXT", default="")
     num: int = option("Pictures to generate.", "N", "--num", "-n", min=2, default=500)
     seed: int = option(RANDOM, "N", min=0, default=0)
 
@@ -123,17 +133,20 @@ class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fid(Sets, Model, Measuring, Speaking):
+class Fid(Sets, Sampling, Finer, Kept, Model, Measuring, Speaking):
     """`grn eval fid`."""
 
     WORK = "evaluate:fid"
-    MORE = "With --features inception it is FID as published, and the Inception score is printed too."
+    MORE = (
+        "With Inception's weights it is FID as published, and the Inception score is printed too. Picture i is always drawn from "
+        "seed + i: by any number of processes (torchrun), alone or in a batch."
+    )
     EXAMPLES = (
         "grn eval fid --model emoji --keep style=3d,flat,noto",
-        "grn eval fid --model grn-b --reference imagenet.npz --num 50000 --features inception --inception weights.pt",
+        "grn eval fid --model grn-b --reference imagenet.npz --num 50000 --inception weights.pt",
+        "torchrun --nproc-per-node 8 -m grn_cli eval fid --model grn-b --reference imagenet.npz --num 50000 -o runs/fid",
     )
 
-    steps: int | None = option("Refinement steps.", "N", min=1)
     metrics: str | None = option(
         "What to measure: fid, isc (Inception score), kid (kernel distance), prc (precision and recall); by default fid, and "
         "isc with Inception.", "NAME,...",
@@ -141,7 +154,7 @@ class Fid(Sets, Model, Measuring, Speaking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adaptive(Sets, Model, Measuring, Overwriting, Speaking):
+class Adaptive(Sets, Drawing, Finer, Kept, Model, Measuring, Overwriting, Speaking):
     """`grn eval adaptive`."""
 
     WORK = "evaluate:adaptive"
@@ -155,7 +168,7 @@ class Adaptive(Sets, Model, Measuring, Overwriting, Speaking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Motion(Keep, Model, Speaking):
+class Motion(Keep, Sampling, Finer, Model, Speaking):
     """`grn eval motion`."""
 
     WORK = "evaluate_clips:motion"
@@ -165,7 +178,6 @@ class Motion(Keep, Model, Speaking):
     data: Path = option("Captioned clips, whose captions are generated.", SET, default=EMOJI / "video-train.tar")
     num: int = option("Clips to generate.", "N", "--num", "-n", min=1, default=50)
     seed: int = option(RANDOM, "N", min=0, default=0)
-    steps: int | None = option("Refinement steps.", "N", min=1)
     batch_size: int = option("Clips at a time.", "N", min=1, default=8)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grn_cli.options.fields import argument, option, size
+from grn_cli.options.sampling import Sampling
 from grn_cli.options.shared import Overwriting, Parts, Speaking
 
 
@@ -36,23 +37,6 @@ class More:
     resume: bool = option(
         "Skip pictures that are there, whole, and made with the same model and settings.", default=False
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How it is drawn; what is not given is the model's own."""
-
-    PANEL = "Sampling (the model's own where not given)"
-
-    steps: int | None = option("Refinement steps.", "N", min=1)
-    adaptive: bool | None = option("Choose the steps by each picture's complexity.", None, "--adaptive/--fixed")
-    tmin: int | None = option("Fewest steps, with --adaptive.", "N", min=1)
-    tmax: int | None = option("Most steps, with --adaptive.", "N", min=1)
-    guidance: float | None = option("Scale of classifier-free guidance; 1 is none.", "X")
-    guidance_start: float | None = option("Selection ratio from which guidance counts.", "0..1", autocompletion=None)
-    temperature: float | None = option("Below 1: safer and plainer.", "X")
-    selection: str | None = option("Which tokens a step keeps (ablation).", "random|confidence")
-    fill: str | None = option("What the other tokens show (ablation).", "refine|mask")
 
 
 @dataclass(frozen=True, kw_only=True)

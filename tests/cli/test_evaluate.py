@@ -20,6 +20,7 @@ from grn.evaluation.frechet import Statistics
 from grn.features.inception_network import InceptionV3
 from grn.media import VideoWriter
 from grn.pipeline import Pipeline
+from grn.refine.config import SamplerConfig, sampler_config
 from grn_cli.evaluate import parse_rounds
 
 FAST = ("--resolution", "32")
@@ -159,6 +160,7 @@ class Result:
     frames: np.ndarray
     steps: int
     entropy: float | None
+    record: dict
 
 
 class FakePipeline:
@@ -168,10 +170,14 @@ class FakePipeline:
     known: ClassVar[dict[str, np.ndarray]] = {}
 
     def __init__(self, **config: int) -> None:
-        self.generator = SimpleNamespace(config=SimpleNamespace(**config))
+        self.generator = SimpleNamespace(config=SimpleNamespace(**config), fingerprint="0123")
+        self.tokenizer, self.text, self.dtype_name = SimpleNamespace(fingerprint="4567"), None, "float32"
         self.calls: list[tuple] = []
 
-    def stream(self, prompts, *, seed, batch_size, **settings) -> Iterator[Result]:
+    def settings(self, **overrides) -> SamplerConfig:
+        return sampler_config(SamplerConfig(), **overrides)
+
+    def stream(self, prompts, *, seed, batch_size, negative_prompt, **settings) -> Iterator[Result]:
         self.calls.append((prompts, seed, settings))
         for i, (prompt, one) in enumerate(zip(prompts, seed, strict=True)):
             rng = np.random.default_rng(one)
@@ -182,7 +188,9 @@ class FakePipeline:
             clean = self.known.get(
                 prompt, np.full((20, 20, 3), 7 * ((prompt if isinstance(prompt, int) else len(prompt)) % 30))
             )
-            yield Result(np.clip(clean + noise, 0, 255).astype(np.uint8)[None], steps, i / 100)
+            frames = np.clip(clean + noise, 0, 255).astype(np.uint8)[None]
+            record = {"prompt": prompt, "seed": one, "steps": steps, "entropy": i / 100, "width": 20, "height": 20}
+            yield Result(frames, steps, i / 100, {**record, "model": "fake"})
 
 
 @pytest.fixture
@@ -280,7 +288,7 @@ def test_fid_options_reach_the_sampler(grn, here, pictures, pipeline):
     assert grn(*base).text == grn(*base).text != grn(*base, "--seed", "1").text
     grn(*base, "--steps", "100", "--guidance", "5", "--temperature", "0.5")
     assert [settings for *_, settings in pipeline.calls] == [{}] * 3 + [
-        {"steps": 100, "guidance": 5, "temperature": 0.5}
+        {"steps": 100, "adaptive": False, "guidance": 5, "temperature": 0.5}
     ]
 
 
@@ -317,8 +325,8 @@ def test_adaptive_shows_steps_distances_and_ratios(grn, here, pictures, pipeline
     assert Path("steps.png").is_file()
     (fixed, seed, first), (chosen, other_seed, second) = pipeline.calls
     assert (fixed, seed) == (chosen, other_seed)
-    assert first == {"adaptive": False, "steps": 50}
-    assert second == {"adaptive": True, "tmin": 12, "tmax": 15}
+    assert first == {"adaptive": False, "steps": 50, "tmin": 12, "tmax": 15}
+    assert second == {**first, "adaptive": True}
     record = json.loads(grn(*base, "--json", "--steps", "9").text)
     assert record["fixed"]["steps"] == 9
     assert record["frechet_ratio"] == pytest.approx(record["adaptive"]["frechet"] / record["fixed"]["frechet"])
@@ -350,7 +358,7 @@ TABLE = [
     (["stats", ".", "-n", "0"], 2, "--num"),
     (["stats", ".", "--resolution", "8"], 2, "--resolution"),
     (["stats", "SET", "--features", "inception"], 2, "--inception FILE"),
-    (["stats", "SET", "--inception", "x.pt"], 2, "--features inception"),
+    (["stats", "SET", "--features", "offline", "--inception", "x.pt"], 2, "--features inception"),
     (["stats", "SET", "--features", "inception", "--inception", "text.png"], 4, "text.png: not the Inception network"),
     (["stats", "SET", "--features", "inception", "--inception", "no.pt"], 4, "no.pt: no such file"),
     (["stats", "SET", "--keep", "style"], 2, "--keep style: expected FACT=VALUE"),

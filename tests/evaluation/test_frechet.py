@@ -11,7 +11,8 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
-from grn.evaluation.frechet import Moments, Statistics, frechet_distance, gather, inception_score
+from grn.evaluation.frechet import Moments, Statistics, frechet_distance, gather
+from grn.evaluation.scores import inception_score
 
 
 def features(count: int, dim: int, seed: int, shift: float = 0.0) -> torch.Tensor:
@@ -142,10 +143,10 @@ def test_missing_file_says_so():
 
 def test_inception_score_of_sure_and_even_guesses():
     sure = torch.eye(10).repeat(10, 1)[torch.randperm(100, generator=torch.Generator().manual_seed(0))]
-    assert inception_score(sure, splits=1) == pytest.approx((10, 0), rel=1e-6)
-    assert inception_score(torch.full((100, 10), 0.1)) == pytest.approx((1, 0), abs=1e-6)
+    assert inception_score([sure], 100, splits=1) == pytest.approx((10, 0), rel=1e-6)
+    assert inception_score([torch.full((100, 10), 0.1)], 100) == pytest.approx((1, 0), abs=1e-6)
     with pytest.raises(UsageError, match="at least 10"):
-        inception_score(sure[:9])
+        inception_score([sure[:9]], 9)
 
 
 def test_a_set_to_itself_in_any_order_is_nothing_and_agrees_with_torchmetrics():

@@ -1,21 +1,36 @@
 """Scores by torch-fidelity's names; what cannot be had is refused before anything is generated."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from grn.errors import UsageError
 from grn.evaluation.frechet import frechet_distance
 from grn.evaluation.kernel import kernel_distance
-from grn.evaluation.scores import METRICS, Features, check_metrics, features_of, of_features, scores
+from grn.evaluation.scores import METRICS, Features, check_metrics, features_of, inception_score, scores
+
+
+class MeanColour:
+    name = "net"
+
+    def __init__(self, dim: int = 3) -> None:
+        self.dim = dim
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.mean((2, 3))
 
 
 def made(seed: int, count: int = 20) -> Features:
-    return of_features(torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)), "net", "squares")
+    return features_of(
+        torch.randn(count, 6, 1, 1, generator=torch.Generator().manual_seed(seed)).split(7), MeanColour(6), "squares"
+    )
 
 
 def test_every_metric_has_its_published_name() -> None:
     real, generated = made(0), made(1)
-    found = scores(generated, real, METRICS, torch.full((20, 5), 0.2))
+    found = scores(replace(generated, inception_score=(1.5, 0.25)), real, METRICS)
     assert set(found) == {
         "inception_score_mean",
         "inception_score_std",
@@ -28,21 +43,32 @@ def test_every_metric_has_its_published_name() -> None:
     }
     assert found["frechet_inception_distance"] == frechet_distance(generated.statistics, real.statistics)
     assert found["kernel_inception_distance_mean"] == kernel_distance(generated.features, real.features)[0]
-    assert found["inception_score_mean"] == pytest.approx(1)
+    assert (found["inception_score_mean"], found["inception_score_std"]) == (1.5, 0.25)
     assert list(scores(generated, Features(real.statistics), ("fid",))) == ["frechet_inception_distance"]
 
 
 def test_features_do_not_depend_on_the_batches() -> None:
-    class MeanColour:
-        name, dim = "mean colour", 3
-
-        def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-            return pixels.mean((2, 3))
-
     pixels = torch.rand(9, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     whole, parts = features_of([pixels], MeanColour()), features_of(pixels.split(2), MeanColour())
-    torch.testing.assert_close(whole, parts, atol=0, rtol=0)
-    assert of_features(whole, "net").statistics.count == 9
+    assert whole.features is not None
+    assert parts.features is not None
+    torch.testing.assert_close(whole.features, parts.features, atol=0, rtol=0)
+    torch.testing.assert_close(whole.statistics.covariance, parts.statistics.covariance, atol=1e-12, rtol=0)
+    assert whole.statistics.count == 9
+
+
+def test_the_inception_score_is_the_definition_whatever_the_parts() -> None:
+    logits = torch.randn(23, 5, generator=torch.Generator().manual_seed(0))
+    p = (2 * logits).softmax(1).double()
+    plain = []
+    for split in p.tensor_split(4):
+        plain.append(float((split * (split / split.mean(0)).log()).sum(1).mean().exp()))
+    for size in (23, 7, 1):
+        mean, deviation = inception_score(p.split(size), 23, 4)
+        assert mean == pytest.approx(float(np.mean(plain)), rel=1e-12)
+        assert deviation == pytest.approx(float(np.std(plain)), rel=1e-9)
+    with pytest.raises(UsageError, match="at least 10 pictures, found 9"):
+        inception_score([p[:9]], 9)
 
 
 @pytest.mark.parametrize(
