@@ -4,11 +4,13 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grn.errors import EnvironmentFaultError
-from grn.evaluation.reconstruction import Quality
 from grn.files import atomic_path
+
+if TYPE_CHECKING:
+    from grn.evaluation.reconstruction import Quality
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], markdown: bool = False) -> list[str]:
@@ -41,7 +43,7 @@ def histogram(values: Sequence[int], width: int = 40) -> list[str]:
     return lines
 
 
-def plot_rounds(rows: Sequence[Quality], network: str, path: Path) -> None:
+def plot_rounds(rows: Sequence["Quality"], network: str, path: Path) -> None:
     """PSNR, SSIM and Frechet distance against the rounds; a dashed line is the quality without quantization."""
     figure = _figure(12, 3.6)
     panels = (("PSNR (dB)", "psnr"), ("SSIM", "ssim"), (f"Frechet distance, {network}", "frechet"))

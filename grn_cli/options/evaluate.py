@@ -113,7 +113,7 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
 class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
     """`grn eval recon`."""
 
-    WORK = "evaluate:recon"
+    WORK = "evaluate_recon:recon"
     MORE = ""
     EXAMPLES = (
         "grn eval recon --data photographs/",

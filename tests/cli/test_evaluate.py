@@ -21,7 +21,7 @@ from grn.features.inception_network import InceptionV3
 from grn.media import VideoWriter
 from grn.pipeline import Pipeline
 from grn.refine.config import SamplerConfig, sampler_config
-from grn_cli.evaluate import parse_rounds
+from grn_cli.evaluate_recon import parse_rounds
 
 FAST = ("--resolution", "32")
 

@@ -1,0 +1,80 @@
+"""`grn eval recon`: what a tokenizer loses, in numbers."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from grn.data.transforms import batches, clip_batches
+from grn.errors import UsageError
+from grn.evaluation import report
+from grn.evaluation.reconstruction import evaluate_rounds
+from grn.evaluation.video import pair_network_name
+from grn.features.lpips import Lpips
+from grn.hbq import MAX_ROUNDS
+from grn_cli.evaluate_sets import chosen, feature_network, refuse_existing
+from grn_cli.loading import device_of, load_tokenizer
+from grn_cli.options.evaluate import Recon
+
+
+def parse_rounds(text: str) -> list[int | None]:
+    """ "1,2,4,none" -> [1, 2, 4, None]. Raises UsageError."""
+    found: list[int | None] = []
+    for word in (part.strip().lower() for part in text.split(",")):
+        if word == "none":
+            found.append(None)
+        elif word.isascii() and word.isdigit() and 1 <= int(word) <= MAX_ROUNDS:
+            found.append(int(word))
+        else:
+            raise UsageError(
+                f"--rounds: {word!r} is neither a number from 1 to {MAX_ROUNDS} nor 'none'; try 1,2,4,none"
+            )
+    return found
+
+
+def recon(options: Recon) -> None:
+    """Take a set through a tokenizer at several numbers of rounds, and measure."""
+    rounds, frames = parse_rounds(options.rounds), options.frames
+    if options.fps is not None and frames is None:
+        raise UsageError("--fps: is the rate of clips; give --frames too")
+    refuse_existing(options.plot, options.force)
+    samples = chosen(options.data, options, clips=frames is not None)
+    device = device_of(options)
+    tokenizer = load_tokenizer(options.tokenizer, options)
+    network = feature_network(options, device)
+    lpips = Lpips(options.lpips) if options.lpips else None
+    kind = "pictures" if frames is None else "clips"
+    shown = options.console.progress(samples, kind)
+    pixels = (
+        clip_batches(shown, options.size, (frames, options.fps), options.batch_size, device)
+        if frames
+        else batches(shown, options.size, options.batch_size, device)
+    )
+    rows = evaluate_rounds(tokenizer, pixels, rounds, network, lpips, clips=frames is not None)
+    more = [("LPIPS", [row.lpips for row in rows]), ("MS-SSIM", [row.ms_ssim for row in rows])]
+    more = [(name, values) for name, values in more if values[0] is not None]
+    headers = ["rounds", "bits/pixel", "PSNR", "SSIM", "Frechet", *(name for name, _ in more)]
+    cells = [
+        [row.rounds or "none", row.bits_per_pixel, row.psnr, row.ssim, row.frechet, *(values[i] for _, values in more)]
+        for i, row in enumerate(rows)
+    ]
+    pictures = f"{len(samples)} {kind} of {options.size}x{options.size}" + (f", {frames} frames" if frames else "")
+    measured = network.name if frames is None else pair_network_name(network)
+    title = f"{tokenizer.name}, {pictures}; Frechet distance with {measured}"
+    record = {
+        "tokenizer": tokenizer.name,
+        "fingerprint": tokenizer.fingerprint,
+        "features": measured,
+        kind: len(samples),
+        "size": options.size,
+        **({"frames": frames} if frames else {}),
+        "rows": [_finite(asdict(row)) for row in rows],
+    }
+    if options.plot:
+        report.plot_rounds(rows, measured, options.plot)
+    table = report.table(headers, cells, options.markdown)
+    options.console.result(record, title, *([""] if options.markdown else []), *table)
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: the PSNR of equal pictures becomes null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
