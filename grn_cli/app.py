@@ -29,6 +29,7 @@ COMMANDS: Table = {
         {
             "fid": ("Frechet distance between generated and reference pictures.", "evaluate:Fid"),
             "recon": ("What a tokenizer loses at each number of rounds.", "evaluate:Recon"),
+            "sweep": ("Try sampling settings on the same prompts, and find the best.", "evaluate:Sweep"),
             "adaptive": ("Compare complexity-aware with fixed sampling on the same prompts.", "evaluate:Adaptive"),
             "motion": ("How much generated clips move, beside the data's.", "evaluate:Motion"),
             "stats": ("Gather the feature statistics of pictures, as a reference.", "evaluate:Stats"),

@@ -27,9 +27,10 @@ from grn.hub import registry
 from grn.pipeline import Pipeline
 from grn_cli.generate_job import overrides, read_prompts
 from grn_cli.loading import device_of, load_pipeline
-from grn_cli.options.evaluate import EMOJI, Adaptive, Choice, Fid, Keep, Measuring, Model
+from grn_cli.options.evaluate import EMOJI, Adaptive, Choice, Fid, Keep, Measuring, Model, Sweep
 
 Prompts = list[str] | list[int]
+Drawn = Fid | Adaptive | Sweep
 _TO_GET = (
     "pt_inception-2015-12-05-6726825d.pth (of the pytorch-fid releases on GitHub); name it with --inception FILE, or put it "
     "into torch's cache (~/.cache/torch/hub/checkpoints)"
@@ -51,7 +52,7 @@ def feature_network(options: Measuring, device: str) -> FeatureNetwork:
     return InceptionFeatures(weights).to(device)
 
 
-def _as_published(options: Fid | Adaptive) -> Fid | Adaptive:
+def _as_published(options: Drawn) -> Drawn:
     """A published model's distance is to be FID: with Inception where its weights are found; else what is used instead is
     said now, before hours of drawing.
     """
@@ -126,40 +127,49 @@ def drawing_record(pipeline: Pipeline, given: Mapping[str, Any], negative_prompt
 class Generation:
     """What the commands that generate share: the network that measures, then the model."""
 
-    def __init__(self, options: Fid | Adaptive) -> None:
+    def __init__(self, options: Drawn) -> None:
         if not leads():
             options.console.hush()
         self.options, self.device = _as_published(options), device_of(options)
         self.network = feature_network(self.options, self.device)
         self.pipeline = load_model(options)
+        self._folders: list[Path] = []
+        self._pictures: Path | None = getattr(options, "save", None)
 
     def prompts(self) -> Prompts:
-        """Captions, in turn where there are too few; class numbers for a class-to-image model."""
+        """Captions, in turn where there are too few; class numbers for a class-to-image model. Of several runs, one after the
+        other.
+        """
         options = self.options
+        many = options.num * getattr(options, "repeats", 1)
         labels = getattr(self.pipeline.generator.config, "num_classes", None)
         if labels is not None:
-            return spread(labels, options.num)
+            return spread(labels, options.num) * (many // options.num)
         source = options.captions or options.reference
         if source.suffix == ".npz":
             raise UsageError(f"{source}: holds statistics and no captions; name a captioned set with --captions")
         texts = source.suffix == ".txt"
-        found = read_prompts(source) if texts else captions(pick(open_set(source, options), options.num, options.seed))
-        return [found[i % len(found)] for i in range(options.num)]
+        found = read_prompts(source) if texts else captions(pick(open_set(source, options), many, options.seed))
+        return [found[i % len(found)] for i in range(many)]
 
-    def draw(self, prompts: Prompts, description: str, keep: bool = False, **settings: Any) -> Generated | None:
+    def draw(
+        self, prompts: Prompts, description: str, keep: bool = False, seed: int | None = None, **settings: Any
+    ) -> Generated | None:
         """Generate a picture for every prompt and measure it, sharing the work with other processes.
 
-        settings: fields of SamplerConfig beside those of the options. keep: each picture's features, too. None in a
-        process that does not lead.
+        keep: each picture's features, too. seed: of the first, if not --seed. settings: fields of SamplerConfig beside
+        those of the options. None in a process that does not lead.
         """
         options, pipeline = self.options, self.pipeline
-        given = {**overrides(options), **settings}
+        given = {**({} if isinstance(options, Sweep) else overrides(options)), **settings}
         classes = hasattr(self.network, "probabilities")
         drawing = drawing_record(pipeline, given, options.negative_prompt)
         measuring = {"network": self.network.name, "classes": classes}
-        plan = Plan(prompts, options.seed, drawing, measuring)
+        plan = Plan(prompts, options.seed if seed is None else seed, drawing, measuring)
         folder = (options.out or cache_folder("evaluations", make=True)) / plan.digest
-        work = Work(folder, plan, self.network, device=self.device, classes=classes, pictures=options.save)
+        self._folders.append(folder)
+        pictures = self._pictures / plan.digest if self._pictures and isinstance(options, Sweep) else self._pictures
+        work = Work(folder, plan, self.network, device=self.device, classes=classes, pictures=pictures)
         left = work.left()
         if left < len(prompts):
             options.console.info(f"{len(prompts) - left} of {len(prompts)} pictures are drawn already")
@@ -177,10 +187,13 @@ class Generation:
             work.run(draw, note, wait=leads())
         if not leads():
             return None
-        found = work.collect(keep)
-        if options.out is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        return found
+        return work.collect(keep)
+
+    def finish(self) -> None:
+        """Let go of the work that is not to be kept."""
+        if leads() and self.options.out is None:
+            for folder in self._folders:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def record(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What was drawn and how, for a report. given: what is changed of the model's settings."""
@@ -190,6 +203,7 @@ class Generation:
             "features": self.network.name,
             "generated": options.num,
             "seed": options.seed,
+            "pictures": str(self._pictures.absolute()) if self._pictures else None,
             **drawing_record(self.pipeline, given, options.negative_prompt),
         }
 

@@ -2,11 +2,12 @@
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grn.errors import EnvironmentFaultError
+from grn.evaluation.sweep import curves
 from grn.files import atomic_path
 
 if TYPE_CHECKING:
@@ -68,6 +69,25 @@ def plot_steps(steps: Sequence[int], bounds: tuple[int, int], title: str, path: 
     axes.set_xlabel("steps")
     axes.set_ylabel("samples")
     axes.set_title(title, fontsize=9)
+    _save(figure, path)
+
+
+def plot_sweep(points: Sequence[Mapping[str, Any]], axes: Sequence[str], score: str, network: str, path: Path) -> None:
+    """The score against each setting, the others being at their best (figure 12)."""
+    figure = _figure(1 + 3.4 * len(axes), 3.6)
+    half = f"{score}_interval"
+    for place, (axis, line) in zip(
+        figure.subplots(1, len(axes), squeeze=False)[0], curves(points, axes, score).items(), strict=True
+    ):
+        values = [str(value) if isinstance(value, str) else value for value, _ in line]
+        place.plot(values, [found for _, found in line], "o-")
+        if half in points[0] and len(axes) == 1:
+            by_value = {point[axis]: point[half] for point in points}
+            place.errorbar(values, [found for _, found in line], [by_value[value] for value, _ in line], fmt="none")
+        place.set_xlabel(axis.replace("_", " "))
+        place.set_ylabel("Frechet distance")
+        place.grid(alpha=0.3)
+    figure.suptitle(network, fontsize=9)
     _save(figure, path)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grn_cli.options.fields import argument, option
-from grn_cli.options.sampling import Drawing, Finer, Sampling
+from grn_cli.options.sampling import Drawing, Finer, Ranges, Sampling
 from grn_cli.options.shared import ExactComputing, OnDevice, Overwriting, Parts, Speaking
 
 SET = "FOLDER|TAR"
@@ -73,6 +73,14 @@ class Kept:
         "Keep the work and report.json here; the same command goes on where it was ended. If not given, it is in the cache "
         "until the work is done.", "FOLDER", "--out", "-o",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Kept):
+    """The pictures, too."""
+
+    PANEL = "Long work"
+
     save: Path | None = option("Keep every picture here as NUMBER.png, and draw none anew that is there.", "FOLDER")
 
 
@@ -133,7 +141,7 @@ class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fid(Sets, Sampling, Finer, Kept, Model, Measuring, Speaking):
+class Fid(Sets, Sampling, Finer, Saved, Model, Measuring, Speaking):
     """`grn eval fid`."""
 
     WORK = "evaluate:fid"
@@ -151,6 +159,26 @@ class Fid(Sets, Sampling, Finer, Kept, Model, Measuring, Speaking):
         "What to measure: fid, isc (Inception score), kid (kernel distance), prc (precision and recall); by default fid, and "
         "isc with Inception.", "NAME,...",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Sets, Ranges, Saved, Model, Measuring, Overwriting, Speaking):
+    """`grn eval sweep`."""
+
+    WORK = "evaluate_sweep:sweep"
+    MORE = (
+        "Every combination is measured on the same prompts and seeds. With values of k, b, tmin or tmax, sampling is "
+        "complexity-aware."
+    )
+    EXAMPLES = (
+        "grn eval sweep --model emoji --guidance 1.5:3:0.25 --temperature 0.8,1,1.2 -n 200 --plot curves.png",
+        "grn eval sweep --model emoji --guidance 1:5:0.5 --guidance-start 0:0.5:0.1 --random 12 -o runs/sweep",
+    )
+
+    random: int | None = option("Try only so many of the combinations, drawn by --seed.", "N", min=1)
+    repeats: int = option("Measure each so many times, on other prompts and seeds.", "N", min=1, default=1)
+    plot: Path | None = option("Draw the distance against each setting, at the best of the others.", "FILE")
+    markdown: bool = option("Print the table as Markdown.", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)

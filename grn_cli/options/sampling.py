@@ -48,3 +48,22 @@ class Finer:
     curve_factor: float | None = option("Selection ratio at the end of the cosine.", "0..1", autocompletion=None)
     ratio_shown: str | None = option("What the network is told.", "scheduled|kept")
     ratio_of: str | None = option("What that is a share of.", "map|drawn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """Values to try: FIRST:LAST:STEP, or some with commas."""
+
+    PANEL = "What to try: FIRST:LAST:STEP, or values with commas (the model's own where not given)"
+
+    steps: str | None = option("Refinement steps.", "N,...")
+    guidance: str | None = option("Scale of classifier-free guidance; 1 is none.", "X,...")
+    guidance_start: str | None = option("Selection ratio from which guidance counts.", "X,...")
+    guidance_end: str | None = option("Selection ratio up to which guidance counts.", "X,...")
+    temperature: str | None = option("Sampling temperature.", "X,...")
+    k: str | None = option("Complexity-aware: steps for each unit of entropy.", "X,...")
+    b: str | None = option("Complexity-aware: steps at an entropy of 0.", "X,...")
+    tmin: str | None = option("Complexity-aware: fewest steps.", "N,...")
+    tmax: str | None = option("Complexity-aware: most steps.", "N,...")
+    selection: str | None = option("Which tokens a step keeps.", "random,confidence", autocompletion=None)
+    fill: str | None = option("What the other tokens show.", "refine,mask", autocompletion=None)

@@ -334,7 +334,11 @@ def test_adaptive_shows_steps_distances_and_ratios(grn, here, pictures, pipeline
 
 
 GENERATING = [
-    (["fid", "-m", "grn-b", "--reference", "SET"], 4, "grn-b: no weights; looked in /a and /b"),
+    (
+        ["fid", "-m", "grn-b", "--features", "offline", "--reference", "SET"],
+        4,
+        "grn-b: no weights; looked in /a and /b",
+    ),
     (["fid", "-m", "fake"], 3, "data/emoji/train.tar: not there; make it with `python recipes/emoji/prepare.py`"),
     (["fid", "-m", "fake", "--reference", "ref.npz"], 2, "ref.npz: holds statistics and no captions"),
     (["fid", "-m", "fake", "--reference", "bare"], 3, "photo.png: has no caption"),
