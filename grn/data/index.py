@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import io
 import json
+import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ from grn.files import atomic_path, cache_folder, display
 
 VERSION = 1
 ROW = np.dtype([("record", "<i8"), ("length", "<u4"), ("label", "<i4"), ("captions", "<u4"), ("folder", "<i4")])
+_ROW = struct.Struct("<qIiIi")  # the same
 _SETTLED_SECONDS = 2.0  # a change within the clock's tick would not be seen
 _PREFIX = 8
 _IN_MEMORY = 1 << 20  # bytes of records, before they go to a temporary file
@@ -145,7 +147,7 @@ def _write(file: BinaryIO, entries: Callable[[LeftOut], Iterator[Entry]]) -> Non
             label = -1 if entry.label is None else min(entry.label, 2**31 - 1)
             captions = sum(bool(one.text) for one in wordings(entry.caption, entry.info))
             folder = folders.setdefault(entry.folders, len(folders))
-            rows.write(np.array([(size, len(record), label, captions, folder)], ROW).tobytes())
+            rows.write(_ROW.pack(size, len(record), label, captions, folder))
             records.write(record)
             count, size, captioned = count + 1, size + len(record), captioned or bool(captions)
         # Folders may be classes only where there are no captions; else there may be one for each sample.

@@ -7,7 +7,7 @@ import io
 import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from grn.data.archives import plain_tar
 from grn.data.index import Entry, Index, index_of
@@ -58,7 +58,7 @@ def _entries(path: Path, plain: Path, suffixes: Collection[str], left_out: LeftO
         with plain.open("rb") as file:
             for groups in _archives(path, file, left_out):
                 for key, members in groups.items():
-                    entry = _entry(path, file, key, members, suffixes, left_out)
+                    entry = _entry(path, plain, file, key, members, suffixes, left_out)
                     if entry is not None:
                         yield entry
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
@@ -147,6 +147,7 @@ def _checked(path: Path, file: io.BufferedReader, at: int) -> int:
 
 def _entry(
     path: Path,
+    plain: Path,
     file: io.BufferedReader,
     key: str,
     members: Mapping[str, _Member],
@@ -171,17 +172,19 @@ def _entry(
         file.seek(members[suffix].offset)
         sides[suffix] = file.read(members[suffix].size)
     facts = read_sides(f"{path}: {key}", sides)
-    parts = {suffix: FilePart(Path(file.name), one.offset, one.size) for suffix, one in members.items()}
-    more = {suffix: parts[suffix] for suffix in CODES_SUFFIXES & members.keys()}
+    picture, *more = (
+        FilePart(plain, members[suffix].offset, members[suffix].size)
+        for suffix in (pictures[0], *sorted(CODES_SUFFIXES & members.keys()))
+    )
     return Entry(
         key,
-        parts[pictures[0]],
+        picture,
         f"{path}: {key}",
         facts.caption,
         facts.label,
         facts.info,
-        more,
-        PurePosixPath(key).parent.parts[:2],
+        dict(zip(sorted(CODES_SUFFIXES & members.keys()), more, strict=True)),
+        tuple(part for part in key.split("/")[:-1] if part not in ("", "."))[:2],
     )
 
 
