@@ -1,1 +1,1 @@
-"""Training and evaluation data: pictures with captions or classes, and cached codes."""
+"""Training and evaluation data: pictures with captions or classes, and codes made of them."""

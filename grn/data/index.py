@@ -24,9 +24,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from grn.data.digests import digest_of
 from grn.data.listing import LeftOut
 from grn.data.samples import FilePart, Sample, wordings
-from grn.errors import EnvironmentFaultError
+from grn.errors import BadInputError, EnvironmentFaultError
 from grn.files import atomic_path, cache_folder, display
 
 VERSION = 1
@@ -55,9 +56,12 @@ class Entry:
 class Index:
     """The samples of one place, each read when it is asked for."""
 
-    def __init__(self, data: Path | bytes) -> None:
-        """data: the index's file, or its content. Raises ValueError or OSError where it is none."""
-        self._data = data
+    def __init__(self, data: Path | bytes, place: str | Path) -> None:
+        """data: the index's file, or its content. place: the file that is indexed, or what says the same of other places.
+
+        Raises ValueError or OSError where the data are no index.
+        """
+        self._data, self._place = data, place
         length = int.from_bytes(self._read(0, _PREFIX), "little")
         if length > self._size():
             raise ValueError("is not whole")
@@ -73,6 +77,17 @@ class Index:
 
     def __len__(self) -> int:
         return self._count
+
+    def identity(self) -> str:
+        """A digest of the place: of a file's bytes, which are hashed once. Raises BadInputError where it cannot be read."""
+        if isinstance(self._place, str):
+            return self._place
+        try:
+            return digest_of(self._place).hex()
+        except OSError as error:
+            raise BadInputError(
+                f"{display(self._place)}: cannot be read ({error.strerror or error}); restore the file"
+            ) from error
 
     def rows(self) -> np.ndarray:
         """All rows at once: 24 bytes a sample."""
@@ -112,11 +127,13 @@ def _where(part: FilePart) -> list[Any]:
     return [str(part.path), part.offset, part.size]
 
 
-def index_of(key: str, newest: float, entries: Callable[[LeftOut], Iterator[Entry]]) -> Index:
+def index_of(key: str, newest: float, entries: Callable[[LeftOut], Iterator[Entry]], file: Path | None = None) -> Index:
     """The index of a place, from the cache, or made of its entries now.
 
     key: says all that the entries follow from. newest: when the place was changed last; where that was a moment ago, or the
-    cache folder cannot be written, nothing is kept. Raises what going through the entries does.
+    cache folder cannot be written, nothing is kept. file: the place, where it is one that holds all bytes.
+
+    Raises what going through the entries does.
     """
     name = hashlib.blake2b(f"{VERSION} {key}".encode(errors="surrogateescape"), digest_size=16).hexdigest()
     try:
@@ -125,15 +142,15 @@ def index_of(key: str, newest: float, entries: Callable[[LeftOut], Iterator[Entr
         path = None
     if path is not None:
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return Index(path)
+            return Index(path, file or name)
     if path is not None and abs(time.time() - newest) > _SETTLED_SECONDS:
         with contextlib.suppress(EnvironmentFaultError):
-            with atomic_path(path) as aside, aside.open("wb") as file:
-                _write(file, entries)
-            return Index(path)
+            with atomic_path(path) as aside, aside.open("wb") as out:
+                _write(out, entries)
+            return Index(path, file or name)
     made = io.BytesIO()
     _write(made, entries)
-    return Index(made.getvalue())
+    return Index(made.getvalue(), file or name)
 
 
 def _write(file: BinaryIO, entries: Callable[[LeftOut], Iterator[Entry]]) -> None:

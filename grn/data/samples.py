@@ -73,8 +73,8 @@ class Sample:
     more: Mapping[str, FilePart] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """What error messages call it."""
-        return display(self.place or self.key)
+        """What error messages call it: of codes, what they were made from."""
+        return display(str(self.info.get("made_from") or self.place or self.key))
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -102,25 +102,24 @@ class Sample:
             raise self.fault(error) from error
 
     def clip(self, frames: int, fps: float | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
-        """So many frames of the clip as uint8 RGB [frames, H, W, 3]. BadInputError if it cannot be read.
+        """So many frames of the clip as uint8 RGB [frames, H, W, 3]; one that is too short holds its last frame.
 
-        fps: resampled to this rate by their times first. rng: from anywhere in the clip; None: from its beginning. A
-        clip that is too short holds its last frame.
+        As `frames` else.
+        """
+        found = self.frames(frames, fps, rng)
+        missing = frames - len(found)
+        return np.concatenate([found, found[-1:].repeat(missing, 0)]) if missing else found
+
+    def frames(self, most: int, fps: float | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+        """At most so many frames of the clip as uint8 RGB [T, H, W, 3]. BadInputError if it cannot be read.
+
+        fps: resampled to this rate by their times first. rng: from anywhere in the clip; None: from its beginning.
         """
         try:
             with self.media(fps) as media:
                 # Counted first, so that no more than is wanted of a long clip is ever in memory.
-                start = 0 if rng is None else clip_start(media.count_frames(), frames, rng)
-                found = list(media.part(start, frames))
-        except BadInputError as error:
-            raise self.fault(error) from error
-        return np.stack(found + found[-1:] * (frames - len(found)))
-
-    def size(self) -> tuple[int, int]:
-        """(width, height), upright. BadInputError if it cannot be read."""
-        try:
-            with self.media() as media:
-                return media.width, media.height
+                start = 0 if rng is None else clip_start(media.count_frames(), most, rng)
+                return np.stack(list(media.part(start, most)))
         except BadInputError as error:
             raise self.fault(error) from error
 

@@ -10,6 +10,9 @@ from grn.errors import BadInputError
 from grn.files import display
 
 SIDE_SUFFIXES = frozenset({".txt", ".cls", ".json"})
+MIRRORED, TEXT = ".mirrored.npz", ".text.safetensors"
+BESIDE_CODES = frozenset({MIRRORED, TEXT})
+"""Of what lies beside codes (`grn.data.shards`): those of the mirrored picture, and the captions as a text encoder reads them."""
 _MAX_BYTES = 1 << 20  # captions and facts are short; a longer file is not one
 
 

@@ -5,6 +5,7 @@ permutation and resume at an exact place. What it knows of its samples is in ind
 not grow with their number.
 """
 
+import hashlib
 import logging
 import random
 import re
@@ -33,6 +34,7 @@ from grn.media import READ_CLIP_SUFFIXES, READ_IMAGE_SUFFIXES
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_SHARDS = 100_000
 _METADATA = "metadata.jsonl"
+CODES_SUFFIXES = (".npz",)
 logger = logging.getLogger("grn.data")
 
 
@@ -52,12 +54,31 @@ class Source(Sequence[Sample]):
         return len(self._samples)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return Source(_Chosen(self._samples, range(len(self))[index]), self.classes)
-        return self._samples[index]
+        if not isinstance(index, slice):
+            return self._samples[index]
+        base, numbers = self._base()
+        return Source(_Chosen(base, numbers[index]), self.classes)
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self._samples)
+
+    def parts(self, most: int) -> "list[Source]":
+        """The samples in parts of at most `most`, none of which reaches over the end of a tar or list."""
+        ends = self._samples.ends if isinstance(self._samples, _Indexed) else [len(self)]
+        starts = [n for start, end in zip([0, *ends], ends, strict=False) for n in range(start, end, most)]
+        return [self[start:end] for start, end in zip(starts, [*starts[1:], len(self)], strict=True)]
+
+    def identity(self) -> str:
+        """A digest of the samples: of their bytes, or of files' names, sizes and times.
+
+        A tar is hashed once; the files that a list names are taken to be as they were while the list is.
+        """
+        base, numbers = self._base()
+        if isinstance(base, _Indexed | Table):
+            found = base.identity(numbers)
+        else:
+            found = " ".join(hashlib.sha256(sample.data()).hexdigest() for sample in self)
+        return hashlib.blake2b(found.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
     def labels(self) -> np.ndarray:
         """The class of each sample, int32 [N]; -1: it has none."""
@@ -81,21 +102,30 @@ class Source(Sequence[Sample]):
         """The samples whose info has, for each named fact, one of the values given."""
         if not facts:
             return self
-        kept = (n for n, s in enumerate(self) if all(s.info.get(name) in values for name, values in facts.items()))
-        return Source(_Chosen(self._samples, np.fromiter(kept, np.int64)), self.classes, self.left_out)
+        base, numbers = self._base()
+        kept = (
+            n for n, s in zip(numbers, self, strict=True) if all(s.info.get(name) in ok for name, ok in facts.items())
+        )
+        return Source(_Chosen(base, np.fromiter(kept, np.int64)), self.classes, self.left_out)
+
+    def _base(self) -> "tuple[Sequence[Sample], range | np.ndarray]":
+        """The samples that these are chosen from, and their numbers."""
+        if isinstance(self._samples, _Chosen):
+            return self._samples.base, self._samples.numbers
+        return self._samples, range(len(self))
 
 
 class _Chosen(Sequence[Sample]):
     """Some of other samples, by their numbers."""
 
-    def __init__(self, samples: Sequence[Sample], numbers: "range | np.ndarray") -> None:
-        self._samples, self._numbers = samples, numbers
+    def __init__(self, base: Sequence[Sample], numbers: "range | np.ndarray") -> None:
+        self.base, self.numbers = base, numbers
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._samples[int(self._numbers[index])]
+        return self.base[int(self.numbers[index])]
 
 
 class _Indexed(Sequence[Sample]):
@@ -103,19 +133,28 @@ class _Indexed(Sequence[Sample]):
 
     def __init__(self, indices: Sequence[Index], tables: Sequence[np.ndarray] | None = None) -> None:
         self._indices, self._tables = indices, tables
-        self._ends = list(accumulate(len(index) for index in indices))
+        self.ends = list(accumulate(len(index) for index in indices))
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self.ends[-1] if self.ends else 0
 
     def __getitem__(self, index: Any) -> Any:
         number = range(len(self))[index]
-        which = bisect_right(self._ends, number)
-        start = self._ends[which - 1] if which else 0
+        which = bisect_right(self.ends, number)
+        start = self.ends[which - 1] if which else 0
         sample, folder = self._indices[which].sample(number - start)
         if sample.label is None and self._tables is not None:
             return replace(sample, label=int(self._tables[which][folder]))
         return sample
+
+    def identity(self, numbers: "range | np.ndarray") -> str:
+        """What the samples of these numbers follow from, the same wherever their index stands among others."""
+        if not len(numbers):
+            return ""
+        first, last = (bisect_right(self.ends, int(number)) for number in (min(numbers), max(numbers)))
+        inside = np.array(numbers) - (self.ends[first - 1] if first else 0)
+        places = " ".join(index.identity() for index in self._indices[first : last + 1])
+        return f"{places} {hashlib.sha256(inside.tobytes()).hexdigest()}"
 
     def column(self, name: str) -> np.ndarray:
         """One field of all rows."""
@@ -134,7 +173,12 @@ class _Indexed(Sequence[Sample]):
         return np.where(found < 0, np.concatenate(folders), found)
 
 
-def open_source(path: Path | str, clips: bool = False) -> Source:
+def open_codes(paths: Sequence[Path]) -> Source:
+    """The samples of tars that `grn.data.shards` has made. Raises BadInputError for one that cannot be read."""
+    return _from_files(paths, CODES_SUFFIXES)
+
+
+def open_source(path: Path | str, clips: bool = False, codes: bool = False) -> Source:
     """Open a folder, a WebDataset tar, a list, or many of them: a folder of tars, `name-{000..012}.tar`, `name-*.tar`.
 
     A folder holds pictures at any depth, or with `clips` animations and videos; beside `name.png`, `name.txt` is its
@@ -147,12 +191,15 @@ def open_source(path: Path | str, clips: bool = False) -> Source:
 
     A folder with a metadata.jsonl holds what that lists, and .jsonl files are lists themselves (`grn.data.lines`), as is a
     folder of nothing else. Tars may be URLs (`grn.data.remote`). A folder that the `datasets` library has saved, or
-    "datasets:NAME:SPLIT" of the hub, are its rows (`grn.data.tables`).
+    "datasets:NAME:SPLIT" of the hub, are its rows (`grn.data.tables`). codes: tars of tokenized data (`grn.data.shards`).
 
     Raises BadInputError where there is nothing, no picture, a damaged archive, or a caption or fact that cannot be
     read.
     """
+    suffixes: Collection[str]
     suffixes, what = (READ_CLIP_SUFFIXES, "clips") if clips else (READ_IMAGE_SUFFIXES, "pictures")
+    if codes:
+        suffixes, what = CODES_SUFFIXES, "codes"
     if str(path).startswith(PREFIX) or is_saved(Path(path)):
         table = open_table(str(path))
         return Source(table, table.classes)

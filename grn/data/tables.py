@@ -1,5 +1,6 @@
 """Data sets of the `datasets` library: of the hub, or folders that it has saved."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class Table(Sequence[Sample]):
             raise BadInputError(f"{display(place)}: {error}") from error
         caption = text if isinstance(text, str) else ""
         return Sample(str(number), _Picture(self._rows, self._image, number), caption, label, {**row, **info}, place)
+
+    def identity(self, numbers: "range | np.ndarray") -> str:
+        """What the samples of these numbers follow from."""
+        return f"{self._rows._fingerprint} {hashlib.sha256(np.array(numbers).tobytes()).hexdigest()}"
 
     def labels(self) -> np.ndarray:
         """As `Source.labels`."""

@@ -13,15 +13,13 @@ from grn.data.archives import plain_tar
 from grn.data.index import Entry, Index, index_of
 from grn.data.listing import LeftOut, Reason, is_hidden
 from grn.data.samples import FilePart
-from grn.data.sides import SIDE_SUFFIXES, check_length, read_sides
+from grn.data.sides import BESIDE_CODES, SIDE_SUFFIXES, check_length, read_sides
 from grn.errors import BadInputError
 from grn.files import display
 from grn.media.suffixes import suffix_of
 
 _BLOCK = tarfile.BLOCKSIZE
 _READ_AHEAD = 1 << 16
-CODES_SUFFIXES = frozenset({".mirrored.npz", ".text.safetensors"})
-"""Of what lies beside codes (`grn.data.shards`): those of the mirrored picture, and the captions as the text encoder reads them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,10 @@ def index_tar(path: Path, suffixes: Collection[str]) -> Index:
         raise _unreadable(path, error) from error
     facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, sorted(suffixes))
     return index_of(
-        f"tar {path} {plain.absolute()} {facts}", status.st_mtime, lambda left: _entries(path, plain, suffixes, left)
+        f"tar {path} {plain.absolute()} {facts}",
+        status.st_mtime,
+        lambda left: _entries(path, plain, suffixes, left),
+        plain,
     )
 
 
@@ -162,7 +163,7 @@ def _entry(
             left_out.add(Reason.ALONE)
         elif suffix in pictures[1:]:
             left_out.add(Reason.SECOND)
-        elif suffix not in SIDE_SUFFIXES and suffix not in suffixes and not (pictures and suffix in CODES_SUFFIXES):
+        elif suffix not in SIDE_SUFFIXES and suffix not in suffixes and not (pictures and suffix in BESIDE_CODES):
             left_out.add(Reason.OTHER_KIND, member.name)
     if not pictures:
         return None
@@ -174,7 +175,7 @@ def _entry(
     facts = read_sides(f"{path}: {key}", sides)
     picture, *more = (
         FilePart(plain, members[suffix].offset, members[suffix].size)
-        for suffix in (pictures[0], *sorted(CODES_SUFFIXES & members.keys()))
+        for suffix in (pictures[0], *sorted(BESIDE_CODES & members.keys()))
     )
     return Entry(
         key,
@@ -183,7 +184,7 @@ def _entry(
         facts.caption,
         facts.label,
         facts.info,
-        dict(zip(sorted(CODES_SUFFIXES & members.keys()), more, strict=True)),
+        dict(zip(sorted(BESIDE_CODES & members.keys()), more, strict=True)),
         tuple(part for part in key.split("/")[:-1] if part not in ("", "."))[:2],
     )
 

@@ -43,6 +43,7 @@ class SourceConfig(_Section):
         description="a folder, tar or list, a range of them `name-{000..012}.tar`, a URL, or `datasets:NAME:SPLIT`"
     )
     clips: bool = Field(False, description="take animations and videos, of data.frames frames each, and no pictures")
+    codes: bool = Field(False, description="tars of tokenized data, as `grn tokenize` writes them; for generators")
     weight: float = Field(1.0, ge=1e-6, le=1e6, description="how often it is drawn from, in relation to its size")
     captions: dict[str, Weight] = Field(
         {}, description="how often captions of each type are drawn, where samples have several; none: as the data say"
@@ -243,6 +244,8 @@ class TokenizerRecipe(_Section):
             raise ValueError("run.recompute: is of a generator's blocks; a tokenizer has none: leave it out")
         if self.losses.motion and self.data.frames == 1:
             raise ValueError("losses.motion: is of clips, and there are none; leave it at 0")
+        if any(source.codes for source in self.data.sources):
+            raise ValueError("data.sources codes: a tokenizer learns from pictures and clips; name those")
         if self.data.sizes:
             raise ValueError("data.sizes is for text models; a tokenizer's crops are squares of data.size")
         if self.data.size % self.network.stride:

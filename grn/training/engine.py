@@ -85,11 +85,6 @@ class Engine:
         """Whether this is the one that writes."""
         return self._accelerator.is_main_process
 
-    @property
-    def first_here(self) -> bool:
-        """Whether this is the one that prepares data on this machine."""
-        return self._accelerator.is_local_main_process
-
     def distribute(self, modules: nn.ModuleDict, calls: dict[str, nn.Module], recompute: bool = False) -> None:
         """Put what a step calls on the device, so that gradients become their mean over all processes.
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grn.data.code_cache import Progress
+from grn.data.shards import Progress
 from grn.errors import ConfigError, ModelMismatchError
 from grn.media import square, to_batch
 from grn.models.config import ClassToImageModelConfig, GeneratorModelConfig, TextToVisualModelConfig
@@ -65,16 +65,16 @@ class GeneratorTask:
         tokenizer: Tokenizer,
         text: TextEncoder | None,
         progress: Progress = iter,
-        wait: bool = False,
+        share: tuple[int, int] = (1, 0),
     ) -> None:
-        """wait: another process of this machine encodes the data.
+        """share: how many processes encode the data, and the number of this one.
 
         Raises ModelMismatchError where the parts do not fit, BadInputError for a sample without a readable picture, caption or class.
         """
         self.recipe, self.network, self.tokenizer, self.text = recipe, network, tokenizer, text
         self.config = recipe.network
         check_fit(recipe, tokenizer, text)
-        self.data = GeneratorData(recipe, tokenizer, text, progress, wait)
+        self.data = GeneratorData(recipe, tokenizer, text, progress, share)
         self.modules = nn.ModuleDict({"model": network})
         self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run.compile)}
 
@@ -126,8 +126,13 @@ class GeneratorTask:
         assert text is not None, "a batch of captions and nothing that reads them"
         if isinstance(text, StaticWordVectors):
             return text.condition([self._words(text, caption) for caption in captions])
-        found = text.encode([caption.text for caption in captions])
-        return found.rows(torch.arange(len(captions))) if isinstance(found, Texts) else found
+        missing = list(dict.fromkeys(caption.text for caption in captions if caption.tokens is None))
+        made: Condition = text.encode(missing) if missing else Texts(())
+        if not isinstance(made, Texts):
+            return made.rows(torch.tensor([missing.index(caption.text) for caption in captions]))
+        known = dict(zip(missing, made.tokens, strict=True))
+        tokens = tuple(known[one.text] if one.tokens is None else one.tokens for one in captions)
+        return Texts(tokens).rows(torch.arange(len(captions)))
 
     def _words(self, text: StaticWordVectors, caption: CaptionChoice) -> Tensor:
         vectors = text.word_vectors(caption.text)

@@ -3,6 +3,7 @@
 Axes: token maps are [t, h, w, E] with values in [0, K): indices (E = C, K = 2^M) or round-major bits (E = M*C, K = 2).
 """
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -12,14 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grn.data.code_cache import Maps, Progress, View, nearest_maps
+from grn.data.coded import read_codes, text_tokens
 from grn.data.samples import Sample
-from grn.data.sources import Source
-from grn.errors import BadInputError
+from grn.data.shards import Maker, Progress, View, made_together, pieces
+from grn.data.sources import Source, open_codes
+from grn.devices import fast_type
+from grn.errors import BadInputError, ModelMismatchError
+from grn.files import cache_folder
 from grn.networks.generator_config import ClassToImageConfig
 from grn.text.encoder import TextEncoder
 from grn.tokenizer import Tokenizer
-from grn.training.config import GeneratorRecipe, RatioConfig
+from grn.training.config import GeneratorRecipe, RatioConfig, SourceConfig
 from grn.training.mixture import MixedSource
 from grn.training.task import Slot
 
@@ -42,10 +46,14 @@ class Corruption:
 
 @dataclass(frozen=True)
 class CaptionChoice:
-    """A caption, and by which seed its words are turned (None: they are not)."""
+    """A caption, and by which seed its words are turned (None: they are not).
+
+    tokens: [L, D], as the text encoder reads it, where that is kept beside the codes.
+    """
 
     text: str
     turn: int | None = None
+    tokens: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -103,62 +111,62 @@ class GeneratorData:
         tokenizer: Tokenizer,
         text: TextEncoder | None,
         progress: Progress = iter,
-        wait: bool = False,
+        share: tuple[int, int] = (1, 0),
     ) -> None:
-        """Encodes what is not in the cache yet. wait: another process of this machine does.
+        """Encodes what is not in the cache yet. share: how many processes do, and the number of this one.
 
-        Raises BadInputError for a sample without a readable picture, caption or class.
+        Raises BadInputError where samples have no caption or class, or too many cannot be read.
         """
         self.recipe, self.network, self.tokenizer, self.text = recipe, recipe.network, tokenizer.config, text
-        self.source = MixedSource(recipe.data, recipe.run.seed)
-        data = recipe.data
-        for source, place in zip(self.source.sources, data.sources, strict=True):
+        self._made_by = tokenizer.name, tokenizer.fingerprint
+        sources = MixedSource(recipe.data, recipe.run.seed).sources
+        self._class_names = {source.classes for source in sources}
+        for source, place in zip(sources, recipe.data.sources, strict=True):
             if text is not None:
                 _check_captions(source, place.path)
             elif isinstance(recipe.network, ClassToImageConfig):
                 _check_classes(source, recipe.network.num_classes)
-        self.maps: list[Maps] = []
-        for source, place in zip(self.source.sources, data.sources, strict=True):
-            frames, fps = (data.frames, data.fps) if place.clips else (None, None)
-            view = View(data.size, data.flip, frames, fps, recipe.network.rounds)
-            self.maps.append(nearest_maps(source, tokenizer, view, data.sizes, progress, wait))
+        coded = [
+            source if place.codes else _tokenized(source, recipe, place, tokenizer, progress, share)
+            for source, place in zip(sources, recipe.data.sources, strict=True)
+        ]
+        self.source = MixedSource(recipe.data, recipe.run.seed, coded)
 
     def class_names(self) -> tuple[str, ...]:
         """The names of a class network's classes by number, where all sources have class folders of these names; else none."""
-        names = {source.classes for source in self.source.sources}
-        found = names.pop() if len(names) == 1 else ()
+        found = next(iter(self._class_names)) if len(self._class_names) == 1 else ()
         is_whole = isinstance(self.network, ClassToImageConfig) and len(found) == self.network.num_classes
         return found if is_whole else ()
 
     def read(self, slot: Slot) -> GeneratorExample:
-        """One token map, how it is corrupted, and its caption or class, or none of them where the condition is dropped."""
+        """One token map, how it is corrupted, and its caption or class, or none of them where the condition is dropped.
+
+        Raises BadInputError for a sample that cannot be read, ModelMismatchError for codes of another tokenizer, size or rate.
+        """
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.run.seed, slot.step, slot.place])
-        views = self.views(slot.number)
         sample = self.source[slot.number]
         dropped = bool(rng.random() < recipe.drop_condition)
-        caption = "" if dropped or self.text is None else self._caption(slot.number, sample, rng)
-        shown = views[rng.integers(len(views))][: self._length(slot.step)]
-        targets = self.network.indices_to_elements(torch.from_numpy(shown.astype(np.int64))).byte()
-        corruption = corrupt(targets.shape, self.network.classes, recipe.ratio, rng)
         condition: int | CaptionChoice
         if isinstance(self.network, ClassToImageConfig):
             assert dropped or sample.label is not None, f"{sample}: has no class"
             condition = self.network.num_classes if dropped else int(sample.label)
         else:
-            turned = not dropped and rng.random() < recipe.words.turned
-            condition = CaptionChoice(caption, int(rng.integers(2**62)) if turned else None)
-        return GeneratorExample(targets, corruption, condition)
+            condition = self._caption(slot.number, sample, dropped, rng)
+        shown = self._map(slot.number, sample, rng)[: self._length(slot.step)]
+        targets = self.network.indices_to_elements(torch.from_numpy(shown.astype(np.int64))).byte()
+        return GeneratorExample(targets, corrupt(targets.shape, self.network.classes, recipe.ratio, rng), condition)
 
-    def _caption(self, number: int, sample: Sample, rng: np.random.Generator) -> str:
-        """One of a sample's captions, drawn by their weights and types, behind the tag of its place.
+    def _caption(self, number: int, sample: Sample, dropped: bool, rng: np.random.Generator) -> CaptionChoice:
+        """One of a sample's captions, drawn by their weights and types, behind the tag of its place; or the empty prompt.
 
         Raises BadInputError where there is none to draw, or where one of them cannot be read.
         """
-        assert self.text is not None, "captions are for text models"
+        text = self.text
+        assert text is not None, "captions are for text models"
         place, found = self.source.place(number), sample.wordings
         try:
             for one in found:
-                self.text.check(place.tag + one.text)
+                text.check(place.tag + one.text)
         except BadInputError as error:
             raise BadInputError(f"{sample}: unreadable caption: {error}") from error
         weights = np.array([one.weight * (place.captions.get(one.type, 0.0) if place.captions else 1) for one in found])
@@ -167,13 +175,27 @@ class GeneratorData:
             raise BadInputError(
                 f"{sample}: no caption may be drawn (found types {types}); change data.sources.captions"
             )
-        text = found[rng.choice(len(found), p=weights / weights.sum())].text
-        return place.tag + text if text else ""
+        which = int(rng.choice(len(found), p=weights / weights.sum()))
+        turn = int(rng.integers(2**62)) if rng.random() < self.recipe.words.turned else None
+        if dropped or not found[which].text:
+            return CaptionChoice("", None, text_tokens(sample, None, text.name, place.tag))
+        tokens = None if turn is not None else text_tokens(sample, which, text.name, place.tag)
+        return CaptionChoice(place.tag + found[which].text, turn, tokens)
 
-    def views(self, number: int) -> np.ndarray:
-        """The token maps that are kept of a sample, [F, t, h, w, C]: plain, and mirrored where pictures are flipped."""
-        which = self.source.which(number)
-        return self.maps[which][number - int(self.source.starts[which])]
+    def _map(self, number: int, sample: Sample, rng: np.random.Generator) -> np.ndarray:
+        """A sample's token map, or where pictures are flipped that of its mirror image as often, uint16 [t, h, w, C]."""
+        data, network = self.recipe.data, self.network
+        codes = read_codes(sample, self._made_by, network.rounds, data.flip and bool(rng.random() < 0.5))
+        if isinstance(network, ClassToImageConfig) and codes.shape[:3] != (1, network.size, network.size):
+            raise ModelMismatchError(
+                f"{sample}: its codes are {'x'.join(map(str, codes.shape[:3]))} tokens and the network draws 1x{network.size}x{network.size}; "
+                f"tokenize the data at size {data.size}"
+            )
+        if self.source.place(number).clips and codes.fps != data.fps:
+            raise ModelMismatchError(
+                f"{sample}: has {codes.fps} frames a second and data.fps is {data.fps}; tokenize the data at that rate"
+            )
+        return codes.unpack().indices[: self.tokenizer.token_frames(data.frames)]
 
     def _length(self, step: int) -> int | None:
         """To how many frames of tokens the clips of a step are cut, all alike, so that they stay one tensor; None: they are not."""
@@ -214,6 +236,26 @@ def _ratio(config: RatioConfig, rng: np.random.Generator) -> float:
     if config.drawn == "uniform":
         return float(rng.random())
     return 1 / (1 + math.exp(-rng.normal(config.mean, config.deviation)))
+
+
+def _tokenized(
+    source: Source,
+    recipe: GeneratorRecipe,
+    place: SourceConfig,
+    tokenizer: Tokenizer,
+    progress: Progress,
+    share: tuple[int, int],
+) -> Source:
+    """The codes of pictures or clips, from the cache folder, or made now together with the other processes."""
+    data = recipe.data
+    frames, fps = (data.frames, data.fps) if place.clips else (None, None)
+    view = View(data.size, data.sizes, data.flip, frames, fps, recipe.network.rounds)
+    # Codes of training data need not be the same on every machine.
+    form = fast_type(tokenizer.device.type)
+    maker = Maker(tokenizer, view, form, most_bad=data.most_bad, workers=data.workers)
+    folder = cache_folder("codes", make=True)
+    todo = pieces(source, maker, lambda _, made_of: folder / f"{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.tar")
+    return open_codes(made_together(todo, maker, progress, len(todo) * share[1] // share[0]))
 
 
 def _check_captions(source: Source, path: str) -> None:

@@ -33,10 +33,13 @@ class Kind(Sequence[int]):
 class MixedSource:
     """Several sources in one, each drawn from in proportion to its size times its weight."""
 
-    def __init__(self, config: DataConfig, seed: int) -> None:
-        """Raises BadInputError for what cannot be opened, and where a source's `keep` leaves nothing."""
+    def __init__(self, config: DataConfig, seed: int, sources: Sequence[Source] | None = None) -> None:
+        """sources: of the configured places, by default opened here.
+
+        Raises BadInputError for what cannot be opened, and where a source's `keep` leaves nothing.
+        """
         self.config = config
-        self.sources = [_open(source) for source in config.sources]
+        self.sources = [_open(source) for source in config.sources] if sources is None else list(sources)
         sizes, weights = [len(s) for s in self.sources], [s.weight for s in config.sources]
         self._order = EpochOrder(sizes, weights, seed)
         self.starts = np.array(self._order.starts)
@@ -100,7 +103,7 @@ def _view(source: SourceConfig, config: DataConfig) -> FrameView:
 
 
 def _open(config: SourceConfig) -> Source:
-    source = open_source(config.path, config.clips).keep(**config.keep)
+    source = open_source(config.path, config.clips, config.codes).keep(**config.keep)
     if not len(source):
         wanted = ", ".join(f"{name} {list(values)}" for name, values in config.keep.items())
         raise BadInputError(

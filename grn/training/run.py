@@ -11,7 +11,7 @@ import tomli_w
 import torch
 from pydantic import BaseModel
 
-from grn.data.code_cache import Progress
+from grn.data.shards import Progress
 from grn.errors import ModelMismatchError
 from grn.files import atomic_path, cannot_write, locked
 from grn.hub.resolve import resolve
@@ -113,7 +113,7 @@ def _task(
     assert not isinstance(network, CausalAutoencoder)
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(engine.device))
     text = _text_encoder(recipe, str(engine.device))
-    return GeneratorTask(recipe, network, tokenizer, text, progress, wait=not engine.first_here)
+    return GeneratorTask(recipe, network, tokenizer, text, progress, (engine.processes, engine.process))
 
 
 def _start_from(network: Any, name: Path | str | None, kind: str) -> None:

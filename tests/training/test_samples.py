@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from helpers.training import changed, class_recipe, figures, run, text_recipe, tokenizer_recipe
 
+from grn.data.bad import Bad
 from grn.errors import BadInputError
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
-from grn.training.loader import Bad
 from grn.training.mixture import MixedSource
 
 RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
