@@ -52,6 +52,10 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("tokenizer", "data.sources.keep", [SOURCE | {"keep": {"style": ("flat",)}}]),
     ("tokenizer", "data.sources.resize", [SOURCE | {"resize": (18, 18)}]),
     ("clips", "data.sources.clips", [{"path": "clips"}]),
+    ("class", "data.sources.codes", [{"path": "pictures", "codes": True}]),
+    ("text", "data.sources.captions", [{"path": "pictures", "captions": {"long": 1.0}}]),
+    ("text", "data.sources.tag", [{"path": "pictures", "tag": "right "}]),
+    ("tokenizer", "data.most_bad", 1.0),
     ("tokenizer", "data.size", 8),
     ("text", "data.sizes", [[24, 16]]),
     ("clips", "data.frames", 3),
@@ -117,6 +121,7 @@ SETTINGS: list[tuple[str, str, Any]] = [
 ]
 NEEDED: dict[str, dict[str, Any]] = {
     "run.keep": {"run.steps": 3},
+    "data.most_bad": {"data.sources": [{"path": "some.jsonl", "resize": (16, 20)}]},
     "run.distance_pictures": {"run.distance_every": 2},
     "run.bad_steps": {"run.steps": 3, "optimizer.lr": 1e30, "optimizer.clip": 1e30},
 }
@@ -181,6 +186,7 @@ def test_a_setting_changes_a_run_or_is_refused(
             path.unlink()  # class folders are classes where nothing has a caption
     make_tokenizer(clips_place / "elsewhere", NETWORK.model_copy(update={"encoder_width": 8}))
     make_words(clips_place / "others", seed=1)
+    (clips_place / "some.jsonl").write_text('{"file_name": "pictures/left/1.png"}\n{"file_name": "none.png"}\n')
     recipe = changed(BASES[base], NEEDED.get(key, {}))
     if base not in traces or key in NEEDED:
         before = trace(recipe, Path("before"), seen)
