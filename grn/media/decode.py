@@ -138,7 +138,10 @@ def _command(path: Path, demuxer: str, info: VideoInfo, cut: Cut, colours: list[
         chain.append(f"trim=start_frame={cut.first}{end}")
     # One chain of filters for the whole file: made anew where the resolution changes, it would count from zero again.
     source = [*part, "-reinit_filter", "0", *ffmpeg.input_arguments(path, demuxer, info.decoder)]
-    target = ["-map", "0:V:0", "-vf", ",".join(chain + colours), "-fps_mode", "passthrough", *limit]
+    # From here on frames are only counted: two whose times fall together when rounded would be taken for a fault.
+    filters = ",".join([*chain, *colours, "setpts=N"])
+    timing = ["-fps_mode", "passthrough", "-enc_time_base", "1:1000000"]
+    target = ["-map", "0:V:0", "-vf", filters, *timing, *limit]
     return [ffmpeg.executable(), "-hide_banner", "-nostdin", "-loglevel", "error", *source, *target]
 
 

@@ -43,7 +43,8 @@ def write_image(
     tools look. JPEG and WebP keep the entry "grn" (`read_note`), the other formats none. Raises UsageError on an unknown suffix or
     another array, EnvironmentFaultError where writing fails; then no file appears and an older one stays.
     """
-    image = Image.fromarray(as_frame(picture, (255, 255, 255)), "RGB")
+    is_frame = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)
+    image = Image.fromarray(picture if is_frame else as_frame(picture, (255, 255, 255)), "RGB")
     if not isinstance(target, str | os.PathLike):
         _put(target, _encoded(image, "PNG", text, "-"))
         return

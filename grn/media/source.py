@@ -76,7 +76,8 @@ def _open(path: Path, name: str) -> BinaryIO:
     except PermissionError as error:
         raise BadInputError(f"{name}: may not be read; check its permissions") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise BadInputError(f"{name}: cannot be opened ({error}); check the name and the disk") from error
+        reason = getattr(error, "strerror", None) or error
+        raise BadInputError(f"{name}: cannot be opened ({reason}); check the name and the disk") from error
 
 
 def _head(file: BinaryIO) -> bytes:

@@ -14,7 +14,9 @@ from typing import BinaryIO
 
 from PIL import Image
 
-_KIND, _BITS, _PHOTOMETRIC = 254, 258, 262
+_KIND, _BITS, _PHOTOMETRIC, _PLANES = 254, 258, 262, 284
+_BITS_OF_SEVERAL = -_BITS  # which Pillow scales itself; no tag has such a number
+_APART = 2  # each channel's samples in a plane of their own
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _MOST_TAGS = 65_535
 _THUMBNAIL_OR_MASK = 0b101  # bits of the kind
@@ -45,7 +47,9 @@ class _Layout:
 
 
 def read_tiff(file: BinaryIO) -> Tiff:
-    """The facts of the first picture. Raises ValueError or struct.error where the structure breaks off."""
+    """The facts of the first picture. Raises ValueError or struct.error where the structure breaks off,
+    NotImplementedError for deep samples in planes, of which Pillow makes other pictures without a word.
+    """
     _silence()
     file.seek(0)
     front = file.read(16)
@@ -59,6 +63,10 @@ def read_tiff(file: BinaryIO) -> Tiff:
     more = False
     with contextlib.suppress(ValueError, struct.error):  # what follows a good picture may be damaged
         more = bool(following) and not _directory(file, following, layout)[0].get(_KIND, (0, 0))[0] & _THUMBNAIL_OR_MASK
+    if found.get(_PLANES, (1, 0))[0] == _APART and (deep := found.get(_BITS_OF_SEVERAL, (1, 0))[0]) > 8:
+        raise NotImplementedError(
+            f"TIFF with samples of {deep} bits in planes is not read; save it with them interleaved"
+        )
     if bits <= 8 or photometric != _WHITE_IS_ZERO:
         return Tiff(bits, False, more, file)
     file.seek(0)
@@ -68,7 +76,9 @@ def read_tiff(file: BinaryIO) -> Tiff:
 
 
 def _directory(file: BinaryIO, start: int, layout: _Layout) -> tuple[dict[int, tuple[int, int]], int]:
-    """Tag -> value and where it stands, for tags of one value; and where the next directory begins, 0 for nowhere."""
+    """Tag -> value and where it stands, for tags of one value and for the bits of several samples, of which the first
+    ones are given; and where the next directory begins, 0 for nowhere.
+    """
     order, entry = layout.order, struct.Struct(layout.order + layout.entry)
     file.seek(start)
     (count,) = struct.unpack(order + layout.count, file.read(struct.calcsize(order + layout.count)))
@@ -78,8 +88,13 @@ def _directory(file: BinaryIO, start: int, layout: _Layout) -> tuple[dict[int, t
     for _ in range(count):
         place = file.tell()
         tag, kind, number, value = entry.unpack(file.read(entry.size))
-        # Where there are more, they stand elsewhere: bits of several samples, which Pillow scales itself.
-        if number == 1:
+        if tag == _BITS and number > struct.calcsize(layout.size) // 2:
+            after = file.tell()
+            file.seek(struct.unpack(order + layout.size, value)[0])
+            found[_BITS_OF_SEVERAL] = (struct.unpack(order + "H", file.read(2))[0], 0)
+            file.seek(after)
+        # Of other tags with several values, which stand elsewhere too, none is asked for.
+        elif number == 1:
             found[tag] = (
                 struct.unpack_from(order + ("I" if kind == 4 else "H"), value)[0],
                 place + entry.size - len(value),

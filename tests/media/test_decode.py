@@ -109,6 +109,20 @@ def test_variable_rate(clip: Path, tmp_path: Path) -> None:
     assert len(resampled) == 50
 
 
+def test_frames_closer_than_the_average_rate_are_no_damage(clip: Path, tmp_path: Path) -> None:
+    """A Matroska file may claim the average as its rate; rounded to that, the times of a burst fall together, of which
+    ffmpeg complains.
+    """
+    timed, burst = tmp_path / "timed.mp4", tmp_path / "burst.mkv"
+    times = "setpts='if(lt(N,10),N,10+3*(N-10))/25/TB'"
+    run_ffmpeg("-i", clip, "-vf", times, "-fps_mode", "vfr", "-frames:v", 20, "-c:v", "libx264", "-crf", 1, timed)
+    run_ffmpeg("-i", timed, "-c", "copy", burst)
+    assert numbers(burst) == list(range(20))
+    with open_media(burst) as media:
+        assert media.count_frames() == 20
+    assert numbers(burst, start=0.08, duration=0.1) == [2, 3, 4]
+
+
 def test_resolution_that_changes_midway_keeps_the_first(tmp_path: Path) -> None:
     for name, size in (("a", "64:48"), ("b", "32:24")):
         write(tmp_path / f"{name}.mp4", 5)

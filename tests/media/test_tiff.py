@@ -78,3 +78,31 @@ def test_nothing_is_printed_of_damage(
     for one in broken:
         refused(put(tmp_path / "a.tif", one))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_deep_samples_in_planes_are_refused_and_never_read_as_others(
+    tmp_path: Path, bits: int, big_endian: bool
+) -> None:
+    levels, order = picture(6, 4), ">" if big_endian else "<"
+    planes = (levels.astype(int) * (257 if bits == 16 else 1)).astype(f"{order}u{bits // 8}").transpose(2, 0, 1)
+    size, start = planes.nbytes // 3, 8
+    lists = struct.pack(order + "3H3I3I", *[bits] * 3, *(start + size * n for n in range(3)), *[size] * 3)
+    lists_at = start + planes.nbytes
+    tags = [
+        (256, 1, 6), (257, 1, 4), (258, 3, lists_at), (259, 1, 1), (262, 1, 2), (273, -3, lists_at + 6), (277, 1, 3),
+        (278, 1, 4), (279, -3, lists_at + 18), (284, 1, 2),
+    ]  # fmt: skip
+    entries = b"".join(
+        struct.pack(order + "HHI", tag, 3 if number > 0 else 4, abs(number))
+        + (struct.pack(order + "H2x", value) if number == 1 else struct.pack(order + "I", value))
+        for tag, number, value in tags
+    )
+    directory = struct.pack(order + "H", len(tags)) + entries + bytes(4)
+    head = (b"MM" if big_endian else b"II") + struct.pack(order + "HI", 42, lists_at + len(lists))
+    path = put(tmp_path / "a.tif", head + planes.tobytes() + lists + directory)
+    if bits == 8:
+        assert (read_image(path) == levels).all()
+    else:
+        refused(path, "16 bits in planes is not read; save it with them interleaved")
