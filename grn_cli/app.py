@@ -34,6 +34,7 @@ COMMANDS: Table = {
             "motion": ("How much generated clips move, beside the data's.", "evaluate:Motion"),
             "stats": ("Gather the feature statistics of pictures, as a reference.", "evaluate:Stats"),
             "video": ("Frechet distance between two sets of clips.", "evaluate:Video"),
+            "report": ("Show a measurement or a training run as one HTML page.", "evaluate:Report"),
             "compare": ("Show the results of several measurements side by side.", "evaluate:Compare"),
         },
     ),

@@ -91,6 +91,22 @@ def plot_sweep(points: Sequence[Mapping[str, Any]], axes: Sequence[str], score: 
     _save(figure, path)
 
 
+def line_plot(lines: Mapping[str, Sequence[tuple[Any, float]]], x: str, y: str) -> bytes:
+    """Curves by name, of points (x, y), as SVG. Texts are drawn as they are, without mathematical signs."""
+    figure = _figure(5.2, 3)
+    axes = figure.subplots()
+    for name, line in lines.items():
+        axes.plot([value for value, _ in line], [found for _, found in line], ".-", label=name or None)
+    axes.set_xlabel(x, parse_math=False)
+    axes.set_ylabel(y, parse_math=False)
+    axes.grid(alpha=0.3)
+    if any(lines):
+        axes.legend()
+    held = io.BytesIO()
+    figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
+    return held.getvalue()
+
+
 def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure

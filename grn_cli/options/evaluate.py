@@ -232,3 +232,17 @@ class Compare(Speaking):
 
     results: list[Path] = argument("What commands of `grn eval` printed with --json.", "FILE...")
     markdown: bool = option("Print the table as Markdown.", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Overwriting, Speaking):
+    """`grn eval report`."""
+
+    WORK = "evaluate_report:report"
+    MORE = "The page holds everything that it shows; nothing is loaded from elsewhere. Prints its path."
+    EXAMPLES = ("grn eval report runs/sweep", "grn eval report runs/try -o try.html", "grn eval report a.json")
+
+    run: Path = argument(
+        "A folder that `grn eval ... -o` or `grn train` wrote, or a result's JSON file.", "FOLDER|FILE"
+    )
+    out: Path | None = option("Where to write; report.html in the folder if not given.", "FILE", "--out", "-o")
