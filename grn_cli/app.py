@@ -34,6 +34,8 @@ COMMANDS: Table = {
             "motion": ("How much generated clips move, beside the data's.", "evaluate:Motion"),
             "stats": ("Gather the feature statistics of pictures, as a reference.", "evaluate:Stats"),
             "video": ("Frechet distance between two sets of clips.", "evaluate:Video"),
+            "geneval": ("Draw the folder that GenEval measures, and show what it found.", "evaluate:GenEval"),
+            "vbench": ("Draw the folder that VBench measures, and show what it found.", "evaluate:VBench"),
             "report": ("Show a measurement or a training run as one HTML page.", "evaluate:Report"),
             "compare": ("Show the results of several measurements side by side.", "evaluate:Compare"),
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from grn_cli.options.fields import argument, option
+from grn_cli.options.fields import argument, option, size
 from grn_cli.options.sampling import Drawing, Finer, Ranges, Sampling
 from grn_cli.options.shared import ExactComputing, OnDevice, Overwriting, Parts, Speaking
 
@@ -246,3 +246,69 @@ class Report(Overwriting, Speaking):
         "A folder that `grn eval ... -o` or `grn train` wrote, or a result's JSON file.", "FOLDER|FILE"
     )
     out: Path | None = option("Where to write; report.html in the folder if not given.", "FILE", "--out", "-o")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite(Sampling, Finer, Model):
+    """What both suites of prompts have."""
+
+    PANEL = "Options"
+
+    out: Path = option(
+        "The folder that the suite is to measure; what is there, whole and made so, is kept.",
+        "FOLDER",
+        "--out",
+        "-o",
+        default=...,
+    )
+    seed: int = option("Seed of the first; each next one has the next seed.", "N", min=0, default=0)
+    size: str | None = option("Size in pixels; the model's own if not given.", "N|WxH", check=size)
+    rewritten: Path | None = option(
+        "Wordings to draw by: lines PROMPT TAB WORDING, or a JSON object. Files are named by the suite's own prompts.",
+        "FILE",
+    )
+    negative_prompt: str = option("What to steer away from.", "TEXT", default="")
+    batch_size: int = option("How many at a time.", "N", min=1, default=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenEval(Suite, Speaking):
+    """`grn eval geneval`."""
+
+    WORK = "evaluate_suites:geneval"
+    MORE = (
+        "Draws NUMBER/samples/NUMBER.png beside NUMBER/metadata.jsonl, as evaluation/evaluate_images.py of GenEval reads them. "
+        "Several processes (torchrun) share the work."
+    )
+    EXAMPLES = (
+        "grn eval geneval evaluation_metadata.jsonl --model grn-t2i -o geneval/",
+        "grn eval geneval evaluation_metadata.jsonl --model grn-t2i -o geneval/ --results results.jsonl",
+    )
+
+    prompts: Path = argument("GenEval's evaluation_metadata.jsonl.", "FILE")
+    num: int = option("Pictures of each prompt.", "N", "--num", "-n", min=1, default=4)
+    results: Path | None = option("What the suite found, results.jsonl: show its scores, too.", "FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VBench(Suite, Speaking):
+    """`grn eval vbench`."""
+
+    WORK = "evaluate_suites:vbench"
+    MORE = (
+        "Draws PROMPT-INDEX.mp4, as VBench's evaluate.py reads them, 25 of each prompt for temporal flickering. Several "
+        "processes (torchrun) share the work."
+    )
+    EXAMPLES = (
+        "grn eval vbench VBench_full_info.json --model grn-t2v -o videos/",
+        "grn eval vbench VBench_full_info.json --model grn-t2v -o videos/ --rewritten longer.tsv --dimension scene",
+        "grn eval vbench VBench_full_info.json --model grn-t2v -o videos/ --results a_eval_results.json",
+    )
+
+    prompts: Path = argument("VBench_full_info.json, or a text file with a prompt a line.", "FILE")
+    num: int = option("Clips of each prompt.", "N", "--num", "-n", min=1, default=5)
+    dimension: list[str] | None = option("Only prompts of this dimension; repeatable.", "NAME", autocompletion=None)
+    seconds: float | None = option("Length of a clip; the model's own if not given.", "SECONDS", min=0.01)
+    results: list[Path] | None = option(
+        "What the suite found, *_eval_results.json: show its scores; repeatable.", "FILE"
+    )

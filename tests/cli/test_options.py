@@ -69,7 +69,20 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
 SEEN: dict[tuple[str, str], Any] = {}  # outcomes that many options are held against
 # Those of these commands are in test_evaluate.py, test_evaluate_clips.py, test_calibrate.py and test_models.py.
 ELSEWHERE = {"models convert", "models calibrate"} | {
-    f"eval {name}" for name in ("fid", "recon", "sweep", "report", "adaptive", "motion", "stats", "video", "compare")
+    f"eval {name}"
+    for name in (
+        "fid",
+        "recon",
+        "sweep",
+        "geneval",
+        "vbench",
+        "report",
+        "adaptive",
+        "motion",
+        "stats",
+        "video",
+        "compare",
+    )
 }
 
 
