@@ -104,7 +104,8 @@ def test_a_dry_run_trains_nothing(run: Any, tmp_path: Path) -> None:
 def test_a_dry_run_opens_data(run: Any) -> None:
     outcome = run("tiny.toml", "--dry-run", "--set", "data.sources=[{path = 'absent'}]")
     assert (
-        outcome.err == "grn: warning: absent: no such folder or tar; give a folder of pictures, a WebDataset .tar or a .jsonl list\n"
+        outcome.err
+        == "grn: warning: absent: no such folder or tar; give a folder of pictures, a WebDataset .tar or a .jsonl list\n"
     )
     assert " from no samples, " in outcome.text
 
