@@ -107,7 +107,7 @@ complete -c grn -n '__grn_at train' -F -a 'emoji/generator emoji/joint-pack emoj
 complete -c grn -n '__grn_at train' -s o -l out -r -F -d 'Run folder; runs/NAME if not given.'
 complete -c grn -n '__grn_at train' -l set -r -f -d 'Replace a value of the recipe, as section.key=value; repeatable.'
 complete -c grn -n '__grn_at train' -l resume -r -F -a 'auto never' -d 'Continue the run folder\'s newest checkpoint, none, or this one.'
-complete -c grn -n '__grn_at train' -l dry-run -d 'Check the recipe, its data and models, and say what would be trained.'
+complete -c grn -n '__grn_at train' -l dry-run -d 'Check the recipe, its data and models, and say what would be trained, and by five measured steps how long and in how much memory.'
 complete -c grn -n '__grn_at train' -l stop-after -r -f -d 'Stop with a checkpoint after so long.'
 complete -c grn -n '__grn_at train' -l offline -d 'Never touch the network.'
 complete -c grn -n '__grn_at train' -l json -d 'Print results as JSON, one object a line.'

@@ -43,6 +43,7 @@ _REMEDIES: list[tuple[type[BaseException], str, str]] = [
     (errors.BadInputError, "or allow partial input", "grn tokenize has --allow-partial for that"),
     (errors.BadInputError, "give the bytes as a stream", "'-' is standard input"),
     (errors.UsageError, "write to a file or to a stream", "'-' is standard output"),
+    (errors.ConfigError, "^run.trackers: the package tensorboard", "pip install 'grn[track]'"),
     (errors.EnvironmentFaultError, "needs matplotlib", "pip install 'grn[plot]', or leave out --plot"),
 ]
 SOME_BAD = 3

@@ -4,13 +4,17 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-from grn.errors import BadInputError, ConfigError, UsageError
+import tomli_w
+
+from grn.errors import BadInputError, ConfigError, EnvironmentFaultError, UsageError
 from grn.training.checkpoint import verify_checkpoint
 from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
+from grn.training.estimate import Estimate
 from grn.training.loop import Stopped
-from grn.training.run import check, parameters
+from grn.training.run import check, measure, parameters
 from grn.training.run import train as run_training
 from grn_cli.console import Console
 from grn_cli.errors import Terminated, message, say
@@ -30,19 +34,7 @@ def train(options: Train) -> None:
         raise UsageError(f"--set {error}") from error
     folder = options.out or Path("runs") / recipe.name
     if options.dry_run:
-        count, samples = parameters(recipe), _samples(recipe, console)
-        record = {
-            "kind": recipe.kind,
-            "name": recipe.name,
-            "parameters": count,
-            "samples": samples,
-            "recipe": recipe.model_dump(mode="json"),
-        }
-        console.result(
-            record,
-            f"{recipe.kind} {recipe.name}: {count / 1e6:.1f}M parameters, {recipe.run.steps} steps of "
-            f"{recipe.run.batch_size} from {samples or 'no'} samples, into {folder}",
-        )
+        _dry_run(recipe, folder, console)
         return
     if options.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -64,6 +56,49 @@ def train(options: Train) -> None:
             say("info", f"{folder}: stopped; the same command continues it")
         raise (Terminated if stop.signum == signal.SIGTERM else KeyboardInterrupt) from None
     console.result({"model": str(folder / "final")}, str(folder / "final"))
+
+
+def _dry_run(recipe: Recipe, folder: Path, console: Console) -> None:
+    """The resolved recipe, and what it would train and take."""
+    count, samples, cost = parameters(recipe), _samples(recipe, console), _cost(recipe, console)
+    record = {
+        "kind": recipe.kind,
+        "name": recipe.name,
+        "parameters": count,
+        "samples": samples,
+        "estimate": cost and asdict(cost),
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    steps, batch = recipe.run.steps, recipe.run.batch_size
+    lines = [
+        *tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)).splitlines(),
+        "",
+        f"{recipe.kind} {recipe.name}: {count / 1e6:.1f}M parameters, {steps} steps of {batch} from {samples or 'no'} samples, into {folder}",
+    ]
+    if cost is not None:
+        lines.append(
+            f"{cost.step_seconds:.3g} s a step of {batch}, {_duration(steps * cost.step_seconds)} in all, {cost.memory / 1e9:.1f} GB, "
+            f"{cost.flop_per_s / 1e9:,.0f} GFLOP/s ({cost.peak_share:.0%} of the peak), by steps of {cost.samples} here; "
+            "sheets, distances and reading are not counted"
+        )
+    console.result(record, *lines)
+
+
+def _cost(recipe: Recipe, console: Console) -> Estimate | None:
+    """Measured; a recipe may be checked where it could not run: that is a warning."""
+    try:
+        return measure(recipe)
+    except EnvironmentFaultError as error:
+        console.warn(f"not measured: {message(error)}")
+        return None
+
+
+def _duration(seconds: float) -> str:
+    """ "12 min", "3.2 h" or "8.1 days"."""
+    for unit, name in ((86400, "days"), (3600, "h")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds / 60:.1f} min"
 
 
 def _samples(recipe: Recipe, console: Console) -> int | None:

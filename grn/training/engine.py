@@ -56,7 +56,7 @@ class Engine:
             cpu=not gpu, kwargs_handlers=[unused], log_with=list(trackers) or None, project_dir=folder
         )
         if absent := sorted(set(trackers) - {str(one) for one in self._accelerator.log_with}):
-            raise ConfigError(f"run.trackers: the package {absent[0]} is not installed; install it or leave it out")
+            raise ConfigError(f"run.trackers: the package {absent[0]} is not installed")
         if self.processes > 1 and not joined:
             atexit.register(dist.destroy_process_group)  # one that fails is noticed by those that wait for it
 

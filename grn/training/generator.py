@@ -5,6 +5,7 @@ batch differ in size or length, they are [t, h, w, E] each and share a packed se
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,15 @@ from grn.text.encoder import TextEncoder
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import GeneratorRecipe, OptimizerConfig
-from grn.training.generator_data import Batched, CaptionChoice, GeneratorBatch, GeneratorData, GeneratorExample, collate
+from grn.training.generator_data import (
+    Batched,
+    CaptionChoice,
+    GeneratorBatch,
+    GeneratorData,
+    GeneratorExample,
+    collate,
+    corrupt,
+)
 from grn.training.operations import generator_operations
 from grn.training.sheets import save_sheet
 from grn.training.task import Loss, Slot
@@ -74,9 +83,14 @@ class GeneratorTask:
         self.recipe, self.network, self.tokenizer, self.text = recipe, network, tokenizer, text
         self.config = recipe.network
         check_fit(recipe, tokenizer, text)
-        self.data = GeneratorData(recipe, tokenizer, text, progress, share)
+        self._progress, self._share = progress, share
         self.modules = nn.ModuleDict({"model": network})
         self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run.compile)}
+
+    @cached_property
+    def data(self) -> GeneratorData:
+        """Opened, and encoded where that is to be done, when it is asked for first."""
+        return GeneratorData(self.recipe, self.tokenizer, self.text, self._progress, self._share)
 
     @property
     def samples(self) -> int:
@@ -97,6 +111,18 @@ class GeneratorTask:
 
     def collate(self, examples: Sequence[GeneratorExample]) -> GeneratorBatch:
         return collate(examples)
+
+    def made_up(self, count: int) -> list[GeneratorExample]:
+        data, config, tokenizer = self.recipe.data, self.config, self.tokenizer.config
+        sizes = data.sizes or ((data.size, data.size),)
+        condition: int | CaptionChoice = 0 if self.text is None else CaptionChoice("")
+        rng, found = np.random.default_rng(0), []
+        for width, height in (sizes[n % len(sizes)] for n in range(count)):
+            side = height // tokenizer.stride, width // tokenizer.stride
+            shape = (tokenizer.token_frames(data.frames), *side, config.elements)
+            targets = torch.from_numpy(rng.integers(config.classes, size=shape)).byte()
+            found.append(GeneratorExample(targets, corrupt(shape, config.classes, self.recipe.ratio, rng), condition))
+        return found
 
     def settings(self, name: str) -> OptimizerConfig:
         return self.recipe.optimizer

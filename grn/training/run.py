@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tomli_w
@@ -24,6 +25,7 @@ from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.tokenizer import Tokenizer
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.engine import Engine
+from grn.training.estimate import Estimate, check_memory, estimate
 from grn.training.generator import GeneratorTask, check_fit
 from grn.training.loop import Loop
 from grn.training.mixture import MixedSource
@@ -59,6 +61,9 @@ def train(
         raise cannot_write(folder, error) from error
     with locked(folder / "lock") if engine.first else nullcontext():
         task = _task(recipe, progress, engine)
+        _log.info(
+            "%s: %d samples", recipe.name, task.samples
+        )  # which opens them, before other processes of this one would
         loop = Loop(task, recipe, folder, engine)  # type: ignore[misc]
         for note in loop.resume(resume):
             if engine.first:
@@ -85,6 +90,20 @@ def check(recipe: TokenizerRecipe | GeneratorRecipe) -> int:
     if isinstance(recipe, GeneratorRecipe):
         check_fit(recipe, Tokenizer.from_pretrained(recipe.tokenizer), _text_encoder(recipe, "cpu"))
     return len(MixedSource(recipe.data, recipe.run.seed))
+
+
+def measure(recipe: TokenizerRecipe | GeneratorRecipe) -> Estimate:
+    """Memory and time that a run would take, from a few steps on made-up samples, compiled on a GPU alone; see `estimate`.
+
+    Raises what reading models raises, ConfigError where the batch cannot be shared, EnvironmentFaultError for too little memory.
+    """
+    compiled = recipe.run.compile and torch.cuda.is_available()
+    run = recipe.run.model_copy(update={"compile": compiled, "distance_every": 0})
+    recipe = recipe.model_copy(update={"run": run})
+    engine = Engine(run.parallel)
+    check_memory(parameters(recipe), recipe.run, engine)
+    with TemporaryDirectory() as folder:
+        return estimate(Loop(_task(recipe, iter, engine), recipe, Path(folder), engine))
 
 
 def _text_encoder(recipe: GeneratorRecipe, device: str) -> TextEncoder | None:

@@ -91,6 +91,9 @@ class Task(Protocol[Example, B]):
     def collate(self, examples: Sequence[Example]) -> B:
         """Examples as one batch."""
 
+    def made_up(self, count: int) -> list[Example]:
+        """Examples of the recipe's shapes with nothing in them, to measure steps by; no data are read."""
+
     def settings(self, name: str) -> OptimizerConfig:
         """How the module of this name is optimized."""
 

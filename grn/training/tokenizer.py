@@ -109,7 +109,6 @@ class TokenizerTask:
 
     def __init__(self, recipe: TokenizerRecipe, network: CausalAutoencoder) -> None:
         self.recipe = recipe
-        self.source = MixedSource(recipe.data, recipe.run.seed)
         self.modules = nn.ModuleDict({"model": network})
         self.calls: dict[str, nn.Module] = {"model": Reconstruction(network, recipe.run.compile)}
         losses = recipe.losses
@@ -125,6 +124,11 @@ class TokenizerTask:
         self.rounds = [None if name == "none" else int(name) for name in names]
         shares = np.array([recipe.rounds[name] for name in names])
         self.shares = shares / shares.sum()
+
+    @cached_property
+    def source(self) -> MixedSource:
+        """Opened when it is asked for first."""
+        return MixedSource(self.recipe.data, self.recipe.run.seed)
 
     @property
     def samples(self) -> int:
@@ -148,6 +152,11 @@ class TokenizerTask:
 
     def collate(self, examples: Sequence[TokenizerExample]) -> TokenizerBatch:
         return TokenizerBatch(torch.stack([one.crop for one in examples]), tuple(one.rounds for one in examples))
+
+    def made_up(self, count: int) -> list[TokenizerExample]:
+        size, frames = self.recipe.data.size, self.recipe.data.frames
+        crops = torch.randint(256, (count, 3, frames, size, size), dtype=torch.uint8)
+        return [TokenizerExample(crop, self.rounds[0]) for crop in crops]
 
     def settings(self, name: str) -> OptimizerConfig:
         config, losses = self.recipe.optimizer, self.recipe.losses

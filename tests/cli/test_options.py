@@ -11,6 +11,7 @@ import pytest
 from helpers.training import changed, recipe_text, tokenizer_recipe
 
 from grn.media import write_image
+from grn.training.estimate import Estimate
 from tools import completions
 
 # How every command speaks, tested by itself below.
@@ -123,6 +124,8 @@ def outcome(
     """Run a line in a fresh copy of the material; all that can be seen of it."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody is there
+    measured = Estimate(samples=1, step_seconds=1.0, memory=1e9, flop_per_s=1e9, peak_share=0.5)
+    monkeypatch.setattr("grn_cli.train.measure", lambda recipe: measured)  # the same every time
     other = tmp_path / "other"
     shutil.copytree(words, other)
     names = {"T": tokenizer, "T2": other_tokenizer, "W": words, "W2": other}

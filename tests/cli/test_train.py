@@ -14,6 +14,7 @@ import pytest
 from helpers.training import RUN, changed, class_recipe, recipe_text, tokenizer_recipe
 from safetensors.torch import load_file
 
+from grn.errors import EnvironmentFaultError
 from grn.files import locked
 from grn.media import write_image
 from grn.training.checkpoint import verify_checkpoint
@@ -90,15 +91,27 @@ def test_quiet_and_json(run: Any) -> None:
 
 
 def test_a_dry_run_trains_nothing(run: Any, tmp_path: Path) -> None:
-    outcome = run("tiny.toml", "--dry-run", "--set", "run.steps=7", "--set", "network.encoder_width=400")
-    assert re.fullmatch(
-        r"tokenizer tiny: [\d.]+M parameters, 7 steps of 2 from \d+ samples, into runs/tiny\n", outcome.text
-    )
+    outcome = run("tiny.toml", "--dry-run", "--set", "run.steps=7", "--set", "network.encoder_width=40")
+    *recipe, what, cost = outcome.text.splitlines()
+    assert re.fullmatch(r"tokenizer tiny: [\d.]+M parameters, 7 steps of 2 from \d+ samples, into runs/tiny", what)
+    assert re.match(r"[\d.]+ s a step of 2, [\d.]+ min in all, [\d.]+ GB, [\d,]+ GFLOP/s \(\d+% of the peak\)", cost)
+    assert "encoder_width = 40" in recipe
     assert not (tmp_path / "runs").exists()
     record = json.loads(run("tiny.toml", "--dry-run", "--json").text)
     assert (record["kind"], record["name"], record["recipe"]["run"]["steps"]) == ("tokenizer", "tiny", 4)
     assert record["parameters"] > 100
     assert record["samples"] > 0
+    assert record["estimate"]["step_seconds"] > 0
+
+
+def test_a_dry_run_says_that_memory_does_not_suffice(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(recipe: object) -> None:
+        raise EnvironmentFaultError("cpu: too small")
+
+    monkeypatch.setattr(command, "measure", refuse)
+    outcome = run("tiny.toml", "--dry-run")
+    assert (outcome.code, outcome.err) == (0, "grn: warning: not measured: cpu: too small\n")
+    assert outcome.text.endswith("into runs/tiny\n")
 
 
 def test_a_dry_run_opens_data(run: Any) -> None:

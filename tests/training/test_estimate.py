@@ -1,0 +1,63 @@
+"""What a run would take is told by steps that are measured, on every kind of task, with no data read."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from helpers.training import changed, class_recipe, text_recipe, tokenizer_recipe, video_recipe
+
+from grn.errors import ConfigError, EnvironmentFaultError
+from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.loop import Loop
+from grn.training.run import measure
+
+RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
+    "tokenizer": tokenizer_recipe("absent"),
+    "video": video_recipe("absent", "absent"),
+    "class": class_recipe("absent", "tokenizer"),
+    "text": changed(text_recipe("absent", "tokenizer", "words"), {"data.sizes": [[16, 16], [24, 16]]}),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_task_is_measured_without_its_data(place: Path, name: str) -> None:
+    found = measure(changed(RECIPES[name], {"run.batch_size": 8, "run.accumulate": 2}))
+    assert found.samples == 4  # a part of a batch
+    assert 0 < found.step_seconds < 10
+    assert found.memory > 1e7
+    assert 0 < found.peak_share < 1
+    assert found.flop_per_s > 0
+    assert not {"absent", "cache"} & {path.name for path in place.iterdir()}
+
+
+def test_a_step_is_as_long_as_its_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that moves 1 s for a step and 2 s for each of its samples, measured on as few as 4 s allow."""
+    clock = [0.0]
+    step = Loop.train_step
+
+    def timed(self: Loop, parts: list) -> tuple:
+        clock[0] += 1 + 2 * sum(len(part.batch) for part in parts)
+        return step(self, parts)
+
+    monkeypatch.setattr(Loop, "train_step", timed)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("grn.training.estimate.matmul_peak", lambda device, dtype: 1e12)
+    found = measure(changed(RECIPES["class"], {"run.batch_size": 12}))
+    assert found.samples == 1  # of which one takes 3 s
+    assert found.step_seconds == pytest.approx(36)  # all of it counts for a sample, where two cannot be told apart
+
+
+def test_too_little_memory_is_said_before_it_is_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Free:
+        available = 1000
+
+    monkeypatch.setattr(psutil, "virtual_memory", Free)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EnvironmentFaultError, match=r"weights, their gradients, moments and average take .* are free"):
+        measure(RECIPES["class"])
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(place: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size 3 is not a multiple"):
+        measure(changed(RECIPES["class"], {"run.batch_size": 3, "run.accumulate": 2}))
