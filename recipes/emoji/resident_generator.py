@@ -18,6 +18,7 @@ import multiprocessing
 import sys
 import tarfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from scenes import Composer
 from sprites import Sprite
 from sprites import read as read_sprites
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from words_on_device import DeviceWords, words_of
 
 from grn import hbq
@@ -152,11 +154,7 @@ class GeneratorStep:
         """One, of the network."""
         config = self.recipe.optimizer
         adamw = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=config.lr,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            fused=self.device.type == "cuda",
+            self.network.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
         )
         return {"model": adamw}
 
@@ -174,15 +172,22 @@ class GeneratorStep:
             words = self.scenes.words
         condition = words(rows, dice.device, recipe.words, recipe.drop_condition)
         state, ratio = corrupt(targets, self.config.classes, recipe.ratio, dice)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.run.lowered(self.device.type)):
-            logits = self.forward(state, ratio, self.network.prepare(condition))
-        loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+        lowered = recipe.run.lowered(self.device.type)
         optimizer = self.run.optimizers["model"]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with _attention(self.device):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
+                logits = self.forward(state, ratio, self.network.prepare(condition))
+            loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimizer.clip)
         optimizer.step()
         return {"loss_clips" if moving else "loss_pictures": loss.detach()}
+
+
+def _attention(device: torch.device) -> AbstractContextManager[None]:
+    """On a processor, the plain attention: of a scene's few tokens, flash attention's gradient in bfloat16 takes 1.8 to 2.4 times as long."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def make_scenes(sprites: Sequence[Sprite], count: int, seed: int, processes: int) -> tuple[list[list[str]], Scenes]:
