@@ -58,7 +58,7 @@ def test_check_finds_a_stale_script(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 LINES = [
     ("grn tok", {"tokenize"}),
-    ("grn eval r", {"recon"}),
+    ("grn eval r", {"recon", "report"}),
     ("grn models ", {"list", "show", "pull", "convert", "calibrate"}),
     ("grn tokenize --roun", {"--rounds"}),
     ("grn tokenize --rounds 1", {"1", *map(str, range(10, 17))}),
