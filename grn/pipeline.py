@@ -9,9 +9,8 @@ Axes: token maps are [t, h, w, E] elements or [t, h, w, C] indices.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import overload
 
@@ -28,16 +27,14 @@ from grn.generator import Generator
 from grn.hub import registry
 from grn.hub.resolve import resolve
 from grn.media import from_pixels
-from grn.models.config import ClassToImageModelConfig, Clips, GeneratorModelConfig, TextToVisualModelConfig
+from grn.models.config import Clips, GeneratorModelConfig, Preset, TextToVisualModelConfig
 from grn.models.folder import ModelFolder, save_model
 from grn.models.tensors import CONFIG
-from grn.networks.class_to_image import ClassToImage
-from grn.networks.condition import ClassCondition, Condition
 from grn.networks.contract import Shape
 from grn.networks.generator_config import ClassToImageConfig
 from grn.progress import StepBar
+from grn.prompts import PromptReader
 from grn.refine.config import SamplerConfig, SamplerOverrides
-from grn.refine.known import Known
 from grn.refine.sampler import Sample, Sampler
 from grn.refine.step import StepView
 from grn.request import DrawOptions, Prompts, Request, Size, told_ours
@@ -69,11 +66,11 @@ class Pipeline:
         *,
         source: str | None = None,
         text_source: str | None = None,
-        devices: tuple[str, str] | None = None,
+        tokenizer_device: str | None = None,
     ) -> None:
-        """source, text_source: names or folders by which the model and its text encoder are found. devices: of generator
-        and tokenizer, where they are to wait on the CPU until prompts are encoded, after which the encoder's network is
-        let go of. Raises ModelMismatchError where the parts do not fit.
+        """source, text_source: names or folders by which the model and its text encoder are found. tokenizer_device: where
+        it goes when prompts are encoded, and the text encoder's network is let go of; None: both stay.
+        Raises ModelMismatchError where the parts do not fit.
         """
         made, wanted = tokenizer.config.channels, generator.config.channels
         if made != wanted:
@@ -86,8 +83,9 @@ class Pipeline:
                 f"{generator.name} reads tokens of width {width} and text encoder {text.name} makes {text.dim}; "
                 "use the text encoder it was trained with"
             )
-        self.generator, self.tokenizer, self.text, self._devices = generator, tokenizer, text, devices
-        self._noted: set[str] = set()  # of how prompts are read, what has been said
+        self.generator, self.tokenizer, self.text = generator, tokenizer, text
+        self._tokenizer_device = tokenizer_device
+        self._prompts = PromptReader(generator, text)
         self.source = generator.name if source is None else source
         self.text_source = text_source
 
@@ -104,13 +102,15 @@ class Pipeline:
         tokenizer: Part = Part(),
         text: Part = Part(),
         free_text: bool = False,
+        offload: bool = False,
     ) -> Self:
         """Load by alias, folder or hub name (`grn.hub.resolve.resolve`).
 
         dtype None: bfloat16 where the device multiplies it faster, else float32, in which a picture repeats exactly; of a
         text encoder, as stored. revision: commit of a repository on the hub. tokenizer, text: which ones and where, if not
         as the model says. free_text: a text encoder's network is let go of as soon as the prompts of a call are encoded,
-        and the others wait for that before they go to their device; it is loaded again for new prompts.
+        and only then the generator's weights are read; it is loaded again for new prompts. offload: of the generator and
+        of a text encoder's network, only the block in use lies on the device, see `Generator.load`.
         Raises ModelNotFoundError, ConfigError, ModelMismatchError, or UsageError for a part that the model has no use for.
         """
         model = resolve(str(name), offline=offline, kind="generator", revision=revision).open()
@@ -121,30 +121,31 @@ class Pipeline:
         if isinstance(config, TextToVisualModelConfig):
             where = str(_part(model, "text_encoder", text.name))
             found = resolve(where, offline=offline, kind="text-encoder").folder
-            encoder = load_text_encoder(found, text.device or device, text.dtype or dtype)
+            encoder = load_text_encoder(found, text.device or device, text.dtype or dtype, offload)
         if text != Part() and (encoder is None or (isinstance(encoder, StaticWordVectors) and text != Part(text.name))):
             what = "classes" if encoder is None else "words from a table"
             raise UsageError(
                 f"{config.name} reads {what}: there is no text encoder to place; leave out what is said of it"
             )
-        waits = free_text and encoder is not None
-        devices = (device, tokenizer.device or device)
-        generator = Generator.load(model, "cpu" if waits else device, dtype or fast_type(device))
+        waits = free_text and encoder is not None and not isinstance(encoder, StaticWordVectors)
+        there = tokenizer.device or device
+        generator = Generator.load(model, device, dtype or fast_type(device), offload=offload, later=waits)
         made = Tokenizer.from_pretrained(
             _part(model, "tokenizer", tokenizer.name),
-            "cpu" if waits else devices[1],
-            tokenizer.dtype or dtype or fast_type(devices[1]),
+            "cpu" if waits else there,
+            tokenizer.dtype or dtype or fast_type(there),
             offline,
         )
-        placed = devices if waits else None
-        return cls(generator, made, encoder, source=str(name), text_source=where, devices=placed)
+        placed = there if waits else None
+        return cls(generator, made, encoder, source=str(name), text_source=where, tokenizer_device=placed)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a model folder with all parts in it, in the number format that they have here.
 
         Of a text encoder that is a network, only where it was found is written. Raises EnvironmentFaultError where the
-        disk refuses.
+        disk refuses, UsageError where the generator is offloaded.
         """
+        self.generator.check_whole()
         folder = Path(folder)
         names: dict[str, str | None] = {"tokenizer": None, "text_encoder": None}
         if self.text is not None and not isinstance(self.text, StaticWordVectors):
@@ -161,7 +162,7 @@ class Pipeline:
         self.generator.to(device, dtype)
         self.tokenizer.network.to(device=device, dtype=dtype)
         if device is not None:
-            self._devices = None
+            self._tokenizer_device = None
         return self
 
     @property
@@ -196,7 +197,7 @@ class Pipeline:
     @property
     def device(self) -> torch.device:
         """Where the generator computes."""
-        return torch.device(self._devices[0]) if self._devices else self.generator.device
+        return self.generator.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -246,15 +247,18 @@ class Pipeline:
         return self._stream(Request.of(prompts, **options))
 
     def _stream(self, request: Request) -> Iterator[Result]:
-        sampling = self.settings(**request.overrides)
+        preset = self.preset(request.preset)
+        negative_prompt, overrides = preset.beside(request.negative_prompt, request.overrides)
+        sampling = self.settings(**overrides)
         sizes = [self._whole_size(one) for one in request.sizes]
         shapes = [self.map_shape(frames, (height, width)) for frames, height, width in sizes]
-        if request.negative_prompt and (self.text is None or sampling.guidance == 1):
+        if negative_prompt and (self.text is None or sampling.guidance == 1):
             need = "a model that draws from words" if self.text is None else "guidance other than 1"
             raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
         if not request.prompts:
             return iter(())
-        condition, null = self._conditions(request.prompts, request.negative_prompt, request.known)
+        begun = request.known is not None and request.known.begins
+        condition, null = self._prompts.conditions(request.prompts, negative_prompt, begun, preset)
         self._settle()
         samples = Sampler(self.generator.network, sampling).run(
             condition,
@@ -265,7 +269,7 @@ class Pipeline:
             callback=request.callback,
             known=request.known,
         )
-        made = Made(self.source, request.negative_prompt, sampling, self.dtype_name, self.device.type)
+        made = Made(self.source, negative_prompt, sampling, self.dtype_name, self.device.type, request.preset)
         return self._results(samples, request, [frames for frames, _, _ in sizes], made)
 
     def _results(self, samples: Iterable[Sample], request: Request, frames: list[int], made: Made) -> Iterator[Result]:
@@ -303,60 +307,21 @@ class Pipeline:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Of a class model, the names of its classes in the order of their numbers; empty where it keeps none."""
-        about = self.generator.about
-        return about.class_names if isinstance(about, ClassToImageModelConfig) else ()
+        return self._prompts.class_names
 
     def check(self, prompt: str | int) -> None:
         """Raise what drawing from this prompt or class would: UsageError, or BadInputError for an unreadable prompt."""
-        if self.text is None:
-            self.class_number(prompt)
-        elif isinstance(prompt, str):
-            self.text.check(prompt)
-            for note in self.text.notes(prompt):
-                if note not in self._noted:
-                    self._noted.add(note)
-                    _log.warning("%s", display(note))
-        else:
-            raise UsageError(f"{prompt!r}: {self.name} draws from words, not from class numbers")
+        self._prompts.check(prompt)
 
-    def class_number(self, prompt: str | int) -> int:
-        """The class of a number or name. Raises UsageError where there is none."""
-        config = self.generator.config
-        count = config.num_classes if isinstance(config, ClassToImageConfig) else 0
-        if isinstance(prompt, str) and prompt in self.class_names:
-            return self.class_names.index(prompt)
-        if isinstance(prompt, int) and 0 <= prompt < count:
-            return prompt
-        expected = f"0 to {count - 1}"
-        if isinstance(prompt, str) and self.class_names:
-            near = get_close_matches(prompt, self.class_names, 3) or self.class_names[:3]
-            expected += f", or a name such as {', '.join(near)}"
-        raise UsageError(f"{prompt!r} is no class of {self.name} (expected {expected})")
-
-    def _conditions(
-        self, prompts: Sequence[str | int], negative_prompt: str, known: Known | None
-    ) -> tuple[Condition, Condition]:
-        """What is drawn from, and the unconditional branch's."""
-        for prompt in dict.fromkeys(prompts):
-            self.check(prompt)
-        if self.text is not None:
-            about = self.generator.about
-            begun = known is not None and known.begins
-            tag = about.tag(begun) if isinstance(about, TextToVisualModelConfig) else ""
-            tagged = [f"{tag}{prompt}" if prompt else "" for prompt in (negative_prompt, *prompts)]
-            null = self.text.encode(tagged[:1]).to(self.device).rows(torch.tensor([0]))
-            return self.text.encode(tagged[1:]).to(self.device), null
-        labels = torch.tensor([self.class_number(prompt) for prompt in prompts])
-        none = self.generator.network.null_condition(1)
-        assert none is not None, "a network that draws from texts, without an encoder of them"
-        return ClassCondition(labels).to(self.device), none.to(self.device)
+    def preset(self, name: str | None) -> Preset:
+        """A preset of the model, one that changes nothing for None. UsageError where there is none of that name."""
+        return self._prompts.preset(name)
 
     def _settle(self) -> None:
-        """Let go of the text encoder's network and bring the others to where they compute."""
-        if self._devices and self.text is not None:
+        """Let go of the text encoder's network and bring the tokenizer's to where it computes."""
+        if self._tokenizer_device is not None and self.text is not None:
             self.text.release()
-            self.generator.network.to(self._devices[0])
-            self.tokenizer.network.to(self._devices[1])
+            self.tokenizer.network.to(self._tokenizer_device)
 
     def _whole_size(self, size: Size | None) -> tuple[int, int, int]:
         """(frames, height, width), what is not given being the model's own."""
@@ -370,7 +335,7 @@ class Pipeline:
             raise UsageError(
                 f"size {width}x{height}: {self.name} draws in steps of {self.step} pixels; use multiples of {self.step}"
             )
-        if isinstance(self.generator.network, ClassToImage) and size != (self.size, self.size):
+        if isinstance(self.generator.config, ClassToImageConfig) and size != (self.size, self.size):
             raise UsageError(
                 f"size {width}x{height}: {self.name} has fixed positions for {self.size}x{self.size}; text models draw other sizes"
             )

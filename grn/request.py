@@ -48,13 +48,14 @@ class DrawOptions(SamplerOverrides, total=False):
     """How to draw, beside the fields of `SamplerConfig`.
 
     seed: of a prompt's first picture, its next one in the list having the next seed; or one for each. size: for all, or
-    one for each; by default what the model was trained for. known: what all of them start from (`grn.editing`), of the
-    same size. batch_size: how many are drawn at a time. callback: is shown each step of each.
+    one for each; by default what the model was trained for. preset: settings that the model has under that name. known:
+    what all of them start from (`grn.editing`), of the same size. batch_size: how many are drawn at a time. callback: is shown each step of each.
     """
 
     seed: int | Sequence[int]
     size: Size | Sequence[Size] | None
     negative_prompt: str
+    preset: str | None
     batch_size: int
     callback: Callable[[StepView], None] | None
     known: Known | None
@@ -68,6 +69,7 @@ class Request:
     seeds: tuple[int, ...]
     sizes: tuple[Size | None, ...]
     negative_prompt: str
+    preset: str | None
     batch_size: int
     callback: Callable[[StepView], None] | None
     known: Known | None
@@ -90,6 +92,7 @@ class Request:
             seeds_of(asked, options.get("seed", 0)),
             tuple(sizes),
             options.get("negative_prompt", ""),
+            options.get("preset"),
             batch_size,
             options.get("callback"),
             options.get("known"),

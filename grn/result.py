@@ -32,6 +32,7 @@ class Made:
     sampling: SamplerConfig
     dtype: str
     device: str
+    preset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Result:
         return {
             "prompt": self.prompt,
             "negative_prompt": self.made.negative_prompt,
+            **({"preset": self.made.preset} if self.made.preset else {}),
             "seed": self.seed,
             "model": self.made.model,
             "width": width,

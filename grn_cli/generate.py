@@ -39,7 +39,10 @@ def generate(options: Generate) -> None:
     pipeline = load_pipeline(job.model, options)
     console.detail(
         f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device} in {pipeline.dtype_name}"
+        + (", a block at a time" if options.offload else "")
     )
+    # What is written beside each picture says what it was drawn with.
+    job.negative_prompt, job.overrides = pipeline.preset(job.preset).beside(job.negative_prompt, job.overrides)
     _check_steps(pipeline, job, options)
     job.prompts = [_class(pipeline, prompt) for prompt in job.prompts]
     clip = _draws_clips(pipeline, job, named)
@@ -69,6 +72,7 @@ def _draw(job: Job, pipeline: Pipeline, writer: Writer, history: History | None,
             seed=job.seeds,
             size=writer.size,
             negative_prompt=job.negative_prompt,
+            preset=job.preset,
             batch_size=options.batch_size,
             callback=_all(listeners) if listeners else None,
             known=job.start.known(pipeline, writer.size),

@@ -3,11 +3,11 @@
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
 from grn.hub.registry import ENTRIES
-from grn.refine.config import SamplerConfig
+from grn.refine.config import SamplerConfig, SamplerOverrides
 from grn.request import seeds_of
 from grn_cli.generate_from import Start
 from grn_cli.options.fields import sides
@@ -24,6 +24,7 @@ _BESIDE_LIKE = {
     "prompts_file",
     "classes",
     "negative_prompt",
+    "preset",
     "aspect",
     "area",
     "seconds",
@@ -43,7 +44,8 @@ class Job:
     model: str
     size: tuple[int, int] | None
     negative_prompt: str = ""
-    overrides: dict[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+    overrides: SamplerOverrides = field(default_factory=SamplerOverrides)
     start: Start = field(default_factory=Start)
     frames: int | None = None  # of what --like repeats
     sheet: bool = False
@@ -76,7 +78,8 @@ def make_job(options: Generate) -> Job:
         options.model or "",
         sides(options.size)[::-1] if options.size else None,
         _readable(options.negative_prompt),
-        overrides(options),
+        options.preset,
+        cast(SamplerOverrides, overrides(options)),
         start,
         sheet=options.grid,
     )
@@ -132,8 +135,10 @@ def _read_like(like: Path, options: Generate, start: Start) -> Job:
         prompts = [one["prompt"] for one in pictures]
         if not pictures or not all(type(prompt) in (str, int) for prompt in prompts):
             raise ValueError("of another type")
-        overrides = SamplerConfig(**made["sampling"]).model_dump()
-        model, negative = str(made["model"]), str(made["negative_prompt"])
+        overrides = cast(SamplerOverrides, SamplerConfig(**made["sampling"]).model_dump())
+        model, negative, preset = str(made["model"]), str(made["negative_prompt"]), made.get("preset")
+        if not isinstance(preset, str | None):
+            raise ValueError("of another type")
     except (KeyError, ValueError, TypeError) as error:
         raise unsaid(like) from error
     # Nobody's picture decides what is fetched from the network.
@@ -142,4 +147,4 @@ def _read_like(like: Path, options: Generate, start: Start) -> Job:
     start = start.repeated(made.get("from"), like)
     seeds, sheet = [one["seed"] for one in pictures], options.grid or "pictures" in made
     size, frames = (made["height"], made["width"]), made.get("frames", 1)
-    return Job(prompts, seeds, options.model or model, size, negative, overrides, start, frames, sheet)
+    return Job(prompts, seeds, options.model or model, size, negative, preset, overrides, start, frames, sheet)

@@ -84,6 +84,7 @@ class Writer:
         return {
             "prompt": prompt,
             "negative_prompt": self.job.negative_prompt,
+            **({"preset": self.job.preset} if self.job.preset else {}),
             "seed": seed,
             "model": self.job.model,
             "weights": self.pipeline.generator.fingerprint,

@@ -62,4 +62,5 @@ def load_pipeline(name: str, options: Parts) -> "Pipeline":
         tokenizer=part("tokenizer", options.tokenizer, options.tokenizer_device, options.tokenizer_dtype),
         text=part("text", options.text_encoder, options.text_device, options.text_dtype),
         free_text=True,
+        offload=options.offload,
     )

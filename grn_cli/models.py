@@ -9,6 +9,8 @@ from grn.hub.resolve import EMBEDDED, Resolved, converted_folder, resolve
 from grn_cli.errors import Batch
 from grn_cli.options.models import List, Pull, Show
 
+_SAID = ("format_version", "kind", "name", "weights_sha256")  # in the first lines of a description, or of no use
+
 
 def list_models(options: List) -> None:
     """A line for each known name."""
@@ -58,10 +60,15 @@ def describe(found: Resolved, name: str) -> tuple[Any, ...]:
         f"source    {found.source}",
         f"weights   {_readable(size)}, sha256 {config.get('weights_sha256', '-')}",
     ]
-    for section in ("network", "sampling"):
-        settings = config.get(section)
-        if isinstance(settings, dict):
-            lines += [f"{section:9} {key} = {value}" for key, value in settings.items()]
+    rest = {key: value for key, value in config.items() if key not in _SAID and not isinstance(value, dict | list)}
+    sections = {"network": config["network"], "sampling": config.get("sampling", {}), "drawing": rest}
+    for section, settings in sections.items():
+        lines += [f"{section:9} {key} = {value}" for key, value in settings.items()]
+    for preset, settings in config.get("presets", {}).items():
+        lines.append(f"preset    {preset}: off unless named with --preset")
+        lines += [f"          {key} = {value}" for key, value in settings.items()]
+    known = registry.ENTRIES.get(config["name"])
+    lines += [f"note      {known.note}"] if known and known.note else []
     return record, *lines
 
 

@@ -26,6 +26,7 @@ ROOMS = (
     "grn.tokenizer",
     "grn.generator",
     "grn.progress",
+    "grn.prompts",
     "grn.request",
     "grn.result",
     "grn.pipeline",

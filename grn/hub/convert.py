@@ -143,16 +143,16 @@ def _settings(entry: registry.Entry, file: str, attention: TextAttention | None)
     """What of a generator's entry its model folder says too; of a file by another name, as the published one like it."""
     alike = [one for one in entry.files if one.text_attention == attention]
     published = entry.published(file) or next(iter(alike), None)
-    tagged = published is not None and published.tagged
+    trained = published is not None and published.tagged
     clips = {"frames": entry.frames, "most_frames": entry.frames, "fps": entry.fps} if entry.fps else {}
-    tags = {"prompt_tag": entry.prompt_tag, "image_prompt_tag": entry.image_prompt_tag} if tagged else {}
+    words = {name: getattr(entry, name) for name in ("prompt_tag", "image_prompt_tag", "presets")} if trained else {}
     return {
         "sampling": SamplerConfig(**{**entry.sampling, **(published.sampling if published else {})}),
         "size": entry.size,
         "tokenizer": entry.tokenizer,
         "text_encoder": entry.text_encoder,
         **clips,
-        **{key: tag for key, tag in tags.items() if tag},
+        **{name: found for name, found in words.items() if found},
     }
 
 

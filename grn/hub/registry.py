@@ -28,6 +28,21 @@ _FIRST_TEXT = MappingProxyType({"curve_factor": 0.999})  # of the first text mod
 _IMAGES = {**_TEXT, "guidance": 3.0, "temperature": 1.1}
 _CLIPS = {**_TEXT, "guidance": 4.0, "temperature": 1.0}
 
+# What the authors' scripts for clips add: their suffixes and their scale, and a negative prompt of the same faults in our words.
+_SCRIPTS = {
+    "authors": {
+        "suffix": ". The quality is very high!",
+        "image_suffix": " high aesthetic and high quality video.",
+        "negative_prompt": (
+            "poor quality, low resolution, out of focus, noise, flicker, visible compression, too bright, too dark, "
+            "garish colours, cartoon, painted, computer graphics, plastic skin, misshapen body, wrong anatomy, too many "
+            "or too few fingers, frozen picture, no movement, jerky movement, movement backwards, subtitles, watermark, "
+            "logo, crowded background, careless composition"
+        ),
+        "guidance": 3.0,
+    }
+}
+
 
 @dataclass(frozen=True)
 class Published:
@@ -62,7 +77,8 @@ class Entry:
     parameters: of the network, rounded; 0 where only the folder tells. bytes_each: as published.
     tokenizer, text_encoder: names of what a generator works with, where its folder has none.
     sampling: fields of its SamplerConfig that differ from the defaults.
-    prompt_tag, image_prompt_tag: what stands before a prompt, and before one that comes with a first picture.
+    prompt_tag, image_prompt_tag: what stands before a prompt, and before one whose clip's first frame is given.
+    presets: settings that are used where their name is given, as in `grn.models.config.Preset`.
     size, frames, fps: of what a generator makes: pixels a side of a square, frames of a clip at most, their rate.
     note: what a user should know of its settings.
     """
@@ -82,6 +98,7 @@ class Entry:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     prompt_tag: str = ""
     image_prompt_tag: str = ""
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     size: int | None = None
     frames: int = 1
     fps: float | None = None
@@ -166,13 +183,14 @@ _ENTRIES = (
     Entry(
         "grn-t2v", "text-to-visual", "text to video, 2B", _UNSTATED, 2_200_000_000,
         repo=PUBLISHED_REPO, files=(_joint("GRN_T2V_2B_FSA_sft147400_ema.pth"), _first("GRN_T2V_2B.pth")),
-        tokenizer="hbq-64", text_encoder="umt5-xxl", sampling=_CLIPS, prompt_tag="<T2V>", size=640, frames=81, fps=16.0,
+        tokenizer="hbq-64", text_encoder="umt5-xxl", sampling=_CLIPS, prompt_tag="<T2V>", presets=_SCRIPTS,
+        size=640, frames=81, fps=16.0,
     ),
     Entry(
         "grn-8b", "text-to-visual", "text and image to video, 8B", _UNSTATED, 7_891_000_000,
         repo=PUBLISHED_REPO, files=(_joint("GRN_T2V_TITAN_FSA_sft10600_ema.pth"),),
         tokenizer="hbq-64", text_encoder="umt5-xxl", sampling=_CLIPS, prompt_tag="<T2V>", image_prompt_tag="<I2V>",
-        size=640, frames=81, fps=16.0,
+        presets=_SCRIPTS, size=640, frames=81, fps=16.0,
     ),
     Entry(
         "grn-8b-t2i", "text-to-visual", "text to 256x256 image, 8B", _UNSTATED, 8_797_000_000,

@@ -4,7 +4,7 @@
     network                                         its dimensions: the config of its network's class
     sampling, size, frames, fps, most_frames        a generator: how it is sampled, and what it makes
     tokenizer, text_encoder                         a generator: names of its parts, where its folder lacks them
-    prompt_tag, image_prompt_tag                    a text model: what stands before a prompt
+    prompt_tag, image_prompt_tag, presets           a text model: what stands before a prompt, settings by name
     vocabulary_sha256                               a text encoder: of its tokenizer.json
 
 Reading is in `grn.models.folder`. A key that this version does not know is kept and ignored, but not inside `network`
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.umt5 import Umt5Config
-from grn.refine.config import SamplerConfig
+from grn.refine.config import SamplerConfig, SamplerOverrides
 
 FORMAT_VERSION: Literal[1] = 1
 MOST_FRAMES, MOST_PIXELS = 100_000, 65_536
@@ -109,13 +109,33 @@ class ClassToImageModelConfig(GeneratorModelConfig):
         return self
 
 
+class Preset(BaseModel):
+    """Settings that go together under a name, off unless they are asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    suffix: str = Field("", description="what stands behind a prompt")
+    image_suffix: str = Field("", description="the same of prompts whose clip's first frame is given")
+    negative_prompt: str = ""
+    guidance: float | None = Field(None, ge=0, le=1000, description="scale s, None as the model has it")
+
+    def beside(self, negative_prompt: str, overrides: SamplerOverrides) -> tuple[str, SamplerOverrides]:
+        """The negative prompt and the sampling settings to draw with; what is said beside the preset counts."""
+        chosen = overrides.copy()
+        if self.guidance is not None and chosen.get("guidance") is None:
+            chosen["guidance"] = self.guidance
+        own = "" if chosen.get("guidance") == 1 else self.negative_prompt
+        return negative_prompt or own, chosen
+
+
 class TextToVisualModelConfig(GeneratorModelConfig):
     """A generator of pictures or clips of a text."""
 
     kind: Literal["text-to-visual"] = "text-to-visual"
     network: TextToVisualConfig
     prompt_tag: str = Field("", description="what its prompts were trained with before them; the empty prompt has none")
-    image_prompt_tag: str = Field("", description="the same of prompts that come with a first picture")
+    image_prompt_tag: str = Field("", description="the same of prompts whose clip's first frame is given")
+    presets: dict[str, Preset] = Field({}, description="settings that are used where their name is given")
 
     def tag(self, begun: bool) -> str:
         """What stands before a prompt. begun: whether its clip's first frame is given."""

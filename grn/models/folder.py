@@ -21,7 +21,18 @@ from torch import Tensor, nn
 from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError, ModelNotFoundError
 from grn.files import atomic_folder, atomic_path, display
 from grn.models.config import FORMAT_VERSION, MODELS, ModelConfig
-from grn.models.tensors import CARD, CONFIG, INDEX, SHARD_BYTES, WEIGHTS, digest, read_weights, write_weights
+from grn.models.offload import offload_blocks
+from grn.models.tensors import (
+    CARD,
+    CONFIG,
+    INDEX,
+    SHARD_BYTES,
+    WEIGHTS,
+    digest,
+    read_weights,
+    tensor_files,
+    write_weights,
+)
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.text_to_visual import TextToVisual
@@ -51,14 +62,14 @@ class ModelFolder:
         return cls(path, parse_config(read_json(path / CONFIG), path / CONFIG))
 
     def load_weights(self, module: nn.Module, allow_nonfinite: bool = False) -> str:
-        """Fill a network with the folder's weights, in the network's own type.
+        """Fill a network with the folder's weights, in the network's own type; returns their fingerprint.
 
-        Returns their fingerprint: the sha256 of model.safetensors, or of the index, which holds its shards' own. It is
-        of what is stored: the same weights stored in another type have another one. Raises ModelMismatchError where a
-        file is damaged, is not the one that config.json was written with, does not fit the network either way, or holds
-        values that are not finite (unless `allow_nonfinite`).
+        What the network has on "meta" is left there. The fingerprint is the sha256 of model.safetensors, or of the index,
+        which holds its shards' own. It is of what is stored: the same weights stored in another type have another one.
+        Raises ModelMismatchError where a file is damaged, is not the one that config.json was written with, does not fit
+        the network either way, or holds values that are not finite (unless `allow_nonfinite`).
         """
-        path = self.path / (INDEX if (self.path / INDEX).is_file() else WEIGHTS)
+        path = self._weights
         if not path.is_file():
             raise ModelNotFoundError(f"{display(path)}: no such file; a model folder holds {CONFIG} and {WEIGHTS}")
         found = digest(path)
@@ -83,6 +94,23 @@ class ModelFolder:
         )
         fingerprint = self.load_weights(network)
         return network.eval().requires_grad_(False), fingerprint
+
+    def load_offloaded(self, device: str, dtype: torch.dtype) -> Any:
+        """A generator's or a text encoder's network of which only the block in use lies on the device.
+
+        Raises what `load_weights` does.
+        """
+        blocks = "block" if self.config.kind == "text-encoder" else "blocks"
+        network = empty_network(lambda: NETWORKS[self.config.kind](self.config.network), device, dtype, f"{blocks}.")
+        self.load_weights(network)
+        network.eval().requires_grad_(False)
+        offload_blocks(network, blocks, tensor_files(self._weights), torch.device(device), dtype)
+        return network
+
+    @property
+    def _weights(self) -> Path:
+        """The file that stands for all weights."""
+        return self.path / (INDEX if (self.path / INDEX).is_file() else WEIGHTS)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -189,14 +217,20 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a number in JSON")
 
 
-def empty_network(build: Callable[[], nn.Module], device: str, dtype: torch.dtype) -> nn.Module:
-    """A network whose values are not set: none is made at random, and no copy of it in another type or place is ever held."""
+def empty_network(
+    build: Callable[[], nn.Module], device: str, dtype: torch.dtype, left: str | None = None
+) -> nn.Module:
+    """A network whose values are not set: none is made at random, and no copy of it in another type or place is ever held.
+
+    left: names that begin so stay on "meta".
+    """
     with torch.device("meta"):
         network = build()
     lost = dict(network.named_buffers()).keys() - network.state_dict().keys()
     assert not lost, f"{sorted(lost)} would be left without values"
     network = network.to(dtype)
     # Not to_empty(): on "meta" it imports sympy, half a second.
-    empty = {name: torch.empty(t.shape, dtype=t.dtype, device=device) for name, t in network.state_dict().items()}
-    network.load_state_dict(empty, assign=True)
+    state = {name: t for name, t in network.state_dict().items() if left is None or not name.startswith(left)}
+    empty = {name: torch.empty(t.shape, dtype=t.dtype, device=device) for name, t in state.items()}
+    network.load_state_dict(empty, strict=left is None, assign=True)
     return network

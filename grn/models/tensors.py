@@ -151,9 +151,10 @@ def read_weights(
 ) -> None:
     """Copy the tensors of model.safetensors, or of an index's shards, into the module, in its types, on its devices.
 
-    files: those of an index that others have written. rename: a stored tensor's name in the module, None for one that
-    is left out. Raises ModelMismatchError where names, shapes or types differ either way, a value is not finite, or a
-    file is damaged. Nothing has been copied then, unless the fault is in a value.
+    Those that the module has on "meta" are compared only. files: those of an index that others have written. rename: a
+    stored tensor's name in the module, None for one that is left out. Raises ModelMismatchError where names, shapes or
+    types differ either way, a value is not finite, or a file is damaged. Nothing has been copied then, unless the fault is
+    in a value.
     """
     targets = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     targets = {name: targets[name] for name in module.state_dict()}
@@ -175,6 +176,8 @@ def read_weights(
                     stored[name] = (file.get_slice(key).get_dtype(), file.get_slice(key).get_shape())
         compare(path, targets, stored)
         for name, target in targets.items():
+            if target.is_meta:
+                continue
             shard, file, key = places[name]
             with _damage(shard):
                 tensor = file.get_tensor(key)
@@ -223,6 +226,12 @@ def tensor_names(path: Path) -> list[str]:
     """What a safetensors file holds. ModelMismatchError where it is damaged."""
     with _damage(path), safe_open(path, "pt") as file:
         return list(file.keys())
+
+
+def tensor_files(path: Path) -> dict[str, Path]:
+    """The file of each tensor of model.safetensors or of an index's shards. ModelMismatchError where one is damaged."""
+    files = sorted({*json.loads(path.read_bytes())["weight_map"].values()}) if path.name == INDEX else [path.name]
+    return {name: path.parent / file for file in files for name in tensor_names(path.parent / file)}
 
 
 def stored_type(path: Path) -> torch.dtype:

@@ -34,10 +34,13 @@ class TextEncoder(Protocol):
         """Let go of what only encoding needs; it comes back when it is needed again."""
 
 
-def load_text_encoder(folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> TextEncoder:
+def load_text_encoder(
+    folder: Path, device: str = "cpu", dtype: torch.dtype | None = None, offload: bool = False
+) -> TextEncoder:
     """The text encoder in a folder: word vectors, umT5 as `grn.hub.convert` writes it, or as transformers does.
 
-    device and dtype (None: as stored) are umT5's: word vectors are no network. Raises ModelNotFoundError, ConfigError or
+    device, dtype (None: as stored) and offload (only the block in use lies on the device; of our folders) are umT5's: word
+    vectors are no network. Raises ModelNotFoundError, ConfigError or
     ModelMismatchError.
     """
     path = folder / CONFIG
@@ -45,5 +48,5 @@ def load_text_encoder(folder: Path, device: str = "cpu", dtype: torch.dtype | No
     if "format_version" in content or "model_type" in content:
         from grn.text.umt5 import Umt5Encoder
 
-        return Umt5Encoder.load(folder, device, dtype, content)
+        return Umt5Encoder.load(folder, device, dtype, content, offload)
     return StaticWordVectors.load(folder, content or None)

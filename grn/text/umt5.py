@@ -57,17 +57,19 @@ class Umt5Encoder:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         content: Mapping[str, Any] | None = None,
+        offload: bool = False,
     ) -> "Umt5Encoder":
         """Read a folder; its weights are read when the first text comes. dtype None: as they are stored.
 
-        content: of its config.json, where that has been read. Raises ModelNotFoundError, ConfigError or
+        content: of its config.json, where that has been read. offload: only the block in use lies on the device, in one of
+        our folders. Raises ModelNotFoundError, ConfigError or
         ModelMismatchError.
         """
         if content is None:
             content = read_json(folder / CONFIG)
         weights = folder / (INDEX if (folder / INDEX).is_file() else WEIGHTS)
         if "format_version" in content:
-            return cls._own(folder, content, weights, device, dtype)
+            return cls._own(folder, content, weights, device, dtype, offload)
         config, name = _transformers_config(folder, content), folder.resolve().name
         _needed(weights)
 
@@ -82,7 +84,13 @@ class Umt5Encoder:
 
     @classmethod
     def _own(
-        cls, folder: Path, content: Mapping[str, Any], weights: Path, device: str, dtype: torch.dtype | None
+        cls,
+        folder: Path,
+        content: Mapping[str, Any],
+        weights: Path,
+        device: str,
+        dtype: torch.dtype | None,
+        offload: bool,
     ) -> "Umt5Encoder":
         """One of our model folders."""
         model = ModelFolder(folder, parse_config(content, folder / CONFIG))
@@ -93,7 +101,8 @@ class Umt5Encoder:
 
         def network() -> nn.Module:
             _log.info("%s: loading the text encoder on %s", name, device)
-            made: nn.Module = model.load_network(device, dtype or stored_type(weights))[0]
+            kept = dtype or stored_type(weights)
+            made: nn.Module = model.load_offloaded(device, kept) if offload else model.load_network(device, kept)[0]
             return made
 
         return cls(config, _pieces(folder, config, model.config.vocabulary_sha256), name, network)

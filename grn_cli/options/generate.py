@@ -21,6 +21,11 @@ class More:
         "A class, by number or name, of class-to-image models; repeatable.", "N|NAME", "--class", autocompletion=None
     )
     negative_prompt: str = option("What to steer away from.", "TEXT", default="")
+    preset: str | None = option(
+        "Settings that the model has under this name, as `grn models show` prints them: published video models have authors, "
+        "with words behind the prompt and a negative prompt. None if not given.",
+        "NAME",
+    )
     aspect: str | None = option("Shape of the picture, at --area or the area of the model's own size.", "W:H")
     area: str | None = option("Area of the picture: 0.06M, 0.25M, 0.41M, 0.92M, 1M or 2M pixels.", "AREA")
     like: Path | None = option(

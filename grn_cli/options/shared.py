@@ -107,3 +107,8 @@ class Parts(Computing):
     )
     text_device: str | None = option("Where prompts are encoded, if not on --device.", DEVICES, check=device)
     text_dtype: DType | None = dtype_option("The text encoder's number format, if not --dtype or as it is stored.")
+    offload: bool = option(
+        "Have only the block in use on the device: little memory, more time. The others wait in the computer's memory, on a "
+        "CPU in their file.",
+        default=False,
+    )

@@ -90,6 +90,32 @@ def test_a_clip_begins_with_a_picture_as_published(grn: Any, here: Path, monkeyp
     assert (refused.code, "--image and --continue: grn-t2i draws still pictures" in refused.err) == (2, True)
 
 
+def test_a_preset_is_written_down_and_repeated(grn: Any, here: Path) -> None:
+    small = ("-m", "grn-8b", "--size", "48x32", "--seconds", 0.3, "--steps", 3)
+    record = json.loads(grn("generate", "a cat", "--preset", "authors", *small, "-o", "x.webp", "--json").text)
+    shown = json.loads(grn("models", "show", "grn-8b", "--json").text)["config"]["presets"]["authors"]
+    assert (record["preset"], record["negative_prompt"]) == ("authors", shown["negative_prompt"])
+    assert (record["prompt"], record["sampling"]["guidance"]) == ("a cat", shown["guidance"])
+    assert grn("generate", "--like", "x.webp", "-o", "y.webp").code == 0
+    assert (here / "x.webp").read_bytes() == (here / "y.webp").read_bytes()
+    assert grn("generate", "a cat", *small, "-o", "z.webp").code == 0
+    assert not np.array_equal(read_image(here / "x.webp"), read_image(here / "z.webp"))
+    refused = grn("generate", "a cat", "--preset", "authors", "-m", "grn-t2i")
+    assert (refused.code, "preset authors: grn-t2i has none; " in refused.err) == (2, True)
+
+
+def test_show_says_how_a_published_model_is_drawn(grn: Any, here: Path) -> None:
+    lines = grn("models", "show", "grn-8b").text.splitlines()
+    for line in (
+        "network   text_attention = joint", "sampling  curve_factor = 0.95", "sampling  ratio_of = drawn",
+        "sampling  guidance = 4.0", "drawing   size = 640", "drawing   most_frames = 81", "drawing   fps = 16.0",
+        "drawing   prompt_tag = <T2V>", "drawing   image_prompt_tag = <I2V>", "drawing   tokenizer = hbq-64",
+        "preset    authors: off unless named with --preset", "          guidance = 3.0",
+    ):  # fmt: skip
+        assert line in lines
+    assert "note      no sampling settings are published for H; these are B's" in grn("models", "show", "grn-h").text
+
+
 def test_a_clip_to_standard_output(grn: Any, here: Path) -> None:
     small = ("--size", "32", "--steps", 1, "--seconds", "0.2")
     outcome = grn("generate", "a cat", "-m", "grn-t2v", *small, "-o", "-")

@@ -17,7 +17,7 @@ from grn.hub import convert, registry
 from grn.hub.renames import rename
 from grn.hub.resolve import resolve
 from grn.media import cover, to_pixels
-from grn.models.folder import NETWORKS
+from grn.models.folder import NETWORKS, ModelFolder
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.pipeline import Part, Pipeline
 from grn.text.umt5 import Umt5Encoder
@@ -276,14 +276,52 @@ def test_a_model_that_names_no_tokenizer_is_refused(home: Path, tmp_path: Path) 
     assert Pipeline.from_pretrained(tmp_path / "m", tokenizer=Part("hbq-16")).tokenizer.name == "hbq-16"
 
 
-def test_the_text_encoder_leaves_before_anything_is_drawn(home: Path) -> None:
-    pipeline = Pipeline.from_pretrained("grn-t2i", free_text=True)
+@pytest.mark.parametrize("offload", [False, True])
+def test_parts_are_loaded_one_after_the_other(offload: bool, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generator's weights are read when the text encoder has left; offloaded or not, all draw the same."""
     small: dict[str, Any] = {"size": (16, 16), "steps": 2}
-    seen: list[bool] = []
-    encoder = pipeline.text
+    stays = Pipeline.from_pretrained("grn-8b-t2i")
+    drawn = frames(stays, ["a cat"], **small)
+    pipeline = Pipeline.from_pretrained("grn-8b-t2i", free_text=True, offload=offload)
+    encoder, load, read = pipeline.text, ModelFolder.load_weights, []
     assert isinstance(encoder, Umt5Encoder)
-    list(pipeline(["a cat"], callback=lambda _: seen.append(encoder.loaded), **small))
-    assert seen == [False, False]
-    stays = Pipeline.from_pretrained("grn-t2i")
-    assert frames(stays, ["a cat"], **small) == frames(pipeline, ["a cat"], **small)
-    assert stays.text.loaded
+
+    def noted(folder: ModelFolder, *given: Any) -> str:
+        read.append((folder.config.name, encoder.loaded))
+        return load(folder, *given)
+
+    monkeypatch.setattr(ModelFolder, "load_weights", noted)
+    assert frames(pipeline, ["a cat"], **small) == drawn
+    assert read == [("umt5-xxl", False), ("grn-8b-t2i", False)]
+    assert (stays.text.loaded, encoder.loaded) == (True, False)
+
+
+def test_what_the_authors_scripts_add_is_a_preset(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off unless asked for; what is said beside it counts."""
+    pipeline = Pipeline.from_pretrained("grn-8b")
+    small: dict[str, Any] = {"size": (5, 16, 16), "steps": 2}
+    asked: list[str] = []
+    encode = Umt5Encoder.encode
+    monkeypatch.setattr(Umt5Encoder, "encode", lambda self, texts: asked.extend(texts) or encode(self, texts))
+    own = registry.ENTRIES["grn-8b"].presets["authors"]
+    (plain,), (result,) = pipeline(["a cat"], **small), pipeline(["a cat"], preset="authors", **small)
+    assert asked == ["", "<T2V>a cat", f"<T2V>{own['negative_prompt']}", "<T2V>a cat. The quality is very high!"]
+    assert (plain.record.get("preset"), plain.record["negative_prompt"], plain.made.sampling.guidance) == (
+        None,
+        "",
+        4.0,
+    )
+    assert result.record["preset"] == "authors"
+    assert (result.record["negative_prompt"], result.made.sampling.guidance) == (own["negative_prompt"], 3.0)
+    photo = np.zeros((16, 16, 3), np.uint8)
+    known = editing.animated_picture(pipeline, photo, 5)
+    asked.clear()
+    (told,) = pipeline(["a cat"], preset="authors", negative_prompt="red", guidance=2.0, known=known, **small)
+    assert asked == ["<I2V>red", "<I2V>a cat high aesthetic and high quality video."]
+    assert (told.record["negative_prompt"], told.made.sampling.guidance) == ("red", 2.0)
+    asked.clear()
+    assert pipeline(["a cat"], preset="authors", guidance=1.0, **small)[0].record["negative_prompt"] == ""
+    assert asked[0] == ""
+    for name, says in (("grn-8b", "preset mine: grn-8b has authors; "), ("grn-t2i", "preset mine: grn-t2i has none; ")):
+        with pytest.raises(UsageError, match=says):
+            Pipeline.from_pretrained(name)(["a cat"], preset="mine")
