@@ -39,6 +39,12 @@ _grn() {
         " tokenize --start") words=""; files=0 ;;
         " tokenize --duration") words=""; files=0 ;;
         " tokenize --background") words=""; files=0 ;;
+        " tokenize --sizes") words=""; files=0 ;;
+        " tokenize --frames") words=""; files=0 ;;
+        " tokenize --text-encoder") words="umt5-xxl"; files=1 ;;
+        " tokenize --tag") words=""; files=0 ;;
+        " tokenize --most-bad") words="0 1"; files=0 ;;
+        " tokenize --workers") words=""; files=0 ;;
         " tokenize --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " tokenize --device") words="auto cpu cuda"; files=0 ;;
         " reconstruct -o"|" reconstruct --out") words=""; files=1 ;;
@@ -366,7 +372,7 @@ _grn() {
         " models calibrate --device") words="auto cpu cuda"; files=0 ;;
         *) case "$path" in
             "") if [[ "$cur" == -* ]]; then words="--version --install-completion --show-completion -h --help"; else words="tokenize reconstruct generate train eval models inspect env"; files=0; fi ;;
-            " tokenize") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --size --resume --fps --start --duration --background --allow-partial --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
+            " tokenize") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --size --resume --fps --start --duration --background --allow-partial --sizes --frames --flip --text-encoder --tag --most-bad --workers --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " reconstruct") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --reference --reference-start --force --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " generate") if [[ "$cur" == -* ]]; then words="-o --out -m --model -n --num --seed --size --prompts --class --negative-prompt --preset --aspect --area --like --grid --show --history --batch-size --resume --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --seconds --image --continue --init --strength --mask --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " train") if [[ "$cur" == -* ]]; then words="-o --out --set --resume --dry-run --stop-after --offline --json -q --quiet -v --verbose -h --help"; else words="emoji/generator emoji/joint-pack emoji/joint-tokenizer emoji/picture-tokenizer emoji/scenes emoji/tokenizer emoji/video emoji/video-decoder emoji/video-tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64 photos-tiny"; files=1; fi ;;

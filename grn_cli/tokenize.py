@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grn.codes import PackedCodes
-from grn.errors import CodesError
+from grn.errors import CodesError, UsageError
 from grn.files import atomic_path, sha256
 from grn.media import READ_SUFFIXES, Media, open_media
 from grn.tokenizer import Tokenizer
@@ -17,12 +17,21 @@ from grn_cli.console import Console
 from grn_cli.errors import Batch
 from grn_cli.loading import load_tokenizer
 from grn_cli.options.fields import sides
-from grn_cli.options.tokenize import Clip, Tokenize
+from grn_cli.options.tokenize import Clip, Shards, Tokenize
 from grn_cli.paths import Item, Outputs, expand
+from grn_cli.tokenize_shards import are_shards, tokenize_shards
 
 
 def tokenize(options: Tokenize) -> None:
-    """Turn each input into a codes file."""
+    """Turn each input into a codes file, or tars and lists into tars of codes."""
+    if are_shards(options.inputs):
+        tokenize_shards(options)
+        return
+    for one in fields(Shards):
+        if getattr(options, one.name) != one.default:
+            raise UsageError(
+                f"--{one.name.replace('_', '-')}: is of tars and lists, and there are other inputs; leave it out"
+            )
     console = options.console
     batch = Batch(alone=len(options.inputs) == 1)
     items = expand(options.inputs, READ_SUFFIXES, batch)

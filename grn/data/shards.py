@@ -139,6 +139,8 @@ class Maker:
             captions = [one for one in sample.wordings if one.text]
             facts["captions"] = [{"content": one.text, "type": one.type, "weight": one.weight} for one in captions]
             facts["made_from"] = str(sample)
+            if sample.label is not None and samples.classes:
+                facts["class"] = samples.classes[sample.label]
             yield f"{name}.json", json.dumps(facts, default=str).encode()
             if sample.label is not None:
                 yield f"{name}.cls", str(sample.label).encode()

@@ -120,7 +120,6 @@ class GeneratorData:
         self.recipe, self.network, self.tokenizer, self.text = recipe, recipe.network, tokenizer.config, text
         self._made_by = tokenizer.name, tokenizer.fingerprint
         sources = MixedSource(recipe.data, recipe.run.seed).sources
-        self._class_names = {source.classes for source in sources}
         for source, place in zip(sources, recipe.data.sources, strict=True):
             if text is not None:
                 _check_captions(source, place.path)
@@ -134,9 +133,15 @@ class GeneratorData:
 
     def class_names(self) -> tuple[str, ...]:
         """The names of a class network's classes by number, where all sources have class folders of these names; else none."""
-        found = next(iter(self._class_names)) if len(self._class_names) == 1 else ()
-        is_whole = isinstance(self.network, ClassToImageConfig) and len(found) == self.network.num_classes
-        return found if is_whole else ()
+        if not isinstance(self.network, ClassToImageConfig):
+            return ()
+        found = set()
+        for source in self.source.sources:
+            numbers, first = np.unique(source.labels(), return_index=True)
+            names = {int(n): source[int(at)].info.get("class") for n, at in zip(numbers, first, strict=True)}
+            found.add(tuple(names.get(n) for n in range(self.network.num_classes)))
+        known = tuple(name for name in found.pop() if isinstance(name, str)) if len(found) == 1 else ()
+        return known if len(known) == self.network.num_classes else ()
 
     def read(self, slot: Slot) -> GeneratorExample:
         """One token map, how it is corrupted, and its caption or class, or none of them where the condition is dropped.

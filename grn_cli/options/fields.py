@@ -126,6 +126,13 @@ def size(value: str) -> str:
     return value
 
 
+def several_sizes(value: str) -> str:
+    """ "256" or "320x240,240x320"."""
+    for one in value.split(","):
+        size(one)
+    return value
+
+
 def sides(value: str) -> tuple[int, int]:
     """(width, height) of a checked size."""
     found = [int(side) for side in value.split("x")]

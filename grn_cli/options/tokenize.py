@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from grn_cli.options.fields import argument, option, rounds, size
+from grn_cli.options.fields import argument, option, rounds, several_sizes, size
 from grn_cli.options.shared import ExactComputing, Overwriting, Speaking
 
 
@@ -23,7 +23,26 @@ class Clip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokenize(Clip, ExactComputing, Overwriting, Speaking):
+class Shards:
+    """How tars and lists become tars of codes."""
+
+    PANEL = "Of tars and lists, for training"
+
+    sizes: str | None = option(
+        "Sizes, of which each sample takes the nearest in shape.", "WxH,WxH,...", check=several_sizes
+    )
+    frames: int | None = option("Take clips, of at most so many frames each.", "N", min=1)
+    flip: bool = option("Mirrored pictures too.", default=False)
+    text_encoder: str | None = option("Keep each caption as this text encoder reads it.", "ENCODER|FOLDER")
+    tag: str = option("What stands before each caption.", "TEXT", default="")
+    most_bad: float = option(
+        "Share of samples that may be unreadable; more stop it.", "0..1", default=0.01, min=0.0, max=1.0
+    )
+    workers: int = option("Processes that read and decode.", "N", default=0, min=0, max=64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenize(Clip, Shards, ExactComputing, Overwriting, Speaking):
     """`grn tokenize`."""
 
     WORK = "tokenize:tokenize"
@@ -31,10 +50,14 @@ class Tokenize(Clip, ExactComputing, Overwriting, Speaking):
     EXAMPLES = (
         "grn tokenize photo.jpg",
         "grn tokenize pictures/ -o codes/ --resume",
+        "grn tokenize data/train-{000..099}.tar --size 256 --text-encoder umt5-xxl -o codes/",
         "grn tokenize clip.mp4 --start 2 --duration 5 --rounds 2 -o clip.npz",
     )
 
-    inputs: list[str] = argument("Images, videos, folders or globs of them; '-' is stdin.", "INPUT")
+    inputs: list[str] = argument(
+        "Images, videos, folders or globs of them; '-' is stdin. Or tars, lists, URLs: tars of codes are made of these.",
+        "INPUT",
+    )
     out: str | None = option(
         "Where to write; beside each input if not given, '-' for stdout.", "FILE|FOLDER|-", "--out", "-o"
     )

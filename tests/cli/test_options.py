@@ -28,6 +28,9 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
             "--fps": "clip.mp4 | 3", "--start": "clip.mp4 | 0.3", "--duration": "clip.mp4 | 0.2",
             "--background": "clear.png | red", "--allow-partial": "cut.mp4 |", "--force": "-o photo.npz |",
             "--offline": "--tokenizer nobody/nothing |", **DEVICE, "--dtype": "clip.mp4 second.png | bfloat16",
+            # Of other inputs they are refused by name; what they do is tested by itself.
+            "--sizes": "| 16x16", "--frames": "| 5", "--flip": "|", "--text-encoder": "| W", "--tag": "| dog",
+            "--most-bad": "| 0.5", "--workers": "| 1",
         },
     ),
     "reconstruct": (

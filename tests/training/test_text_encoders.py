@@ -8,9 +8,15 @@ import torch
 from helpers.published_files import pieces, reference_state
 from helpers.training import changed, figures, run, text_recipe
 
+from grn.data import shards
+from grn.data.shards import Maker, View
+from grn.data.sources import open_source
 from grn.errors import GrnError
 from grn.hub import convert
 from grn.pipeline import Pipeline
+from grn.text.encoder import load_text_encoder
+from grn.text.umt5 import Umt5Encoder
+from grn.tokenizer import Tokenizer
 
 
 @pytest.fixture(params=["converted", "transformers"])
@@ -58,6 +64,30 @@ def test_what_it_says_matters(encoder: Path) -> None:
             path.write_text(word)
         found.append(figures(run(recipe, Path(word))))
     assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("encoder", ["transformers"], indirect=True)
+def test_captions_that_were_read_once_are_those_read_in_training(
+    encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tag and the empty prompt included; while training, the encoder's network reads nothing but what sheets show."""
+    source = {"path": "pictures", "tag": "<T2I>"}
+    recipe = changed(
+        text_recipe("pictures", "tokenizer", encoder),
+        {"network.text_width": 32, "optimizer.lr": 1e-2, "drop_condition": 0.3, "data.sources": [source]},
+    )
+    online = run(recipe, Path("a"))
+    maker = Maker(
+        Tokenizer.from_pretrained("tokenizer"), View(16), torch.float32, load_text_encoder(encoder), tag="<T2I>"
+    )
+    Path("codes").mkdir()
+    shards.made_together(shards.pieces(open_source("pictures"), maker, lambda n, _: Path(f"codes/{n}.tar")), maker)
+    read: list[str] = []
+    encode = Umt5Encoder.encode
+    monkeypatch.setattr(Umt5Encoder, "encode", lambda self, prompts: read.extend(prompts) or encode(self, prompts))
+    kept = changed(recipe, {"data.sources": [source | {"path": "codes", "codes": True}], "sheet_prompts": ("cat",)})
+    assert figures(run(kept, Path("b"))) == figures(online)
+    assert set(read) <= {"cat", ""}
 
 
 @pytest.mark.parametrize("encoder", ["transformers"], indirect=True)
