@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from grn.codes import PackedCodes
+from grn.data.remote import is_url
+from grn.data.tables import PREFIX
 from grn.errors import CodesError, UsageError
 from grn.files import atomic_path, sha256
 from grn.media import READ_SUFFIXES, Media, open_media
@@ -19,12 +21,15 @@ from grn_cli.loading import load_tokenizer
 from grn_cli.options.fields import sides
 from grn_cli.options.tokenize import Clip, Shards, Tokenize
 from grn_cli.paths import Item, Outputs, expand
-from grn_cli.tokenize_shards import are_shards, tokenize_shards
+
+_LISTS = (".tar", ".tgz", ".tar.gz", ".jsonl")
 
 
 def tokenize(options: Tokenize) -> None:
     """Turn each input into a codes file, or tars and lists into tars of codes."""
-    if are_shards(options.inputs):
+    if _are_shards(options.inputs):
+        from grn_cli.tokenize_shards import tokenize_shards  # brings text encoders, which files do without
+
         tokenize_shards(options)
         return
     for one in fields(Shards):
@@ -49,6 +54,11 @@ def tokenize(options: Tokenize) -> None:
                 codes = _codes(item, tokenizer, options, alone=len(items) == 1)
                 _write(replace(codes, source=source), item, outputs, console)
     batch.finish()
+
+
+def _are_shards(inputs: list[str]) -> bool:
+    """Whether all inputs are tars, lists, URLs or data sets, of which tars of codes are made."""
+    return all(is_url(name) or name.startswith(PREFIX) or name.lower().endswith(_LISTS) for name in inputs)
 
 
 def _source(item: Item, options: Tokenize) -> str:

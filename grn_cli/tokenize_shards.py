@@ -7,10 +7,8 @@ from pathlib import Path
 
 import torch
 
-from grn.data.remote import is_url
 from grn.data.shards import Maker, Piece, View, is_made, make, pieces
 from grn.data.sources import open_source
-from grn.data.tables import PREFIX
 from grn.errors import UsageError
 from grn.files import cannot_write
 from grn.hub.resolve import resolve
@@ -18,13 +16,6 @@ from grn.text.encoder import TextEncoder, load_text_encoder
 from grn_cli.loading import device_of, load_tokenizer, torch_type
 from grn_cli.options.fields import sides
 from grn_cli.options.tokenize import Tokenize
-
-_LISTS = (".tar", ".tgz", ".tar.gz", ".jsonl")
-
-
-def are_shards(inputs: list[str]) -> bool:
-    """Whether all inputs are tars, lists, URLs or data sets, of which tars of codes are made."""
-    return all(is_url(name) or name.startswith(PREFIX) or name.lower().endswith(_LISTS) for name in inputs)
 
 
 def tokenize_shards(options: Tokenize) -> None:
