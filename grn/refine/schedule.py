@@ -39,8 +39,14 @@ def normalised_entropy(logits: Tensor, counted: Tensor | None = None) -> Tensor:
 
     counted: bool [B, ...], the elements that the mean is over, at least one a sample; by default all.
     """
-    log_p = logits.float().log_softmax(-1)
-    entropy = -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
+    logits = logits.float()
+    if logits.shape[-1] == 2:  # a softmax over so few takes several times as long
+        margin = (logits[..., 0] - logits[..., 1]).abs()
+        odds = torch.exp(-margin)
+        entropy = (torch.log1p(odds) + margin * odds / (1 + odds)) / math.log(2)
+    else:
+        log_p = logits.log_softmax(-1)
+        entropy = -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
     if counted is None:
         return entropy.flatten(1).mean(1)
     return (entropy * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)

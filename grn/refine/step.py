@@ -63,7 +63,11 @@ def draw(logits: Tensor, temperature: float | Tensor, uniforms: Tensor) -> Tenso
 
 def confidence_of(classes: Tensor, logits: Tensor, temperature: float | Tensor) -> Tensor:
     """The probability with which each element was drawn as the class that it is."""
-    return (logits / temperature).softmax(-1).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+    scaled = logits / temperature
+    if scaled.shape[-1] == 2:
+        margin = scaled[..., 1] - scaled[..., 0]
+        return torch.sigmoid(torch.where(classes == 1, margin, -margin))
+    return scaled.softmax(-1).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
 
 
 def select_random(ratio: float | Tensor, uniforms: Tensor) -> Tensor:

@@ -251,11 +251,16 @@ def refinement_loss(logits: Tensor | tuple[Tensor, ...], targets: Batched) -> Te
     logits [..., E, K] and targets int64 [..., E], of all samples in one tensor, or of each in its own.
     """
     if isinstance(logits, Tensor) and isinstance(targets, Tensor):
-        each = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none")
-        return each.view(len(targets), -1).mean(1)
-    return torch.stack(
-        [F.cross_entropy(x.float().flatten(0, -2), y.flatten()) for x, y in zip(logits, targets, strict=True)]
-    )
+        return _surprise(logits, targets).flatten(1).mean(1)
+    return torch.stack([_surprise(x, y).mean() for x, y in zip(logits, targets, strict=True)])
+
+
+def _surprise(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log p of each target [..., E], float32."""
+    if logits.shape[-1] == 2:  # a softmax over so few takes several times as long
+        margin = logits[..., 1].float() - logits[..., 0].float()
+        return F.binary_cross_entropy_with_logits(margin, targets.float(), reduction="none")
+    return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none").view(targets.shape)
 
 
 @torch.no_grad()

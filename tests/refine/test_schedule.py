@@ -123,14 +123,15 @@ def test_entropy_is_0_for_certainty_and_1_for_none(classes: int) -> None:
     assert normalised_entropy(torch.full((2, 1, 3, 3, 5, classes), 7.0)).tolist() == pytest.approx([1, 1])
 
 
-def test_entropy_is_each_samples_own_mean() -> None:
-    logits = torch.randn(3, 1, 2, 2, 4, 8, generator=torch.Generator().manual_seed(0)) * 3
+@pytest.mark.parametrize("classes", [2, 8])
+def test_entropy_is_each_samples_own_mean(classes: int) -> None:
+    logits = torch.randn(3, 1, 2, 2, 4, classes, generator=torch.Generator().manual_seed(0)) * 3
     for sample, found in zip(logits, normalised_entropy(logits).tolist(), strict=True):
         bits = []
-        for element in sample.reshape(-1, 8).tolist():
+        for element in sample.reshape(-1, classes).tolist():
             weights = [math.exp(x) for x in element]
             shares = [w / sum(weights) for w in weights]
-            bits.append(-sum(p * math.log2(p) for p in shares) / 3)
+            bits.append(-sum(p * math.log2(p) for p in shares) / math.log2(classes))
         assert found == pytest.approx(mean(bits), abs=1e-5)
     assert torch.equal(normalised_entropy(logits.half()), normalised_entropy(logits.half().float()))
 

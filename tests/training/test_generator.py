@@ -95,12 +95,13 @@ def test_ratios_are_drawn_as_the_recipe_says(drawn: Any, share: float) -> None:
         assert np.histogram(ratios, 10, (0, 1))[0].tolist() == pytest.approx([400] * 10, abs=80)
 
 
-def test_equation_7_is_of_each_sample() -> None:
+@pytest.mark.parametrize("classes", [2, 4])
+def test_equation_7_is_of_each_sample(classes: int) -> None:
     """Samples count alike, whatever their sizes: one map or many, in one tensor or not."""
     torch.manual_seed(0)
     shapes = [(1, 2, 2, 3), (1, 4, 2, 3), (2, 2, 2, 3)]
-    logits = [torch.randn(*shape, 4) for shape in shapes]
-    targets = [torch.randint(4, shape) for shape in shapes]
+    logits = [torch.randn(*shape, classes) for shape in shapes]
+    targets = [torch.randint(classes, shape) for shape in shapes]
     plain = [F.cross_entropy(one.flatten(0, -2), y.flatten()) for one, y in zip(logits, targets, strict=True)]
     torch.testing.assert_close(refinement_loss(tuple(logits), tuple(targets)), torch.stack(plain))
     together = refinement_loss(torch.stack(logits[:1] * 2), torch.stack(targets[:1] * 2))
