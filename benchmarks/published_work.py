@@ -208,14 +208,14 @@ class ClassTraining(GeneratorTask):
     def __init__(self, recipe: Any, network: ClassToImage) -> None:
         self.recipe, self.network, self.config, self.text = recipe, network, recipe.network, None
         self.modules = nn.ModuleDict({"model": network})
-        self.calls = {"model": Prediction(network, recipe.run.compile)}
+        self.calls = {"model": Prediction(network, recipe.run)}
 
 
 def training(setting: Setting) -> Iterator[Work]:
     """A training step of GRN-B: batch, loss, gradients, optimizer, averages."""
     batch = 1 if setting.small else 64 if setting.gpu else 4
     published, network = _classes(setting, 50)
-    recipe = load_recipe(RECIPE, [f"run.batch_size={batch}", f"run.compile={str(setting.gpu).lower()}"])
+    recipe = load_recipe(RECIPE, [f"run.batch_size={batch}", f"run.compile={'on' if setting.gpu else 'off'}"])
     before = copy.deepcopy(network).eval()
     task = ClassTraining(recipe, network)
     loop = Loop(task, recipe, Path("unused"), Engine())

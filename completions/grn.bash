@@ -88,10 +88,12 @@ _grn() {
         " generate --text-encoder") words="umt5-xxl"; files=1 ;;
         " generate --text-device") words="auto cpu cuda"; files=0 ;;
         " generate --text-dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " generate --compile") words="auto on off"; files=0 ;;
         " generate --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " generate --device") words="auto cpu cuda"; files=0 ;;
         " train -o"|" train --out") words=""; files=1 ;;
         " train --set") words=""; files=0 ;;
+        " train --compile") words="auto on off"; files=0 ;;
         " train --resume") words="auto never"; files=1 ;;
         " train --stop-after") words=""; files=0 ;;
         " eval fid --metrics") words=""; files=0 ;;
@@ -128,6 +130,7 @@ _grn() {
         " eval fid --text-encoder") words="umt5-xxl"; files=1 ;;
         " eval fid --text-device") words="auto cpu cuda"; files=0 ;;
         " eval fid --text-dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval fid --compile") words="auto on off"; files=0 ;;
         " eval fid --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval fid --device") words="auto cpu cuda"; files=0 ;;
         " eval fid --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
@@ -180,6 +183,7 @@ _grn() {
         " eval sweep --text-encoder") words="umt5-xxl"; files=1 ;;
         " eval sweep --text-device") words="auto cpu cuda"; files=0 ;;
         " eval sweep --text-dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval sweep --compile") words="auto on off"; files=0 ;;
         " eval sweep --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval sweep --device") words="auto cpu cuda"; files=0 ;;
         " eval sweep --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
@@ -219,6 +223,7 @@ _grn() {
         " eval adaptive --text-encoder") words="umt5-xxl"; files=1 ;;
         " eval adaptive --text-device") words="auto cpu cuda"; files=0 ;;
         " eval adaptive --text-dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval adaptive --compile") words="auto on off"; files=0 ;;
         " eval adaptive --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval adaptive --device") words="auto cpu cuda"; files=0 ;;
         " eval adaptive --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
@@ -255,6 +260,7 @@ _grn() {
         " eval motion --text-encoder") words="umt5-xxl"; files=1 ;;
         " eval motion --text-device") words="auto cpu cuda"; files=0 ;;
         " eval motion --text-dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval motion --compile") words="auto on off"; files=0 ;;
         " eval motion --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval motion --device") words="auto cpu cuda"; files=0 ;;
         " eval stats -o"|" eval stats --out") words=""; files=1 ;;
@@ -306,6 +312,7 @@ _grn() {
         " eval geneval --text-encoder") words="umt5-xxl"; files=1 ;;
         " eval geneval --text-device") words="auto cpu cuda"; files=0 ;;
         " eval geneval --text-dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval geneval --compile") words="auto on off"; files=0 ;;
         " eval geneval --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval geneval --device") words="auto cpu cuda"; files=0 ;;
         " eval vbench -n"|" eval vbench --num") words=""; files=0 ;;
@@ -343,6 +350,7 @@ _grn() {
         " eval vbench --text-encoder") words="umt5-xxl"; files=1 ;;
         " eval vbench --text-device") words="auto cpu cuda"; files=0 ;;
         " eval vbench --text-dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " eval vbench --compile") words="auto on off"; files=0 ;;
         " eval vbench --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval vbench --device") words="auto cpu cuda"; files=0 ;;
         " eval report -o"|" eval report --out") words=""; files=1 ;;
@@ -368,24 +376,25 @@ _grn() {
         " models calibrate --text-encoder") words="umt5-xxl"; files=1 ;;
         " models calibrate --text-device") words="auto cpu cuda"; files=0 ;;
         " models calibrate --text-dtype") words="float32 bfloat16 float16"; files=0 ;;
+        " models calibrate --compile") words="auto on off"; files=0 ;;
         " models calibrate --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " models calibrate --device") words="auto cpu cuda"; files=0 ;;
         *) case "$path" in
             "") if [[ "$cur" == -* ]]; then words="--version --install-completion --show-completion -h --help"; else words="tokenize reconstruct generate train eval models inspect env"; files=0; fi ;;
             " tokenize") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --size --resume --fps --start --duration --background --allow-partial --sizes --frames --flip --text-encoder --tag --most-bad --workers --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " reconstruct") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --reference --reference-start --force --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " generate") if [[ "$cur" == -* ]]; then words="-o --out -m --model -n --num --seed --size --prompts --class --negative-prompt --preset --aspect --area --like --grid --show --history --batch-size --resume --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --seconds --image --continue --init --strength --mask --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
-            " train") if [[ "$cur" == -* ]]; then words="-o --out --set --resume --dry-run --stop-after --offline --json -q --quiet -v --verbose -h --help"; else words="emoji/generator emoji/joint-pack emoji/joint-tokenizer emoji/picture-tokenizer emoji/scenes emoji/tokenizer emoji/video emoji/video-decoder emoji/video-tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64 photos-tiny"; files=1; fi ;;
+            " generate") if [[ "$cur" == -* ]]; then words="-o --out -m --model -n --num --seed --size --prompts --class --negative-prompt --preset --aspect --area --like --grid --show --history --batch-size --resume --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --seconds --image --continue --init --strength --mask --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
+            " train") if [[ "$cur" == -* ]]; then words="-o --out --set --compile --resume --dry-run --stop-after --offline --json -q --quiet -v --verbose -h --help"; else words="emoji/generator emoji/joint-pack emoji/joint-tokenizer emoji/picture-tokenizer emoji/scenes emoji/tokenizer emoji/video emoji/video-decoder emoji/video-tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64 photos-tiny"; files=1; fi ;;
             " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon sweep adaptive motion stats video geneval vbench report compare"; files=0; fi ;;
-            " eval fid") if [[ "$cur" == -* ]]; then words="--metrics --reference --captions --negative-prompt -n --num --seed --keep --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of --save -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --features --inception --resolution --batch-size --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
+            " eval fid") if [[ "$cur" == -* ]]; then words="--metrics --reference --captions --negative-prompt -n --num --seed --keep --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of --save -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --features --inception --resolution --batch-size --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --frames --fps --lpips --plot --markdown -n --num --seed --keep --features --inception --resolution --batch-size --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
-            " eval sweep") if [[ "$cur" == -* ]]; then words="--random --repeats --plot --markdown --reference --captions --negative-prompt -n --num --seed --keep --steps --guidance --guidance-start --guidance-end --temperature --k --b --tmin --tmax --selection --fill --save -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --features --inception --resolution --batch-size --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
-            " eval adaptive") if [[ "$cur" == -* ]]; then words="--steps --tmin --tmax --plot --reference --captions --negative-prompt -n --num --seed --keep --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --features --inception --resolution --batch-size --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
-            " eval motion") if [[ "$cur" == -* ]]; then words="--data -n --num --seed --batch-size --keep --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
+            " eval sweep") if [[ "$cur" == -* ]]; then words="--random --repeats --plot --markdown --reference --captions --negative-prompt -n --num --seed --keep --steps --guidance --guidance-start --guidance-end --temperature --k --b --tmin --tmax --selection --fill --save -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --features --inception --resolution --batch-size --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
+            " eval adaptive") if [[ "$cur" == -* ]]; then words="--steps --tmin --tmax --plot --reference --captions --negative-prompt -n --num --seed --keep --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --features --inception --resolution --batch-size --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
+            " eval motion") if [[ "$cur" == -* ]]; then words="--data -n --num --seed --batch-size --keep --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval stats") if [[ "$cur" == -* ]]; then words="-o --out --size -n --num --seed --keep --features --inception --resolution --batch-size --device --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval video") if [[ "$cur" == -* ]]; then words="--fps --features --inception --resolution --batch-size --device --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " eval geneval") if [[ "$cur" == -* ]]; then words="-n --num --results -o --out --seed --size --rewritten --negative-prompt --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " eval vbench") if [[ "$cur" == -* ]]; then words="-n --num --dimension --seconds --results -o --out --seed --size --rewritten --negative-prompt --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
+            " eval geneval") if [[ "$cur" == -* ]]; then words="-n --num --results -o --out --seed --size --rewritten --negative-prompt --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
+            " eval vbench") if [[ "$cur" == -* ]]; then words="-n --num --dimension --seconds --results -o --out --seed --size --rewritten --negative-prompt --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval report") if [[ "$cur" == -* ]]; then words="-o --out --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval compare") if [[ "$cur" == -* ]]; then words="--markdown --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull convert calibrate"; files=0; fi ;;
@@ -393,7 +402,7 @@ _grn() {
             " models show") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
             " models pull") if [[ "$cur" == -* ]]; then words="--offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
             " models convert") if [[ "$cur" == -* ]]; then words="-o --out --name --like --text-attention --channels --rounds --context-start --vocabulary --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --dry-run --keep --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1; fi ;;
+            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --dry-run --keep --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1; fi ;;
             " inspect") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=1; fi ;;
             " env") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
         esac ;;

@@ -21,6 +21,14 @@ def multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
+def gains_by_compiling(device: torch.device) -> bool:
+    """Whether a compiled network is faster there: on GPUs, and where tiles multiply so fast that all else takes half of the time.
+
+    One core of a Zen 4 without them takes GRN-B from 1.0 (float32) to 1.2 times as long compiled.
+    """
+    return device.type == "cuda" or bool(torch.cpu._is_amx_tile_supported())
+
+
 def send(values: Tensor, device: torch.device) -> Tensor:
     """To the device, without waiting for what it is at."""
     if device.type != "cuda":

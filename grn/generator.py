@@ -1,5 +1,6 @@
 """A trained generator as it is used: the network with what its folder says of it and the fingerprint of its weights."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from grn.hub.resolve import resolve
 from grn.models.config import GeneratorModelConfig
 from grn.models.folder import ModelFolder
 from grn.networks.class_to_image import ClassToImage
+from grn.networks.compiling import Compiling, compile_blocks, forward_flop, pays
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.refine.config import SamplerConfig, SamplerOverrides, sampler_config
 from grn.refine.sampler import Sampler
+
+_log = logging.getLogger("grn")
 
 Network = ClassToImage | TextToVisual
 
@@ -50,6 +54,7 @@ class Generator:
         self._network = network if isinstance(network, Unread) else network.eval().requires_grad_(False)
         self.about, self.fingerprint = about, fingerprint
         self.offloaded = isinstance(network, Unread) and network.offload
+        self._compiled = False
 
     @classmethod
     def from_pretrained(
@@ -132,6 +137,15 @@ class Generator:
         """Raise UsageError where the network is offloaded: its weights are not in it."""
         if self.offloaded:
             raise UsageError(f"{self.name}: is offloaded, so it can only be drawn from; load it without offload")
+
+    def compile(self, wanted: Compiling, tokens: float) -> None:
+        """Compile the network, once, where that is wanted for passes of so many tokens in all (`grn.networks.compiling.pays`)."""
+        if self._compiled or self.offloaded:
+            return
+        if pays(wanted, self.device, self.dtype, forward_flop(self.network, tokens)):
+            compile_blocks(self.network)
+            self._compiled = True
+            _log.info("%s: compiled for %s", self.name, self.device.type)
 
     def settings(self, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
         """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""

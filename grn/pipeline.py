@@ -9,6 +9,7 @@ Axes: token maps are [t, h, w, E] elements or [t, h, w, C] indices.
 """
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from grn.media import from_pixels
 from grn.models.config import Clips, GeneratorModelConfig, Preset, TextToVisualModelConfig
 from grn.models.folder import ModelFolder, save_model
 from grn.models.tensors import CONFIG
+from grn.networks.compiling import Compiling
 from grn.networks.contract import Shape
 from grn.networks.generator_config import ClassToImageConfig
 from grn.progress import StepBar
@@ -88,6 +90,8 @@ class Pipeline:
         self._prompts = PromptReader(generator, text)
         self.source = generator.name if source is None else source
         self.text_source = text_source
+        self.compiling: Compiling = "auto"
+        """Whether the generator's network is compiled: where there is enough to draw to pay for it, always or never."""
 
     @classmethod
     @told_ours
@@ -260,6 +264,10 @@ class Pipeline:
         begun = request.known is not None and request.known.begins
         condition, null = self._prompts.conditions(request.prompts, negative_prompt, begun, preset)
         self._settle()
+        steps = sampling.tmax if sampling.adaptive else sampling.steps
+        branches = 1 if sampling.guidance == 1 else 2
+        tokens = sum(math.prod(shape) for shape in shapes) / getattr(self.generator.config, "patch", 1) ** 2
+        self.generator.compile(self.compiling, tokens * steps * branches)
         samples = Sampler(self.generator.network, sampling).run(
             condition,
             null,

@@ -1,5 +1,6 @@
 """From options to what computes: devices, number formats, models."""
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from grn_cli.options.shared import Computing, DType, ExactComputing, OnDevice, P
 
 if TYPE_CHECKING:
     from grn.pipeline import Pipeline
+
+_log = logging.getLogger("grn")
 
 
 def torch_device(device: str, option: str = "--device") -> str:
@@ -54,7 +57,7 @@ def load_pipeline(name: str, options: Parts) -> "Pipeline":
     def part(what: str, name: str | None, device: str | None, dtype: DType | None) -> Part:
         return Part(name, device and torch_device(device, f"--{what}-device"), torch_type(dtype))
 
-    return Pipeline.from_pretrained(
+    pipeline = Pipeline.from_pretrained(
         name,
         device_of(options),
         torch_type(options.dtype),
@@ -64,3 +67,7 @@ def load_pipeline(name: str, options: Parts) -> "Pipeline":
         free_text=True,
         offload=options.offload,
     )
+    if options.compile is not None:
+        pipeline.compiling = options.compile.value
+        _log.info("%s: compile %s", pipeline.name, pipeline.compiling)
+    return pipeline

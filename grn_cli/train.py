@@ -29,7 +29,8 @@ def train(options: Train) -> None:
     """Train, or say what would be trained."""
     console = options.console
     try:
-        recipe = load_recipe(find(options.recipe), options.overrides or ())
+        compiling = [f"run.compile={options.compile.value}"] if options.compile else []
+        recipe = load_recipe(find(options.recipe), [*(options.overrides or ()), *compiling])
     except UsageError as error:
         raise UsageError(f"--set {error}") from error
     folder = options.out or Path("runs") / recipe.name

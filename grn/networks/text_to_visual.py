@@ -13,6 +13,7 @@ sequence in every step. Maps of different sizes and lengths share one sequence (
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -105,10 +106,22 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, turns: Tensor, text: Text, attend: Attend) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, N, D] -> the same after the block, and its keys and values [B, heads, N, d]."""
+        query, key, value = self.enter(x, turns)
+        return self.leave(x, attend(query, key, value, text)), key, value
+
+    def enter(self, x: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What comes before attention: queries, keys and values."""
         query, key, value = self.attention.split(self.attention_norm(x))
-        query, key = rotate(query, turns), rotate(key, turns)
-        x = x + self.attention.merge(attend(query, key, value, text))
-        return x + self.mlp(self.mlp_norm(x)), key, value
+        return rotate(query, turns), rotate(key, turns), value
+
+    def leave(self, x: Tensor, attended: Tensor) -> Tensor:
+        """And what comes after it."""
+        x = x + self.attention.merge(attended)
+        return x + self.mlp(self.mlp_norm(x))
+
+    def compile(self, *how: Any, **options: Any) -> None:
+        """Compile both halves, as `nn.Module.compile`; attention lies between them, which differs by who sees whom."""
+        self.enter, self.leave = (torch.compile(half, *how, **options) for half in (self.enter, self.leave))  # type: ignore[method-assign, assignment]
 
 
 class TextToVisual(nn.Module):

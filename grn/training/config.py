@@ -15,6 +15,7 @@ from grn.devices import fast_type
 from grn.errors import ConfigError, UsageError
 from grn.files import display
 from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.compiling import Compiling
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.refine.config import Fill, SamplerConfig
 from grn.validation import describe
@@ -30,6 +31,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e30)]
 Steps = Annotated[int, Field(ge=0, le=10**9)]
+
+
+def _switch(value: object) -> object:
+    """Older recipes say true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 class _Section(BaseModel):
@@ -166,7 +172,9 @@ class RunConfig(_Section):
     precision: Literal["float32", "bfloat16"] | None = Field(
         None, description="what most of the network is computed in; none: bfloat16 where the device is faster in it"
     )
-    compile: bool = Field(False, description="compile the network, which needs a C++ compiler on a CPU")
+    compile: Annotated[Compiling, BeforeValidator(_switch)] = Field(
+        "auto", description="compile the network: where the run is long enough to pay for it, always or never"
+    )
     init: Path | str | None = Field(None, description="model to start from: a name or a model folder")
 
     @model_validator(mode="after")

@@ -19,8 +19,8 @@ from grn.media import square, to_batch
 from grn.models.config import ClassToImageModelConfig, GeneratorModelConfig, TextToVisualModelConfig
 from grn.models.folder import save_model
 from grn.networks.class_to_image import ClassToImage
+from grn.networks.compiling import compile_blocks, forward_flop, pays
 from grn.networks.condition import ClassCondition, Condition, TextCondition, Texts
-from grn.networks.contract import GeneratorNetwork
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
@@ -28,7 +28,7 @@ from grn.refine.step import MASK, mix
 from grn.text.encoder import TextEncoder
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
-from grn.training.config import GeneratorRecipe, OptimizerConfig
+from grn.training.config import GeneratorRecipe, OptimizerConfig, RunConfig
 from grn.training.generator_data import (
     Batched,
     CaptionChoice,
@@ -51,17 +51,29 @@ _TENTHS = 10
 class Prediction(nn.Module):
     """The network in one call, p(Y | F, cond) of equation 5: (states, ratio, condition) -> logits, a batch or one a sample."""
 
-    def __init__(self, network: GeneratorNetwork, compiled: bool = False) -> None:
+    def __init__(self, network: ClassToImage | TextToVisual, run: RunConfig | None = None) -> None:
+        """run: decides whether the network is compiled; None: it is not."""
         super().__init__()
-        self.network = network
-        self._forward = torch.compile(network) if compiled else network
+        self.network, self._run = network, run
 
     def forward(self, states: Batched, ratio: Tensor, condition: Condition) -> Tensor | tuple[Tensor, ...]:
         """states: int64. Logits [B, t, h, w, E, K] where the states have one shape, else [t, h, w, E, K] each."""
+        if self._run is not None:
+            self._compile(self._run, states)
         prepared = self.network.prepare(condition)
         if isinstance(states, Tensor):
-            return self._forward(states, ratio, prepared)
+            return self.network(states, ratio, prepared)
         return tuple(self.network.packed(states, ratio, prepared))
+
+    def _compile(self, run: RunConfig, states: Batched) -> None:
+        """At the first call: by then the network is where it computes. A batch of the run is taken to be like these states."""
+        self._run = None
+        device = states[0].device
+        tokens = sum(one[..., 0].numel() for one in states) / len(states) * run.batch_size * run.steps
+        dtype = torch.bfloat16 if run.lowered(device.type) else torch.float32
+        # Backward takes twice as much as forward.
+        if pays(run.compile, device, dtype, 3 * forward_flop(self.network, tokens)):
+            compile_blocks(self.network)
 
 
 class GeneratorTask:
@@ -85,7 +97,7 @@ class GeneratorTask:
         check_fit(recipe, tokenizer, text)
         self._progress, self._share = progress, share
         self.modules = nn.ModuleDict({"model": network})
-        self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run.compile)}
+        self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run)}
 
     @cached_property
     def data(self) -> GeneratorData:

@@ -3,6 +3,7 @@
 Axes: crops are [B, 3, T, S, S] in [-1, 1]; features [B, C, t, s, s]. A batch holds pictures (T = 1) or clips; losses are of frames.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from grn.media import resize_short_side, square, to_unit
 from grn.models.config import TokenizerModelConfig
 from grn.models.folder import save_model
 from grn.networks.autoencoder import CausalAutoencoder
-from grn.training.config import OptimizerConfig, TokenizerRecipe
+from grn.networks.compiling import forward_flop, pays
+from grn.training.config import OptimizerConfig, RunConfig, TokenizerRecipe
 from grn.training.losses import (
     LpipsLoss,
     PatchDiscriminator,
@@ -73,23 +75,29 @@ class TokenizerBatch:
 class Reconstruction(nn.Module):
     """Encoder, quantization and decoder in one call: (pixels [B, 3, T, S, S], each sample's rounds) -> pixels."""
 
-    def __init__(self, network: CausalAutoencoder, compiled: bool = False) -> None:
+    def __init__(self, network: CausalAutoencoder, run: RunConfig) -> None:
+        """run: decides whether the network is compiled."""
         super().__init__()
-        self.network, self.compiled = network, compiled
+        self.network, self._run = network, run
+        self._ways: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
 
     def forward(self, pixels: Tensor, rounds: Sequence[int | None]) -> Tensor:
         """Gradients pass the quantization as if it were not there (straight-through)."""
-        reconstruction: Tensor = self._decode(quantize_each(self._encode(pixels), rounds))
-        return reconstruction
+        # Taken at the first call: by then an engine may have put its own methods into the network.
+        if self._ways is None:
+            self._ways = self.network.encode, self.network.decode
+            if self._pays(pixels):
+                self._ways = torch.compile(self.network.encode), torch.compile(self.network.decode)
+        encode, decode = self._ways
+        return decode(quantize_each(encode(pixels), rounds))
 
-    # Taken at the first call: by then an engine may have put its own methods into the network.
-    @cached_property
-    def _encode(self) -> Callable[[Tensor], Tensor]:
-        return torch.compile(self.network.encode) if self.compiled else self.network.encode
-
-    @cached_property
-    def _decode(self) -> Callable[[Tensor], Tensor]:
-        return torch.compile(self.network.decode) if self.compiled else self.network.decode
+    def _pays(self, pixels: Tensor) -> bool:
+        """Whether to compile a run whose batches are like these pixels. The weights count once for each token, which is less than they do."""
+        _, _, frames, height, width = pixels.shape
+        tokens = math.prod(self.network.config.map_shape(frames, height, width))
+        flop = 3 * forward_flop(self.network, tokens * self._run.batch_size * self._run.steps)
+        dtype = torch.bfloat16 if self._run.lowered(pixels.device.type) else torch.float32
+        return pays(self._run.compile, pixels.device, dtype, flop)
 
 
 class Judgement(nn.Module):
@@ -110,7 +118,7 @@ class TokenizerTask:
     def __init__(self, recipe: TokenizerRecipe, network: CausalAutoencoder) -> None:
         self.recipe = recipe
         self.modules = nn.ModuleDict({"model": network})
-        self.calls: dict[str, nn.Module] = {"model": Reconstruction(network, recipe.run.compile)}
+        self.calls: dict[str, nn.Module] = {"model": Reconstruction(network, recipe.run)}
         losses = recipe.losses
         if losses.gan:
             self.modules["discriminator"] = PatchGan() if losses.gan_network == "patchgan" else PatchDiscriminator()

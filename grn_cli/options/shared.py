@@ -21,6 +21,14 @@ class DType(str, Enum):
     float16 = "float16"
 
 
+class Compile(str, Enum):
+    """Whether to compile."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 def dtype_option(text: str, *names: str) -> Any:
     """An option that names a number format."""
     return option(text, DTYPES, *names)
@@ -94,7 +102,19 @@ class ExactComputing(OnDevice, Fetching):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts(Computing):
+class Compiling:
+    """Of commands whose work can be long enough."""
+
+    PANEL = "Common"
+
+    compile: Compile | None = option(
+        "Compile the generator's network: auto, if not given, where the work is long enough to pay for it, and not in float32.",
+        "auto|on|off",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts(Compiling, Computing):
     """The tokenizer and the text encoder of a generator."""
 
     PANEL = "Parts of the model"

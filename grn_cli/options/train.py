@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grn_cli.options.fields import argument, option
-from grn_cli.options.shared import Fetching, Speaking
+from grn_cli.options.shared import Compile, Fetching, Speaking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class Train(Fetching, Speaking):
     overrides: list[str] | None = option(
         "Replace a value of the recipe, as section.key=value; repeatable.", "KEY=VALUE", "--set"
     )
+    compile: Compile | None = option("Compile the network, as --set run.compile.", "auto|on|off")
     resume: str = option(
         "Continue the run folder's newest checkpoint, none, or this one.", "auto|never|FOLDER", default="auto"
     )

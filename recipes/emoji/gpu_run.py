@@ -121,7 +121,7 @@ class Session:
         import resident_tokenizer as resident
 
         for compiled in [True, False] if self.options.compile else [False]:
-            options = self.tokenizer_options(name, minutes, [*sets, f"run.compile={str(compiled).lower()}"])
+            options = self.tokenizer_options(name, minutes, [*sets, f"run.compile={'on' if compiled else 'off'}"])
             device = resident.torch.device(self.device)
             recipe = resident.read_recipe(options.recipe, options.set)
             if self._data is None:

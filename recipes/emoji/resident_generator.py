@@ -147,7 +147,7 @@ class GeneratorStep:
         if recipe.run.init is not None:
             ModelFolder.open(Path(recipe.run.init)).load_weights(self.network)
         self.modules = nn.ModuleDict({"model": self.network}).to(device)
-        self.forward = torch.compile(self.network) if recipe.run.compile else self.network
+        self.forward = torch.compile(self.network) if recipe.run.compile == "on" else self.network
         self.run: Run | None = None
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:

@@ -100,7 +100,7 @@ class TokenizerStep:
         self.rounds = torch.tensor([0.0 if name == "none" else float(name) for name in names], device=device)
         self.shares = torch.tensor([recipe.rounds[name] for name in names], device=device)
         self.encode, self.decode = self.network.encode, self.network.decode
-        if recipe.run.compile:
+        if recipe.run.compile == "on":
             self.encode, self.decode = torch.compile(self.encode), torch.compile(self.decode)
         self.run: Run | None = None
 

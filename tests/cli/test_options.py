@@ -55,14 +55,15 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
             "--mask": "--init photo.png | mask.png", "--tokenizer": "| T2", "--tokenizer-device": "| cuda:99",
             "--tokenizer-dtype": "| bfloat16", "--offload": "-v |", "--preset": "| authors",
             "--text-encoder": "| nobody/nothing", "--text-device": "| cpu",
-            "--text-dtype": "| bfloat16", "--force": "-o photo.png |", "--offline": "-m nobody/nothing |", **COMPUTING,
+            "--text-dtype": "| bfloat16", "--compile": "-v | off",
+            "--force": "-o photo.png |", "--offline": "-m nobody/nothing |", **COMPUTING,
         },
     ),
     "train": (
         "tiny.toml --dry-run",
         {
             "--out": "| elsewhere", "--set": "| run.steps=9", "--resume": "! | photo.png", "--dry-run": "! --stop-after 0 |",
-            "--stop-after": "! --set run.steps=3 | 0", "--offline": "! --set run.init=nobody/nothing |",
+            "--stop-after": "! --set run.steps=3 | 0", "--offline": "! --set run.init=nobody/nothing |", "--compile": "--json | on",
         },
     ),
     "models list": ("", {}),

@@ -183,7 +183,7 @@ def test_a_step_of_each_at_a_reduced_size(name: str, tmp_path: Path, monkeypatch
     make_pictures(tmp_path / "pictures")
     small = SMALL_CLASSES if name in CLASSES else SMALL_TEXT if name in TEXTS else SMALL_TOKENIZER
     values: dict[str, Any] = {f"network.{key}": value for key, value in small.items()}
-    values |= {"run.steps": 1, "run.batch_size": 4, "run.accumulate": 2, "run.compile": False, "data.workers": 0}
+    values |= {"run.steps": 1, "run.batch_size": 4, "run.accumulate": 2, "run.compile": "off", "data.workers": 0}
     if name in TOKENIZERS:
         sources = [{"path": "pictures", "resize": (64, 64)}]
         values |= {"data.size": 64}

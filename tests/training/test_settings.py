@@ -79,7 +79,7 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("tokenizer", "run.parallel", "fsdp"),
     ("class", "run.recompute", True),
     ("tokenizer", "run.precision", "bfloat16"),
-    ("class", "run.compile", True),
+    ("class", "run.compile", "on"),
     ("tokenizer", "run.init", Path("tokenizer")),
     ("tokenizer", "optimizer.name", "muon"),
     ("class", "optimizer.name", "muon"),
@@ -164,7 +164,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         found.append(settings["num_workers"])
         loader(self, *arguments, **settings)
 
-    def compiled(module: object) -> object:
+    def compiled(module: object, **_: object) -> object:
         found.append("compiled")
         return module
 
