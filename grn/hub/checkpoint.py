@@ -50,14 +50,17 @@ class _Part(Protocol):
 class Checkpoint(Mapping[str, Tensor]):
     """The state dict in a published checkpoint, without what wrappers put into its keys.
 
-    where: in the file it is, "ema", "model_ema1", "trainer.gpt_fsdp", ..., "" for a plain one; moving averages are
-    preferred. Keep no more than a few tensors at a time: each keeps its pages in memory.
+    name: of the file, or of the folder and its first shard. where: in the file it is, "ema", "model_ema1",
+    "trainer.gpt_fsdp", ..., "" for a plain one; moving averages are preferred. Keep no more than a few tensors at a time:
+    each keeps its pages in memory.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises ModelMismatchError for a file that is damaged or holds anything but tensors and plain data."""
-        self.path = path
-        parts = [_Safetensors(file) if file.suffix == ".safetensors" else _Pickle(file) for file in _files(path)]
+        self.path, files = path, _files(path)
+        # Of a folder, what its shards are called may say what it does not.
+        self.name = path.name if files == [path] else f"{path.resolve().name} {files[0].name}"
+        parts = [_Safetensors(file) if file.suffix == ".safetensors" else _Pickle(file) for file in files]
         self.where = parts[0].where
         self._places: dict[str, tuple[_Part, str]] = {}
         for part in parts:

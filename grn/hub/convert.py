@@ -71,18 +71,19 @@ def convert(path: Path, folder: Path, name: str, hints: Hints = Hints()) -> Conv
         shapes = state.shapes()
         # Of these alone the values count too.
         facts = {**shapes, **{key: state[key] for key in shapes if key.removeprefix("net.") == "pos_embed"}}
-        attention = _text_attention(path.name, name, hints) if family == "text-to-visual" else None
+        file = state.name
+        attention = _text_attention(file, name, hints) if family == "text-to-visual" else None
         config = infer_config(family, facts, hints.channels, hints.rounds, hints.context_start, attention or "one-way")
         with torch.device("meta"):
             network = NETWORKS[family](config)
         renamed = rename(family, shapes)
         compare(path, network.state_dict(), {key: summary(renamed[key]) for key in renamed})
-        like = _like(config, family, path.name, name, hints) if family in registry.GENERATORS else None
+        like = _like(config, family, file, name, hints) if family in registry.GENERATORS else None
     except (ModelMismatchError, ConfigError) as error:
         message = str(error).removeprefix(f"{display(path)}: ")
         error.args = (f"{display(path)}: {message}",)
         raise
-    settings = _settings(like, path.name, attention) if like is not None else {}
+    settings = _settings(like, file, attention) if like is not None else {}
     files = {}
     if family == "text-encoder":
         files[VOCABULARY] = _vocabulary(path, hints.vocabulary)
@@ -93,7 +94,9 @@ def convert(path: Path, folder: Path, name: str, hints: Hints = Hints()) -> Conv
 
 
 def _text_attention(file: str, name: str, hints: Hints) -> TextAttention:
-    """How the text of a text model attends: as told, by the file's name, or by the model's. UndecidedError."""
+    """How the text of a text model attends: as told, by the file's name, by the model's, or as all files of the one that it
+    is like. UndecidedError.
+    """
     if hints.text_attention is not None:
         return hints.text_attention
     entry = registry.of_file(file)
@@ -102,9 +105,14 @@ def _text_attention(file: str, name: str, hints: Hints) -> TextAttention:
         return published.text_attention
     if registry.says_joint(file):
         return "joint"
-    preset = PRESETS.get(hints.like or name)
+    preset = PRESETS.get(name)
     if isinstance(preset, TextToVisualConfig):
         return preset.text_attention
+    alike = (
+        {one.text_attention for one in registry.ENTRIES[hints.like].files} if hints.like in registry.ENTRIES else set()
+    )
+    if len(alike) == 1 and (found := alike.pop()) is not None:
+        return found
     raise UndecidedError(
         "a text model whose name is not known: nothing in it tells whether its text attention is joint or one-way",
         "text_attention",

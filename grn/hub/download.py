@@ -3,13 +3,17 @@
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar, cast
 
 from grn.errors import EnvironmentFaultError
 from grn.models.tensors import CARD, CONFIG, INDEX, VOCABULARY, WEIGHTS
 
-_SECONDS = 2.5  # for the hub to answer
+_SECONDS = 1.5  # for the hub to answer; the client's own variable is for slower networks
+T = TypeVar("T")
 _FILES = [
     f"{folder}{file}"
     for folder in ("", "tokenizer/", "text_encoder/")
@@ -71,21 +75,43 @@ def files(repo: str, names: list[str], local: bool) -> list[Path] | None:
 def listing(repo: str, revision: str | None = None) -> list[str]:
     """The files of a repository on the hub, none where there is no such repository or commit.
 
-    One request that is not repeated: where there is no network, that is known within _SECONDS. Raises
-    EnvironmentFaultError then.
+    One request that is not repeated: where there is no network, that is known within _SECONDS, or HF_HUB_ETAG_TIMEOUT.
+    Raises EnvironmentFaultError then.
     """
     from huggingface_hub import HfApi
 
+    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or _SECONDS)
     found: list[str] = []
 
     def ask() -> str:
-        found.extend(
-            file.rfilename for file in HfApi().model_info(repo, revision=revision, timeout=_SECONDS).siblings or ()
-        )
+        siblings = _within(seconds, lambda: HfApi().model_info(repo, revision=revision, timeout=seconds).siblings)
+        found.extend(file.rfilename for file in siblings or ())
         return repo
 
     _fetch(repo, ask)
     return found
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """What `ask` gives, or raises. TimeoutError where that takes longer: a name server's silence is in nobody's time-out,
+    and a time-out to connect is anew for each of a host's addresses.
+    """
+    answers: SimpleQueue[tuple[T | None, Exception | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((ask(), None))
+        except Exception as error:
+            answers.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()  # nobody waits for it at the end either
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return cast(T, answer)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -1,11 +1,12 @@
 """Model names: alias, folder, hub cache, hub, and what is said where there is none."""
 
-import os
 import shutil
-import subprocess
-import sys
+import socket
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from helpers.model_folders import GENERATOR, WEIGHTS, saved
@@ -192,18 +193,52 @@ def test_a_network_that_fails_is_the_machines_fault(
     assert not caplog.records
 
 
-def test_a_name_that_cannot_be_looked_up_is_one_line_within_seconds(tmp_path: Path) -> None:
-    """The client itself, and an address that no machine has."""
-    script = "from grn.hub.resolve import resolve\nimport time\nstart = time.monotonic()\n"
-    script += "try:\n    resolve('grn-b')\nexcept Exception as error:\n    print(type(error).__name__)\n"
-    script += "print(time.monotonic() - start)"
-    place = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    address = place | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path), "GRN_CACHE": str(tmp_path)}
-    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | address
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    kind, seconds = done.stdout.split()
-    assert (kind, done.stderr) == ("EnvironmentFaultError", "")
-    assert float(seconds) < 6  # of which importing the client is the most
+@pytest.mark.parametrize("silent", ["the name server", "the hub", "nobody is there"])
+def test_no_network_is_known_at_once(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the client itself, which is not asked again. A name server that is silent is in no time-out of the client's."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    let_go, asked, look_up = threading.Event(), [], socket.getaddrinfo
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments[0])
+        if silent == "the name server":
+            let_go.wait(20)
+        return look_up(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes calls, and never answers
+        port = 9 if silent == "nobody is there" else server.getsockname()[1]
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://localhost:{port}")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        import huggingface_hub.hf_api  # so that only the waiting is measured
+
+        assert huggingface_hub.HfApi().endpoint == f"http://localhost:{port}"
+        start = time.monotonic()
+        with pytest.raises(EnvironmentFaultError) as caught:
+            resolve("grn-b")
+        seconds = time.monotonic() - start
+    let_go.set()
+    says = "refused" if silent == "nobody is there" else "no answer within 1.5 s"
+    assert says in str(caught.value)
+    assert str(caught.value).endswith("; check the network and try again")
+    assert "\n" not in str(caught.value)
+    assert asked == ["localhost"]
+    assert seconds < 3
+
+
+def test_a_slow_network_can_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "30")
+
+    def answer(*_: object, timeout: float, **__: object) -> SimpleNamespace:
+        asked.append(timeout)
+        return SimpleNamespace(siblings=[])
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", answer)
+    with pytest.raises(ModelNotFoundError):
+        resolve("grn-b")
+    assert set(asked) == {30.0}
 
 
 def test_what_the_hub_lacks_lists_the_hub_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ TOLD: dict[str, tuple[str, str, Hints, str, str, float, str]] = {
     "8B, images": ("GRN_T2I_titan_FSA_256x256.pth", "mine", Hints(), "joint", "grn-8b-t2i", 0.95, "<T2I>"),
     "an unknown step": ("GRN_T2V_2B_FSA_999999.pth", "mine", Hints(), "joint", "grn-t2v", 0.95, "<T2V>"),
     "a known name": ("x.pth", "grn-t2v", Hints(), "joint", "grn-t2v", 0.95, "<T2V>"),
+    "told by what it is like": ("x.pth", "mine", Hints(like="grn-8b"), "joint", "grn-8b", 0.95, "<T2V>"),
     "told": ("x.pth", "mine", Hints(text_attention="joint", like="grn-t2i"), "joint", "grn-t2i", 0.95, "<T2I>"),
     "told otherwise": ("x.pth", "mine", Hints(text_attention="one-way", like="grn-t2v"), "one-way", "grn-t2v", 0.999, ""),
     "told against the name": (
@@ -67,6 +68,12 @@ ASKED: dict[str, tuple[str, Hints, str, tuple[str, ...]]] = {
     "how, with letters inside a word": ("T2I_offsafe.pth", Hints(), "text_attention", ("joint", "one-way")),
     "its task": ("my_FSA.pth", Hints(), "like", ("grn-t2i", "grn-t2v", "grn-8b", "grn-8b-t2i")),
     "its task, of two": ("T2I_T2V_FSA.pth", Hints(), "like", ("grn-t2i", "grn-t2v", "grn-8b", "grn-8b-t2i")),
+    "how, like a model that was published both ways": (
+        "x.pth",
+        Hints(like="grn-t2i"),
+        "text_attention",
+        ("joint", "one-way"),
+    ),
     "its task only": ("x.pth", Hints(text_attention="joint"), "like", ("grn-t2i", "grn-t2v", "grn-8b", "grn-8b-t2i")),
 }
 
@@ -80,6 +87,15 @@ def test_what_a_name_does_not_tell_is_asked_for(
     assert (caught.value.setting, caught.value.choices) == (setting, choices)
     assert str(caught.value).startswith(f"{tmp_path / file}: a text model")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_names_of_shards_decide_where_their_folders_does_not(tmp_path: Path) -> None:
+    state = filled(text_shapes(TEXTS))
+    (tmp_path / "weights").mkdir()
+    for number, keys in enumerate((list(state)[::2], list(state)[1::2]), 1):
+        torch.save({key: state[key] for key in keys}, tmp_path / "weights" / f"GRN_T2V_FSA-{number:05}-of-00002.pth")
+    found = convert.convert(tmp_path / "weights", tmp_path / "out", "mine")
+    assert (found.like, found.text_attention) == ("grn-t2v", "joint")
 
 
 def test_nothing_is_sampled_as_a_model_of_another_kind(tmp_path: Path) -> None:
