@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from grn.errors import UsageError
 from grn.evaluation import report
 from grn.evaluation.frechet import frechet_distance
 from grn.evaluation.generation import captions
-from grn.evaluation.video import THRESHOLD, gather_clips, measure_motion
+from grn.evaluation.video import THRESHOLD, gather_clips, gather_windows, measure_motion
+from grn.features.i3d import I3dFeatures
 from grn.media import READ_CLIP_SUFFIXES, open_media, square
 from grn_cli.errors import Batch
 from grn_cli.evaluate_sets import feature_network, load_model, open_set
@@ -29,22 +31,34 @@ _SAME_RATE = 1.01  # containers round what they store
 def video(options: Video) -> None:
     """Compare two sets of clips."""
     device = device_of(options)
-    network = feature_network(options, device)
+    i3d = I3dFeatures(options.i3d, device) if options.i3d else None
+    network = i3d or feature_network(options, device)
     found = [_clips(path) for path in (options.reference, options.clips)]
     rate = options.fps or _rate([clip for side in found for clip in side])
     sides = []
     for side in found:
         shown = options.console.progress(side, "clips")
-        sides.append(gather_clips((_frames(clip, options.fps) for clip in shown), network, device))
-    distance = frechet_distance(*sides)
+        videos = (islice(_frames(clip, options.fps), 0, None, options.stride) for clip in shown)
+        if isinstance(network, I3dFeatures):
+            sides.append(gather_windows(videos, network, options.frames, device=device))
+        else:
+            sides.append(gather_clips(videos, network, device))
+    distance, of = frechet_distance(*sides), "pairs" if i3d is None else "clips"
     record = {
+        "kind": "clips",
         "fps": rate,
+        "stride": options.stride,
+        "frames": options.frames if i3d else 2,
         "frechet": distance,
+        **({"fvd": distance, "preparation": i3d.preparation} if i3d else {}),
         "features": sides[0].network,
-        "pairs": sides[1].count,
-        "reference_pairs": sides[0].count,
+        of: sides[1].count,
+        f"reference_{of}": sides[0].count,
     }
-    text = f"Frechet distance {distance:.3f} ({sides[0].network}; {sides[1].count} against {sides[0].count} pairs)"
+    name = "Frechet distance" if i3d is None else "FVD"
+    taken = f"{sides[1].count} against {sides[0].count} {of}" + (f" of {options.frames} frames" if i3d else "")
+    taken += f", stride {options.stride}" + (f", {rate:g} frames a second" if rate else "")
+    text = f"{name} {distance:.3f} ({sides[0].network}; {taken})"
     options.console.result(record, text)
 
 

@@ -9,6 +9,7 @@ from grn.errors import UsageError
 from grn.evaluation import report
 from grn.evaluation.reconstruction import evaluate_rounds
 from grn.evaluation.video import pair_network_name
+from grn.features.i3d import FEWEST, I3dFeatures
 from grn.features.lpips import Lpips
 from grn.hbq import MAX_ROUNDS
 from grn_cli.evaluate_sets import chosen, feature_network, refuse_existing
@@ -36,12 +37,15 @@ def recon(options: Recon) -> None:
     rounds, frames = parse_rounds(options.rounds), options.frames
     if options.fps is not None and frames is None:
         raise UsageError("--fps: is the rate of clips; give --frames too")
+    if options.i3d is not None and (frames is None or frames < FEWEST):
+        raise UsageError(f"--i3d: measures clips of {FEWEST} frames or more; give --frames too")
     refuse_existing(options.plot, options.force)
     samples = chosen(options.data, options, clips=frames is not None)
     device = device_of(options)
     tokenizer = load_tokenizer(options.tokenizer, options)
     network = feature_network(options, device)
     lpips = Lpips(options.lpips) if options.lpips else None
+    i3d = I3dFeatures(options.i3d, device) if options.i3d else None
     kind = "pictures" if frames is None else "clips"
     shown = options.console.progress(samples, kind)
     pixels = (
@@ -49,8 +53,9 @@ def recon(options: Recon) -> None:
         if frames
         else batches(shown, options.size, options.batch_size, device)
     )
-    rows = evaluate_rounds(tokenizer, pixels, rounds, network, lpips, clips=frames is not None)
+    rows = evaluate_rounds(tokenizer, pixels, rounds, network, lpips, clips=frames is not None, i3d=i3d)
     more = [("LPIPS", [row.lpips for row in rows]), ("MS-SSIM", [row.ms_ssim for row in rows])]
+    more.append(("rFVD", [row.fvd for row in rows]))
     more = [(name, values) for name, values in more if values[0] is not None]
     headers = ["rounds", "bits/pixel", "PSNR", "SSIM", "Frechet", *(name for name, _ in more)]
     cells = [
@@ -61,12 +66,14 @@ def recon(options: Recon) -> None:
     measured = network.name if frames is None else pair_network_name(network)
     title = f"{tokenizer.name}, {pictures}; Frechet distance with {measured}"
     record = {
+        "kind": "reconstruction",
         "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
         "features": measured,
         kind: len(samples),
         "size": options.size,
-        **({"frames": frames} if frames else {}),
+        **({"frames": frames, "fps": options.fps} if frames else {}),
+        **({"fvd_features": f"{i3d.name}, clips of {frames} frames, {i3d.preparation}"} if i3d else {}),
         "rows": [_finite(asdict(row)) for row in rows],
     }
     if options.plot:

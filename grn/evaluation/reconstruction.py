@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from grn.evaluation.frechet import Moments, frechet_distance
+from grn.evaluation.frechet import Moments, frechet_distance, gather_moments
 from grn.evaluation.metrics import SMALLEST_MS_SSIM, ms_ssim, psnr, ssim, to_bytes
 from grn.evaluation.video import frames_of, pair_network_name, pairs_of
 from grn.features.efficientnet import FeatureNetwork
+from grn.features.i3d import I3dFeatures
 from grn.features.lpips import Lpips
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Quality:
     """Means over the pictures or frames at one number of rounds; rounds None is without quantization.
 
     bits_per_pixel counts the codes alone, None where nothing was quantized. psnr (dB) is the mean of the pictures' own.
-    ms_ssim: None for pictures that are too small for it. frechet: to the originals (rFID with Inception's features).
+    ms_ssim: None for pictures that are too small for it. frechet: to the originals (rFID with Inception's features). fvd: of
+    whole clips to the originals (rFVD), where I3D is given.
     """
 
     rounds: int | None
@@ -37,6 +39,7 @@ class Quality:
     frechet: float
     lpips: float | None = None
     ms_ssim: float | None = None
+    fvd: float | None = None
 
 
 class _Sums:
@@ -48,6 +51,7 @@ class _Sums:
         self.lpips: list[Tensor] = []
         self.ms_ssim: list[Tensor] = []
         self.moments = Moments(dim)
+        self.clips: list[Tensor] = []
 
 
 @torch.inference_mode()
@@ -58,16 +62,20 @@ def evaluate_rounds(
     network: FeatureNetwork,
     lpips: Lpips | None = None,
     clips: bool = False,
+    i3d: I3dFeatures | None = None,
 ) -> list[Quality]:
     """Reconstruct every batch at every number of rounds; the Frechet distance is that to the originals. clips: the
-    batches are of clips.
+    batches are of clips, which are measured as wholes too where `i3d` is given.
     """
     name = pair_network_name(network) if clips else network.name
     dim = 2 * network.dim if clips else network.dim
     originals, sums = Moments(dim), [_Sums(dim) for _ in rounds]
+    whole: list[Tensor] = []
     tokens = pixels_seen = 0
     for batch in batches:
         pixels = batch if clips else batch.unsqueeze(2)
+        if i3d is not None:
+            whole.append(i3d(pixels).cpu())
         originals.add(_features(pixels, network, clips))
         tokens += _tokens(tokenizer, pixels)
         pixels_seen += pixels.numel() // 3
@@ -79,9 +87,12 @@ def evaluate_rounds(
             sum_.moments.add(_features(restored, network, clips))
             if min(pixels.shape[3:]) >= SMALLEST_MS_SSIM:
                 sum_.ms_ssim.append(ms_ssim(*pair))
+            if i3d is not None:
+                sum_.clips.append(i3d(restored).cpu())
             if lpips is not None:
                 sum_.lpips.append(lpips(*pair))
     reference = originals.statistics(name)
+    real = gather_moments(whole, 0).statistics(i3d.name) if i3d is not None else None
     values_per_pixel = tokens * tokenizer.config.channels / pixels_seen
     return [
         Quality(
@@ -92,6 +103,9 @@ def evaluate_rounds(
             frechet=frechet_distance(sum_.moments.statistics(name), reference),
             lpips=_mean(sum_.lpips) if sum_.lpips else None,
             ms_ssim=_mean(sum_.ms_ssim) if sum_.ms_ssim else None,
+            fvd=None
+            if real is None
+            else frechet_distance(gather_moments(sum_.clips, 0).statistics(real.network), real),
         )
         for count, sum_ in zip(rounds, sums, strict=True)
     ]

@@ -1,7 +1,8 @@
-"""A Frechet distance of clips, from an image network: features of pairs of neighbouring frames.
+"""Frechet distances of clips: FVD with I3D's features of whole clips, and where that network is not at hand, one from an
+image network's features of pairs of neighbouring frames.
 
-It is not the FVD of the literature, which needs a video network; it is named for what it is wherever it is shown. The
-first half of a pair's features says what a frame looks like, the second how it changes into the next one.
+The latter is not the FVD of the literature and is named for what it is wherever it is shown. The first half of a pair's
+features says what a frame looks like, the second how it changes into the next one.
 """
 
 import itertools
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from grn.errors import BadInputError
-from grn.evaluation.frechet import Moments, Statistics
+from grn.evaluation.frechet import Moments, Statistics, gather_moments
 from grn.features.efficientnet import FeatureNetwork
+from grn.features.i3d import I3dFeatures
 from grn.media import to_batch
 
 _AT_ONCE = 32
@@ -60,6 +62,29 @@ def gather_clips(clips: Iterable[Iterable[np.ndarray]], network: FeatureNetwork,
             f"the clips hold {moments.count} pairs of frames (expected 2 or more); give clips that move"
         )
     return moments.statistics(pair_network_name(network))
+
+
+def windows(frames: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """Clips uint8 [length, H, W, 3], one after the other; the frames that are left over are left out."""
+    group: list[np.ndarray] = []
+    for frame in frames:
+        group.append(frame)
+        if len(group) == length:
+            yield np.stack(group)
+            group = []
+
+
+def gather_windows(
+    videos: Iterable[Iterable[np.ndarray]], network: I3dFeatures, length: int, device: str = "cpu"
+) -> Statistics:
+    """Statistics of all clips of `length` frames. Raises BadInputError for fewer than 2."""
+    clips = (clip for video in videos for clip in windows(video, length))
+    moments = gather_moments((network(to_batch(clip[None]).to(device)).cpu() for clip in clips), 0)
+    if moments.count < 2:
+        raise BadInputError(
+            f"the videos hold {moments.count} clips of {length} frames (expected 2 or more); give longer ones or more"
+        )
+    return moments.statistics(network.name, f"clips of {length} frames, {network.preparation}")
 
 
 def _groups(frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:

@@ -2,7 +2,8 @@
 
 Axes
     pixels    float [B, 3, H, W] in [-1, 1]; resized and normalised as the model's own preprocessor says
-    features  float32 [B, D]: a model of texts and pictures' embedding of the picture, else the pooled output, else the
+    features  float32 [B, D]: a model of texts and pictures' embedding of the picture, else the pooled output (where the
+              file has its weights), else the
               first token (of transformers) or the mean over rows and columns (of convolutions)
 """
 
@@ -30,13 +31,22 @@ class VisionFeatures(nn.Module):
         from transformers import AutoModel  # takes seconds, and most measurements do without
 
         try:
-            self.network = AutoModel.from_pretrained(source, local_files_only=offline, trust_remote_code=False)
+            self.network, loaded = AutoModel.from_pretrained(
+                source, local_files_only=offline, trust_remote_code=False, output_loading_info=True
+            )
             settings = _preprocessor(source, offline)
         except (OSError, ValueError, KeyError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelNotFoundError(
                 f"{display(source)}: no vision model of transformers ({display(reason)})"
             ) from error
+        # transformers fills what a file lacks with random numbers; many files lack the pooler, which is left out then.
+        lacking = set(loaded["missing_keys"])
+        if any("pooler" not in key for key in lacking):
+            raise ModelMismatchError(
+                f"{display(source)}: lacks weights of {display(min(lacking))}; name a whole vision model"
+            )
+        self._pools = not lacking
         size = settings.get("crop_size") or settings.get("size") or _SIDE
         if isinstance(size, dict):
             size = size.get("height") or size.get("shortest_edge") or _SIDE
@@ -62,16 +72,16 @@ class VisionFeatures(nn.Module):
             pixels = F.interpolate(pixels, (self.side, self.side), mode="bicubic", antialias=True).clamp(-1, 1)
         pixels = ((pixels + 1) / 2 - self.mean) / self.deviation
         if hasattr(self.network, "get_image_features"):
-            return _pooled(self.network.get_image_features(pixel_values=pixels)).float()
-        return _pooled(self.network(pixel_values=pixels)).float()
+            return _pooled(self.network.get_image_features(pixel_values=pixels), True).float()
+        return _pooled(self.network(pixel_values=pixels), self._pools).float()
 
 
-def _pooled(output: Any) -> Tensor:
-    """One vector a picture of what a model returns."""
+def _pooled(output: Any, pools: bool) -> Tensor:
+    """One vector a picture of what a model returns. pools: the pooled output is of trained weights."""
     if isinstance(output, Tensor):
         return output.flatten(1)
     pooled = getattr(output, "pooler_output", None)
-    if pooled is not None:
+    if pooled is not None and pools:
         return pooled.flatten(1)
     hidden: Tensor = output.last_hidden_state
     return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden[:, 0]

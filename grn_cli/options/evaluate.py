@@ -136,6 +136,9 @@ class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
     frames: int | None = option("Take clips, so many frames of each, and no pictures.", "N", min=2)
     fps: float | None = option("Frames a second to take from clips.", "N", min=0.01)
     lpips: Path | None = option("Measure LPIPS too, with this TorchScript file (a program: trust its source).", "FILE")
+    i3d: Path | None = option(
+        "Measure rFVD of the clips too, with I3D, this TorchScript file (a program: trust its source).", "FILE"
+    )
     plot: Path | None = option("Draw quality against rounds (.png, .svg, .pdf).", "FILE")
     markdown: bool = option("Print the table as Markdown.", default=False)
 
@@ -214,12 +217,21 @@ class Video(Measuring, OnDevice, Speaking):
     """`grn eval video`."""
 
     WORK = "evaluate_clips:video"
-    MORE = "This is not the FVD of the literature, which needs a video network."
-    EXAMPLES = ("grn eval video real-clips/ generated-clips/",)
+    MORE = (
+        "With --i3d it is FVD. Without, it is a distance of pairs of frames under an image network, which is not the FVD of the "
+        "literature."
+    )
+    EXAMPLES = (
+        "grn eval video real-clips/ generated-clips/",
+        "grn eval video real/ generated/ --i3d i3d_torchscript.pt --frames 16 --fps 8",
+    )
 
     reference: Path = argument("Clip, or folder of clips.", "FILE|FOLDER")
     clips: Path = argument("Clip, or folder of clips, to compare with it.", "FILE|FOLDER")
     fps: float | None = option("Frames a second to bring all clips to; needed where their rates differ.", "N", min=0.01)
+    i3d: Path | None = option("Measure FVD with I3D, this TorchScript file (a program: trust its source).", "FILE")
+    frames: int = option("With --i3d: frames of a clip; longer videos are several.", "N", min=9, default=16)
+    stride: int = option("Take every N-th frame.", "N", min=1, default=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ class Calibrate(Keep, Parts, Speaking):
     )
     EXAMPLES = (
         "grn models calibrate runs/try/final --captions data/emoji/train.tar",
-        "grn models calibrate emoji --mean 30 --dry-run",
+        "grn models calibrate emoji --mean 30 --others 400,800 --plot steps.png --dry-run",
     )
 
     name: str = argument("A model folder, or a known name.", "MODEL|FOLDER")
@@ -108,6 +108,9 @@ class Calibrate(Keep, Parts, Speaking):
     mean: float = option("Mean number of steps wanted.", "X", default=40.0)
     tmin: int | None = option("Fewest steps; the model's own if not given.", "N", min=1)
     tmax: int | None = option("Most steps; the model's own if not given.", "N", min=1)
+    others: str | None = option("Show b, steps and their spread for these k too (table 11).", "X,...")
+    plot: Path | None = option("Draw the histogram of steps (figure 9; .png, .svg, .pdf).", "FILE")
+    force: bool = option("Overwrite a plot that is there.", default=False)
     dry_run: bool = option("Only say what would be stored.", default=False)
 
 

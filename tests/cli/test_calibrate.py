@@ -66,6 +66,19 @@ def test_options_matter(grn: Any, place: Path) -> None:
     assert "mean 29." in text or "mean 30." in text
 
 
+def test_other_values_of_k_and_a_histogram_are_shown(grn: Any, place: Path) -> None:
+    line = (*BASE, "--dry-run", "--mean", "30", "--tmin", "6", "--others", "100,3000", "--plot", "steps.png")
+    text = grn(*line).text.splitlines()
+    assert [row.split()[0] for row in text[-4:]] == ["k", "600.00", "100", "3000"]
+    assert Path("steps.png").read_bytes()[:4] == b"\x89PNG"
+    refused = grn(*line)
+    assert (refused.code, "steps.png: exists already" in refused.err) == (2, True)
+    rows = json.loads(grn(*line, "--force", "--json").text)["rows"]
+    assert all(row["mean"] == pytest.approx(30, abs=1.5) for row in rows)
+    assert all(0 <= row["at_tmin"] + row["at_tmax"] <= 1 for row in rows)
+    assert "--others a: expected numbers" in grn(*BASE, "--others", "a").err
+
+
 def test_a_class_model_is_measured_over_its_classes(grn: Any, place: Path) -> None:
     record = json.loads(grn("models", "calibrate", "classes", "-n", "7", "--mean", "30", "--json").text)
     assert len(record["entropies"]) == 7

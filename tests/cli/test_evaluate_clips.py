@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from grn.media import VideoWriter
 
@@ -43,6 +44,33 @@ def test_recon_of_clips(grn: Any, clips: Path, tokenizer: Path) -> None:
     assert len(set(changed)) == 5
     refused = grn(*base, "--fps", 4)
     assert (refused.code, refused.err) == (2, "grn: error: --fps: is the rate of clips; give --frames too\n")
+
+
+class Clips(torch.nn.Module):
+    """Stands for I3D."""
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return torch.cat([clips.mean((2, 3, 4)), clips.std(2).mean((2, 3))], 1)
+
+
+def test_fvd_with_a_given_network(grn: Any, clips: Path, tokenizer: Path) -> None:
+    torch.jit.save(torch.jit.script(Clips()), "i3d.pt")
+    base = ("eval", "recon", "--data", clips, "--tokenizer", tokenizer, "--size", 32, "--rounds", "1,none", *FAST)
+    record = json.loads(grn(*base, "--frames", 9, "--i3d", "i3d.pt", "--json").text)
+    assert record["fvd_features"] == "I3D, clips of 9 frames, 224x224 pixels, bilinear"
+    assert all(row["fvd"] > 0 for row in record["rows"])
+    assert "rFVD" in grn(*base, "--frames", 9, "--i3d", "i3d.pt").text
+    refused = grn(*base, "--i3d", "i3d.pt")
+    assert (refused.code, "give --frames too" in refused.err) == (2, True)
+    pair = ("eval", "video", clips, clips, "--i3d", "i3d.pt", "--json")
+    record = json.loads(grn(*pair, "--frames", 9).text)
+    assert (record["frames"], record["stride"], record["fps"], record["clips"]) == (9, 1, 8, 4)
+    assert record["fvd"] < 1e-6
+    assert record["preparation"] == "224x224 pixels, bilinear"
+    assert "hold 0 clips of 9 frames" in grn(*pair, "--frames", 9, "--stride", 2).err
+    assert json.loads(grn("eval", "video", clips, clips, "--stride", 3, "--json", *FAST).text)["pairs"] == 12
+    text = grn(*pair[:-1], "--frames", 12).text
+    assert text.startswith("FVD 0.000 (I3D; 4 against 4 clips of 12 frames, stride 1, 8 frames a second)")
 
 
 def test_motion(grn: Any, clips: Path, clips_model: Path) -> None:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from grn.errors import BadInputError
+from grn.errors import BadInputError, ModelNotFoundError
 from grn.evaluation import video
 from grn.evaluation.frechet import frechet_distance
 from grn.evaluation.video import Motion, measure_motion
+from grn.features.i3d import I3dFeatures
 
 
 class MeanColour:
@@ -70,3 +71,49 @@ def test_clips_of_one_frame_say_nothing() -> None:
     assert measure_motion([still(1, 1), still(1, 2)]).pairs == 1
     with pytest.raises(BadInputError, match="no two frames in a row"):
         measure_motion([still(1, 1)])
+
+
+class Motionless(torch.nn.Module):
+    """Takes clips of 224 pixels in [-1, 1]."""
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        assert clips.shape[3] == 224
+        assert clips.shape[4] == 224
+        return torch.cat([clips.mean((2, 3, 4)), clips.std(2).mean((2, 3))], 1)
+
+
+class Published(torch.nn.Module):
+    """Takes bytes as the published file does."""
+
+    def forward(
+        self, x: torch.Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
+    ) -> torch.Tensor:
+        assert rescale
+        assert resize
+        assert return_features
+        return x.mean((2, 3, 4))
+
+
+def test_fvd_is_of_whole_clips_and_says_how_they_were_taken(tmp_path):
+    torch.jit.save(torch.jit.script(Motionless()), tmp_path / "net.pt")
+    network = I3dFeatures(tmp_path / "net.pt")
+    still, moving = clip([100] * 40), clip([0, 200] * 20)
+    same = video.gather_windows([still, clip([90] * 23)], network, 10)
+    assert (same.count, same.network, same.preparation) == (6, "I3D", "clips of 10 frames, 224x224 pixels, bilinear")
+    other = video.gather_windows([moving], network, 10)
+    assert frechet_distance(same, same) < 1e-6
+    assert frechet_distance(same, other) > 0.1
+    assert [len(one) for one in video.windows(iter(clip([0] * 25)), 10)] == [10, 10]
+    with pytest.raises(BadInputError, match="hold 1 clips of 30 frames"):
+        video.gather_windows([still], network, 30)
+
+
+def test_the_published_file_is_given_bytes(tmp_path):
+    torch.jit.save(torch.jit.script(Published()), tmp_path / "i3d.pt")
+    network = I3dFeatures(tmp_path / "i3d.pt")
+    assert network.preparation == "224x224 pixels, by the network"
+    clips = torch.full((2, 3, 9, 16, 16), -1.0)
+    clips[1] = 1
+    torch.testing.assert_close(network(clips), torch.tensor([[0.0] * 3, [255.0] * 3]))
+    with pytest.raises(ModelNotFoundError, match="no such file"):
+        I3dFeatures(tmp_path / "none.pt")
