@@ -144,6 +144,7 @@ _grn() {
         " eval recon --frames") words=""; files=0 ;;
         " eval recon --fps") words=""; files=0 ;;
         " eval recon --lpips") words=""; files=1 ;;
+        " eval recon --i3d") words=""; files=1 ;;
         " eval recon --plot") words=""; files=1 ;;
         " eval recon -n"|" eval recon --num") words=""; files=0 ;;
         " eval recon --seed") words=""; files=0 ;;
@@ -274,6 +275,9 @@ _grn() {
         " eval stats --batch-size") words=""; files=0 ;;
         " eval stats --device") words="auto cpu cuda"; files=0 ;;
         " eval video --fps") words=""; files=0 ;;
+        " eval video --i3d") words=""; files=1 ;;
+        " eval video --frames") words=""; files=0 ;;
+        " eval video --stride") words=""; files=0 ;;
         " eval video --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval video --inception") words=""; files=1 ;;
         " eval video --resolution") words=""; files=0 ;;
@@ -369,6 +373,8 @@ _grn() {
         " models calibrate --mean") words=""; files=0 ;;
         " models calibrate --tmin") words=""; files=0 ;;
         " models calibrate --tmax") words=""; files=0 ;;
+        " models calibrate --others") words=""; files=0 ;;
+        " models calibrate --plot") words=""; files=1 ;;
         " models calibrate --keep") words=""; files=0 ;;
         " models calibrate --tokenizer") words="emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
         " models calibrate --tokenizer-device") words="auto cpu cuda"; files=0 ;;
@@ -387,12 +393,12 @@ _grn() {
             " train") if [[ "$cur" == -* ]]; then words="-o --out --set --compile --resume --dry-run --stop-after --offline --json -q --quiet -v --verbose -h --help"; else words="emoji/generator emoji/joint-pack emoji/joint-tokenizer emoji/picture-tokenizer emoji/scenes emoji/tokenizer emoji/video emoji/video-decoder emoji/video-tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64 photos-tiny"; files=1; fi ;;
             " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon sweep adaptive motion stats video geneval vbench report compare"; files=0; fi ;;
             " eval fid") if [[ "$cur" == -* ]]; then words="--metrics --reference --captions --negative-prompt -n --num --seed --keep --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of --save -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --features --inception --resolution --batch-size --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
-            " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --frames --fps --lpips --plot --markdown -n --num --seed --keep --features --inception --resolution --batch-size --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
+            " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --frames --fps --lpips --i3d --plot --markdown -n --num --seed --keep --features --inception --resolution --batch-size --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval sweep") if [[ "$cur" == -* ]]; then words="--random --repeats --plot --markdown --reference --captions --negative-prompt -n --num --seed --keep --steps --guidance --guidance-start --guidance-end --temperature --k --b --tmin --tmax --selection --fill --save -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --features --inception --resolution --batch-size --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval adaptive") if [[ "$cur" == -* ]]; then words="--steps --tmin --tmax --plot --reference --captions --negative-prompt -n --num --seed --keep --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --features --inception --resolution --batch-size --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval motion") if [[ "$cur" == -* ]]; then words="--data -n --num --seed --batch-size --keep --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval stats") if [[ "$cur" == -* ]]; then words="-o --out --size -n --num --seed --keep --features --inception --resolution --batch-size --device --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " eval video") if [[ "$cur" == -* ]]; then words="--fps --features --inception --resolution --batch-size --device --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
+            " eval video") if [[ "$cur" == -* ]]; then words="--fps --i3d --frames --stride --features --inception --resolution --batch-size --device --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval geneval") if [[ "$cur" == -* ]]; then words="-n --num --results -o --out --seed --size --rewritten --negative-prompt --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval vbench") if [[ "$cur" == -* ]]; then words="-n --num --dimension --seconds --results -o --out --seed --size --rewritten --negative-prompt --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval report") if [[ "$cur" == -* ]]; then words="-o --out --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
@@ -402,7 +408,7 @@ _grn() {
             " models show") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
             " models pull") if [[ "$cur" == -* ]]; then words="--offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
             " models convert") if [[ "$cur" == -* ]]; then words="-o --out --name --like --text-attention --channels --rounds --context-start --vocabulary --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --dry-run --keep --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1; fi ;;
+            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --others --plot --force --dry-run --keep --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1; fi ;;
             " inspect") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=1; fi ;;
             " env") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
         esac ;;
