@@ -187,8 +187,7 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """The console script."""
-    errors.listen()
+    """Run the process's own command line and end the process."""
     _open_closed_streams()
     # A name that the terminal's encoding lacks is shown escaped instead of ending the command.
     for stream in (sys.stdout, sys.stderr):

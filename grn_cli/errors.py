@@ -7,16 +7,15 @@ GRN_DEBUG=1 adds the traceback.
 
 import os
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import Any
 
 from grn import errors
 from grn.files import display
+from grn_cli.signals import Terminated, received
 
 _CODES: dict[type[BaseException], int] = {
     errors.UsageError: 2,
@@ -50,10 +49,6 @@ SOME_BAD = 3
 _CLOSED_PIPE = 141
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived; like KeyboardInterrupt, it passes every `except Exception` and lets clean-up run."""
-
-
 class Stop(BaseException):
     """End now with this exit code; everything has been said."""
 
@@ -62,28 +57,12 @@ class Stop(BaseException):
         self.code = code
 
 
-_signals: list[int] = []
-
-
-def listen() -> None:
-    """From now on SIGINT and SIGTERM end the command with its own codes, and a second one at once."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    if _signals:
-        os._exit(128 + number)
-    _signals.append(number)
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-
-
 def report(error: BaseException) -> int:
     """Say what went wrong in one line, if anything is to be said, and return the exit code."""
     if os.environ.get("GRN_DEBUG") == "1":
         traceback.print_exception(error)
-    if _signals:  # some libraries turn what a signal raises into an error of their own
-        return 128 + _signals[0]
+    if received:
+        return 128 + received[0]
     if isinstance(error, OSError):
         _flush_stdout()
     if isinstance(error, BrokenPipeError):

@@ -17,9 +17,10 @@ from grn.training.loop import Stopped
 from grn.training.run import check, measure, parameters
 from grn.training.run import train as run_training
 from grn_cli.console import Console
-from grn_cli.errors import Terminated, message, say
+from grn_cli.errors import message, say
 from grn_cli.options.train import Train
 from grn_cli.recipes import find
+from grn_cli.signals import Terminated
 
 Recipe = TokenizerRecipe | GeneratorRecipe
 Report = Callable[[int, dict[str, float]], None]

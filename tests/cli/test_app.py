@@ -1,5 +1,6 @@
 """The command as a whole: help, usage errors, exit codes, signals, pipes, and what it does not import."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,11 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from grn import errors
+from grn.codes import PackedCodes
+from grn.media import read_note, write_image
 from grn_cli import app
-from grn_cli.errors import Batch, Stop, Terminated, exit_code, report, say
+from grn_cli.errors import Batch, Stop, exit_code, report, say
+from grn_cli.signals import Terminated
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,9 +175,9 @@ def test_batch_stops_where_nothing_else_could_work() -> None:
 
 
 SLEEPER = """
-import signal, sys, time, types
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what a background job starts without
+import sys, time, types
 from grn_cli import app
+from grn_cli.__main__ import main
 from grn_cli.options.shared import Speaking
 class Sleep(Speaking):
     WORK, MORE, EXAMPLES = "sleeper:sleep", "", ()
@@ -186,7 +191,7 @@ sys.modules["grn_cli.sleeper"] = types.SimpleNamespace(sleep=sleep)
 sys.modules["grn_cli.options.sleeper"] = types.SimpleNamespace(Sleep=Sleep)
 app.COMMANDS["sleep"] = ("Sleep.", "sleeper:Sleep")
 sys.argv = ["grn", "sleep"]
-app.main()
+main()
 """
 
 
@@ -200,6 +205,87 @@ def test_signals(number: signal.Signals, code: int) -> None:
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (code, "tidied\n", "")
     assert time.monotonic() - begun < 5
+
+
+LOADING = """
+import os, signal, sys
+import grn.models.tensors as tensors
+from grn_cli.__main__ import main
+def interrupted(*_, **__):
+    try:
+        signal.raise_signal(int(sys.argv.pop()))
+    except BaseException as error:  # as safetensors and others make errors of their own of what a signal raises
+        raise RuntimeError("could not be read") from error
+tensors.load_file = tensors.safe_open = interrupted
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_while_weights_load(number: signal.Signals, code: int, tmp_path: Path, tokenizer: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
+    tokenize = ("tokenize", "a.png", "--tokenizer", str(tokenizer), str(int(number)))
+    process = start("-c", LOADING, *tokenize, cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (code, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+IMPORTING = """
+import builtins, signal, sys
+from grn_cli.__main__ import main
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "grn.files":
+            signal.raise_signal(int(sys.argv.pop()))
+sys.meta_path.insert(0, Finder())
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_before_everything_is_imported(number: signal.Signals, code: int) -> None:
+    process = start("-c", IMPORTING, "--help", str(int(number)))
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (code, "", "")
+
+
+SHELL = '"$@" {} && test -s a.npz'
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
+@pytest.mark.parametrize(
+    ("closed", "said"), [("<&-", "a.npz\n"), (">&-", ""), ("2>&-", "a.npz\n"), ("<&- >&- 2>&-", "")]
+)
+def test_closed_streams(closed: str, said: str, tmp_path: Path, tokenizer: Path) -> None:
+    """What opens first gets the number of a closed stream; it must not get what is meant for the stream."""
+    write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
+    grn = ("-m", "grn_cli", "tokenize", "a.png", "-o", "a.npz", "--tokenizer", tokenizer)
+    done = subprocess.run(
+        ["sh", "-c", SHELL.format(closed), "sh", sys.executable, *grn],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    PackedCodes.load(tmp_path / "a.npz")
+
+
+def in_ascii(folder: Path, *arguments: bytes | str) -> "subprocess.CompletedProcess[bytes]":
+    """Run the command where the locale knows ASCII only: other bytes of arguments come as surrogates."""
+    settings = {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "grn_cli", *arguments]
+    return subprocess.run(command, cwd=folder, env=os.environ | settings, capture_output=True, check=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="arguments are no bytes there")
+def test_names_and_prompts_that_the_locale_lacks(tmp_path: Path, words: Path) -> None:
+    name, model = "käse.png".encode(), ("-m", str(words), "--steps", "2")
+    done = in_ascii(tmp_path, "generate", "cat and käse".encode(), *model, "-o", name)
+    assert done.returncode == 0, done.stderr
+    assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [name]
+    assert json.loads(read_note(tmp_path / os.fsdecode(name)))["prompt"] == "cat and käse"
+    done = in_ascii(tmp_path, "generate", b"cat and k\xe4se", *model)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (3, b"", 1)
+    assert done.stderr.startswith(rb"grn: error: prompt 'cat and k\udce4se': is not text in UTF-8")
 
 
 def test_closed_pipe_is_silent() -> None:
