@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from grn.hub.resolve import resolve
+from grn.training.config import GeneratorRecipe, load_recipe
 from grn_cli import recipes
 
 if sys.version_info >= (3, 11):
@@ -51,3 +53,12 @@ def test_runs_as_a_module(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", name, "--version"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("grn 0.1.0\n", "")
+
+
+def test_the_emoji_recipe_needs_nothing_but_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its data apart: in an empty folder a dry run finds the recipe, the tokenizer and the words by their names."""
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(recipes.find("emoji/generator"))
+    assert isinstance(recipe, GeneratorRecipe)
+    for name, kind in ((recipe.tokenizer, "tokenizer"), (recipe.text_encoder, "text-encoder")):
+        assert resolve(str(name), offline=True, kind=kind).source == "embedded"
