@@ -248,7 +248,7 @@ def test_list_says_what_is_fetched_and_what_is_on_disk(
     snapshot = hub_cache(tmp_path / "hub")
     monkeypatch.setenv("GRN_CACHE", str(tmp_path / "grn"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    (snapshot / "GRN_T2V_2B.pth").unlink()
+    (snapshot / "GRN_T2V_2B_FSA_sft147400_ema.pth").unlink()
     assert grn("models", "pull", "hbq-16", "--offline").code == 0
 
     def states() -> dict[str, str]:

@@ -134,7 +134,7 @@ def test_convert_of_what_is_not_there_or_not_published(grn: Any, tmp_path: Path)
 
 def test_a_text_model_of_an_unknown_name_is_asked_about(grn: Any, tmp_path: Path) -> None:
     path = tmp_path / "mine.pth"
-    torch.save(published_files()["GRN_T2I_2B.pth"], path)
+    torch.save(published_files()["GRN_T2I_2B_FSA_251600.pth"], path)
     command = ("models", "convert", path, "-o", tmp_path / "m")
     refused = grn(*command)
     assert (refused.code, refused.err.count("\n")) == (4, 1)

@@ -133,13 +133,18 @@ def published_files() -> dict[str, Any]:
         },
         **{f"GRN_ind_{size}_ep599.pth": {"model_ema1": state} for size, state in larger.items()},
         "GRN_T2V_TITAN_FSA_sft10600_ema.pth": {"trainer": {"gpt_fsdp": filled(text_shapes(TEXTS), 5)}},
-        "GRN_T2I_titan_FSA_256x256.pth": filled(text_shapes(TEXTS), 6),
-        # The first files, whose text attends one way.
-        "GRN_T2I_2B.pth": filled(text_shapes(TEXTS), 3),
-        "GRN_T2V_2B.pth": filled(text_shapes(TEXTS), 4),
+        "GRN_T2I_titan_FSA_256x256.pth": _shared(filled(text_shapes(TEXTS), 6)),
+        "GRN_T2I_2B_FSA_251600.pth": filled(text_shapes(TEXTS), 3),
+        "GRN_T2V_2B_FSA_sft147400_ema.pth": filled(text_shapes(TEXTS), 4),
         "umt5-xxl/models_t5_umt5-xxl-enc-bf16.pth": reference_state("umt5"),
         "umt5-xxl/umt5-xxl/tokenizer.json": pieces(),
     }  # fmt: skip
+
+
+def _shared(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """With one head of keys and values for all of a block's queries, as the 8B layouts can have them."""
+    size = TEXTS.width // TEXTS.heads
+    return {key: value[:size] if "k_proj" in key or "v_proj" in key else value for key, value in state.items()}
 
 
 def _zeros(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -91,6 +91,26 @@ def test_texts_are_drawn_as_published(
     assert frames(pipeline, ["a cat"], negative_prompt="red dog", **short) != [same]
 
 
+@pytest.mark.parametrize("name", [name for name in registry.names("generator") if registry.ENTRIES[name].repo])
+def test_every_published_layout_comes_to_a_picture_or_clip(name: str, home: Path) -> None:
+    """From the file of today, converted, with its own tokenizer, text encoder and settings."""
+    entry = registry.ENTRIES[name]
+    pipeline = Pipeline.from_pretrained(name)
+    card = (home / "grn" / "models" / name / "README.md").read_text()
+    assert f"Converted from `{entry.file}`" in card
+    if entry.kind == "class-to-image":
+        one, other = pipeline([3, 4], steps=4)
+        assert one.frames.shape == (1, pipeline.size, pipeline.size, 3)
+    else:
+        assert pipeline.generator.config.text_attention == "joint"
+        size = (5, 32, 48) if entry.fps else (32, 48)
+        one, other = pipeline(["a cat", "red dog"], size=size, steps=4)
+        assert one.frames.shape == (5 if entry.fps else 1, 32, 48, 3)
+        assert one.fps == entry.fps
+    assert one.frames.std() > 5
+    assert (one.frames != other.frames).any()
+
+
 @pytest.mark.parametrize("encoder", [None, "folder"])
 def test_a_saved_text_model_finds_its_encoder(home: Path, tmp_path: Path, encoder: str | None) -> None:
     """A table of words is saved with the model; of a network, where it is."""
@@ -114,7 +134,7 @@ def test_text_models_see_the_share_that_was_really_kept(home: Path) -> None:
     hook.remove()
     kept += [float((view.filled | view.kept).float().mean()) for view in views[:-1]]
     assert told == pytest.approx(kept, abs=1e-7)
-    wanted = [0.999 * (1 - np.cos(np.pi / 2 * min(1, (i + 1) / 5))) for i in range(6)]
+    wanted = [0.95 * (1 - np.cos(np.pi / 2 * min(1, (i + 1) / 5))) for i in range(6)]
     assert [view.ratio for view in views] == pytest.approx(wanted)
     assert [view.ratio for view in views] != kept[1:]
 
