@@ -1,4 +1,4 @@
-"""Memory that converting a published checkpoint takes: `python benchmarks/convert.py [--gigabytes 1]`.
+"""Memory that converting a published checkpoint takes: `python benchmarks/convert.py [--gigabytes 1] [--like grn-8b]`.
 
 Writes a random text-to-visual checkpoint under the authors' keys to a temporary folder and converts it in a process of
 its own, whose peak resident memory, pages of the mapped file included, is the figure; beside it, what safetensors' own
@@ -6,6 +6,7 @@ writer takes for the same tensors. Exits 1 if ours is above 1.3 times the file, 
 """
 
 import argparse
+import math
 import resource
 import subprocess
 import sys
@@ -16,39 +17,40 @@ from pathlib import Path
 import torch
 
 LIMIT = 1.3
-_WIDTH, _HIDDEN, _TEXT, _PER_TOKEN = 2304, 8192, 4096, 16 * 16
-_BLOCK = {
-    **{f"attn.{x}_proj.weight": (_WIDTH, _WIDTH) for x in "qkvo"},
-    **{f"attn.{x}_norm.weight": (128,) for x in "qk"},
-    "mlp.gate_proj.weight": (_HIDDEN, _WIDTH),
-    "mlp.up_proj.weight": (_HIDDEN, _WIDTH),
-    "mlp.down_proj.weight": (_WIDTH, _HIDDEN),
-    "input_layernorm.weight": (_WIDTH,),
-    "post_attention_layernorm.weight": (_WIDTH,),
-}
-_REST = {
-    "word_embed.weight": (_WIDTH, _PER_TOKEN),
-    "word_embed.bias": (_WIDTH,),
-    "text_proj.weight": (_WIDTH, _TEXT),
-    "text_proj.bias": (_WIDTH,),
-    "pt_embedder.mlp.0.weight": (_WIDTH, 256),
-    "pt_embedder.mlp.0.bias": (_WIDTH,),
-    "pt_embedder.mlp.2.weight": (_WIDTH, _WIDTH),
-    "pt_embedder.mlp.2.bias": (_WIDTH,),
-    "head.norm.weight": (_WIDTH,),
-    "head.proj.weight": (_PER_TOKEN, _WIDTH),
-    "head.proj.bias": (_PER_TOKEN,),
-}
+LIKE = ("grn-t2i", "grn-8b")
 
 
-def write(path: Path, gigabytes: float) -> None:
+def shapes(like: str, blocks: int) -> dict[str, tuple[int, ...]]:
+    """The authors' keys of a text-to-visual checkpoint as wide as `like`."""
+    from grn.networks.generator_config import TextToVisualConfig
+    from grn.networks.presets import PRESETS
+
+    config = PRESETS[like]
+    assert isinstance(config, TextToVisualConfig)
+    width, hidden, per_token, head = config.width, config.hidden, config.elements * 2, config.width // config.heads
+    block = {
+        **{f"attn.{x}_proj.weight": (width, width) for x in "qkvo"},
+        **{f"attn.{x}_norm.weight": (head,) for x in "qk"},
+        **{f"mlp.{x}_proj.weight": (hidden, width) for x in ("gate", "up")},
+        "mlp.down_proj.weight": (width, hidden),
+        **{f"{x}_layernorm.weight": (width,) for x in ("input", "post_attention")},
+    }
+    rest = {
+        **{"word_embed.weight": (width, per_token), "word_embed.bias": (width,)},
+        **{"text_proj.weight": (width, config.text_width), "text_proj.bias": (width,)},
+        **{"pt_embedder.mlp.0.weight": (width, 256), "pt_embedder.mlp.0.bias": (width,)},
+        **{"pt_embedder.mlp.2.weight": (width, width), "pt_embedder.mlp.2.bias": (width,)},
+        **{"head.norm.weight": (width,), "head.proj.weight": (per_token, width), "head.proj.bias": (per_token,)},
+    }
+    return {**{f"block_chunks.0.module.{i}.{k}": shape for i in range(blocks) for k, shape in block.items()}, **rest}
+
+
+def write(path: Path, like: str, gigabytes: float) -> None:
     """A checkpoint of about that size, with as many blocks of the published width as fit."""
-    size = sum(torch.Size(shape).numel() for shape in _BLOCK.values()) * 4
-    blocks = max(1, round(gigabytes * 1e9 / size))
-    shapes = {f"block_chunks.{i // 4}.module.{i % 4}.{k}": shape for i in range(blocks) for k, shape in _BLOCK.items()}
+    bytes_of = [sum(math.prod(shape) for shape in shapes(like, blocks).values()) * 4 for blocks in (0, 1)]
+    blocks = max(1, round((gigabytes * 1e9 - bytes_of[0]) / (bytes_of[1] - bytes_of[0])))
     generator = torch.Generator().manual_seed(0)
-    state = {key: torch.randn(shape, generator=generator) for key, shape in {**shapes, **_REST}.items()}
-    torch.save(state, path)
+    torch.save({key: torch.randn(shape, generator=generator) for key, shape in shapes(like, blocks).items()}, path)
 
 
 def converted(path: Path, folder: Path) -> None:
@@ -76,11 +78,12 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--gigabytes", type=float, default=1.0)
+    parser.add_argument("--like", choices=LIKE, default=LIKE[0], help="whose width and layout")
     parser.add_argument("--write", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--way", nargs=3, metavar=("WAY", "FILE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
-        write(options.write, options.gigabytes)
+        write(options.write, options.like, options.gigabytes)
         return 0
     if options.way:
         way, path, folder = options.way
@@ -93,7 +96,8 @@ def main() -> int:
         path = Path(place) / "random.pth"
         this = [sys.executable, __file__]
         # Written by a process of its own too: a child's peak starts from its parent's.
-        subprocess.run([*this, "--gigabytes", str(options.gigabytes), "--write", path], check=True)
+        told = ["--like", options.like, "--gigabytes", str(options.gigabytes)]
+        subprocess.run([*this, *told, "--write", path], check=True)
         size = path.stat().st_size
         for way in WAYS:
             start = time.perf_counter()
