@@ -56,6 +56,25 @@ def plain_imports(compiled: bool) -> Iterator[None]:
         torch.compile = whole
 
 
+@contextlib.contextmanager
+def unlowered(gpu: bool) -> Iterator[None]:
+    """While it lasts the published text network's attention is not lowered to bfloat16, unless on a GPU, where it must be.
+
+    It lowers queries, keys and values whatever the rest computes in: beside a network in float32, 3e-3 of the logits.
+    """
+    whole = Tensor.to
+
+    def to(self: Tensor, *given: Any, **named: Any) -> Tensor:
+        return self if given == (torch.bfloat16,) else whole(self, *given, **named)
+
+    if not gpu:
+        Tensor.to = to  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Tensor.to = whole  # type: ignore[method-assign]
+
+
 def rearrange(x: Tensor, pattern: str, **sizes: int) -> Tensor:
     """einops' function for patterns of names, groups in parentheses and "..." for any axes before."""
     others = " ".join(

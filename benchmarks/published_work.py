@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from published_code import plain_imports
+from published_code import plain_imports, unlowered
 from torch import Tensor, nn
 
 from grn.devices import fast_type
@@ -312,7 +312,8 @@ def text(setting: Setting) -> Iterator[Work]:
             published.word_embed.register_forward_hook(hear_map),
             published.head.register_forward_hook(hear_logits),
         ]
-        draw()
+        with unlowered(setting.gpu):
+            draw()
         for hook in hooks:
             hook.remove()
         tokens = heard["hot"].reshape(-1, side * side, config.elements, 2)[:1].argmax(-1)
@@ -321,8 +322,8 @@ def text(setting: Setting) -> Iterator[Work]:
         theirs = heard["logits"].reshape(-1, config.elements * 2)[: side * side]
         return _difference(logits.reshape(side * side, -1), theirs)
 
-    # It is relative to logits that are small with such weights.
-    yield Work("text", draw, our_draw, compare, tolerance=5e-2 if setting.gpu else 1e-2, counted=False)
+    # On a GPU the published attention computes in bfloat16, and autocast all around it.
+    yield Work("text", draw, our_draw, compare, tolerance=5e-2 if setting.gpu else 1e-3, counted=False)
 
 
 def _published_text(setting: Setting, depth: int, steps: int) -> tuple[Any, SimpleNamespace]:
