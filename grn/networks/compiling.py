@@ -7,8 +7,8 @@ which a compiler takes from the same library.
 
 import functools
 import logging
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,14 @@ PAYS = {"cpu": 1e14, "cuda": 1e16}
 _log = logging.getLogger("grn")
 
 
-def forward_flop(network: nn.Module, tokens: float) -> float:
+class Weighted(Protocol):
+    """What has weights."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All of them."""
+
+
+def forward_flop(network: Weighted, tokens: float) -> float:
     """Of so many tokens in all through a generator network: 2 for each weight and token, attention left out."""
     return 2.0 * sum(parameter.numel() for parameter in network.parameters()) * tokens
 

@@ -18,6 +18,7 @@ from grn.refine.config import SamplerConfig
 from grn.refine.guidance import guide_rows, shares_a_pass
 from grn.refine.known import Known
 from grn.refine.places import Places
+from grn.refine.replay import Replay
 from grn.refine.step import StepView, confidence_of, draw, mix, select_random
 
 Callback = Callable[[StepView], None]
@@ -73,12 +74,13 @@ class Sampler:
         network, config = self.network, self.config
         weights = next(network.parameters())
         together = shares_a_pass(weights.device, weights.dtype)
+        forward = Replay(network)
         places = Places(network, config, condition, null, _for_each(shape, condition), _seeds(seed, condition), known)
         while places.fill(batch_size):
             # Equation 5: p(Y) = Phi(F, cond) of every state; and without its condition where that guides it.
             try:
                 outputs = [
-                    network(maps, told, prepared) if isinstance(maps, Tensor) else network.packed(maps, told, prepared)
+                    forward(maps, told, prepared) if isinstance(maps, Tensor) else network.packed(maps, told, prepared)
                     for maps, told, prepared in places.passes(together)
                 ]
             except torch.OutOfMemoryError:
