@@ -38,6 +38,8 @@ class Replay:
         self.network = network
         self.replayed = 0
         """How many passes were."""
+        # Where weights come and go with every pass, none can be recorded.
+        self._stays = all(parameter.device.type == "cuda" for parameter in network.parameters())
         self._recordings: list[_Recording] = []
         self._last: tuple[Prepared, torch.Size] | None = None
 
@@ -59,7 +61,7 @@ class Replay:
         return found.logits
 
     def _small(self, token_map: Tensor) -> bool:
-        if token_map.device.type != "cuda":
+        if not self._stays:
             return False
         tokens = token_map[..., 0].numel() / getattr(self.network.config, "patch", 1) ** 2
         return forward_flop(self.network, tokens) < SMALL
