@@ -189,6 +189,9 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """Run the process's own command line and end the process."""
     _open_closed_streams()
+    # Threads of torch that wait for each other spin for milliseconds before they sleep. On cores that others use too
+    # that is most of the time: 26 s of processor for a picture that takes 4. libgomp reads this when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # A name that the terminal's encoding lacks is shown escaped instead of ending the command.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

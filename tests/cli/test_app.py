@@ -174,6 +174,15 @@ def test_batch_stops_where_nothing_else_could_work() -> None:
         raise errors.EnvironmentFaultError("disk full")
 
 
+@pytest.mark.parametrize("own", [None, "7"])
+def test_waiting_threads_leave_the_cores_to_others(monkeypatch: pytest.MonkeyPatch, own: str | None) -> None:
+    monkeypatch.setattr(os, "environ", {} if own is None else {"GOMP_SPINCOUNT": own})
+    monkeypatch.setattr(app, "run", lambda arguments: 0)
+    with pytest.raises(SystemExit):
+        app.main()
+    assert os.environ["GOMP_SPINCOUNT"] == (own or "1000")
+
+
 SLEEPER = """
 import sys, time, types
 from grn_cli import app
