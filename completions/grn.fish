@@ -348,7 +348,8 @@ complete -c grn -n '__grn_at eval motion' -s v -l verbose -d 'Say what is used a
 complete -c grn -n '__grn_at eval motion' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval stats' -F
 complete -c grn -n '__grn_at eval stats' -s o -l out -r -F -d 'Where to write; NAME.npz if not given.'
-complete -c grn -n '__grn_at eval stats' -l size -r -f -d 'Scale the short side to N before the centre is cropped to a square.'
+complete -c grn -n '__grn_at eval stats' -s m -l model -r -F -a 'emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i' -d 'The generator that the pictures will be compared with, the embedded one if not given: they are prepared as `grn eval fid` prepares its reference.'
+complete -c grn -n '__grn_at eval stats' -l size -r -f -d 'Scale the short side to N before the centre is cropped to a square; the side of --model\'s pictures if not given.'
 complete -c grn -n '__grn_at eval stats' -s n -l num -r -f -d 'Use so many of the pictures, drawn by --seed.'
 complete -c grn -n '__grn_at eval stats' -l seed -r -f -d 'Decides everything random.'
 complete -c grn -n '__grn_at eval stats' -l keep -r -f -d 'Only pictures whose JSON says so; repeat it for other facts.'

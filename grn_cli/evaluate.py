@@ -11,6 +11,9 @@ from grn.evaluation.records import load_record, side_by_side
 from grn.evaluation.scores import SPLITS, check_metrics, scores
 from grn.evaluation.scores import Features as Measured
 from grn.files import numbered
+from grn.hub import registry
+from grn.hub.resolve import resolve
+from grn.models.config import GeneratorModelConfig, TokenizerModelConfig
 from grn_cli.evaluate_sets import Generation, chosen, feature_network, keep_report, refuse_existing
 from grn_cli.generate_job import overrides
 from grn_cli.loading import device_of
@@ -30,13 +33,25 @@ def stats(options: Stats) -> None:
     samples = chosen(options.data, options)
     device = device_of(options)
     network = feature_network(options, device)
+    size = options.size or _side(options.model or registry.default_model())
     shown = options.console.progress(samples, "pictures")
-    found = gather(batches(shown, options.size, options.batch_size, device), network, preparation(options.size))
+    found = gather(batches(shown, size, options.batch_size, device), network, preparation(size))
     out = options.out or numbered(Path(options.data.resolve().name).with_suffix(".npz"))
     found.save(out)
     record = {"output": str(out), "features": found.network, "pictures": found.count, "preparation": found.preparation}
     options.console.result(record, str(out))
     options.console.info(f"{found.count} pictures, {found.preparation}, {found.network}")
+
+
+def _side(name: str) -> int:
+    """Pixels a side of a generator's pictures, by its configs alone."""
+    about = resolve(name, offline=True, kind="generator").open().config
+    assert isinstance(about, GeneratorModelConfig), "a generator was asked for"
+    if about.size is not None:
+        return about.size
+    tokenizer = resolve(name, offline=True, kind="tokenizer").open().config
+    assert isinstance(tokenizer, TokenizerModelConfig), "a tokenizer was asked for"
+    return about.pixels(tokenizer.network.stride)
 
 
 def fid(options: Fid) -> None:

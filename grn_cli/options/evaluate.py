@@ -114,7 +114,14 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
 
     data: Path = argument("Pictures.", SET)
     out: Path | None = option("Where to write; NAME.npz if not given.", "FILE", "--out", "-o")
-    size: int | None = option("Scale the short side to N before the centre is cropped to a square.", "N", min=1)
+    model: str | None = option(
+        "The generator that the pictures will be compared with, the embedded one if not given: they are prepared as "
+        "`grn eval fid` prepares its reference.", "MODEL|FOLDER", "--model", "-m",
+    )  # fmt: skip
+    size: int | None = option(
+        "Scale the short side to N before the centre is cropped to a square; the side of --model's pictures if not given.",
+        "N", min=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -283,6 +283,14 @@ def test_statistics_of_pictures_prepared_otherwise_are_said(grn, here, pictures,
         assert ("`grn eval stats --size 20`" in outcome.err) == said
 
 
+def test_statistics_are_prepared_for_the_model_that_they_will_be_compared_with(grn, here, pictures, words, classes):
+    """As `eval fid` of that model prepares the same pictures: to the side of what it draws."""
+    for model, side in (((), 128), (("-m", words), 64), (("-m", classes), 64), (("-m", words, "--size", "20"), 20)):
+        found = json.loads(grn("eval", "stats", pictures, "-o", "s.npz", "--force", "--json", *model, *FAST).text)
+        assert found["preparation"] == f"middle squares of {side} pixels"
+    assert {Pipeline.from_pretrained(folder).size for folder in (words, classes)} == {64}
+
+
 def test_fid_options_reach_the_sampler(grn, here, pictures, pipeline):
     base = ("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "4", *FAST)
     assert grn(*base).text == grn(*base).text != grn(*base, "--seed", "1").text
