@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class Average:
@@ -27,7 +27,7 @@ class Average:
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from a stored average. KeyError where one is missing, RuntimeError where one does not fit."""
         for name, value in self.state.items():
-            value.copy_(state[name])
+            value.copy_(spread_like(value, state[name]))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -38,6 +38,13 @@ class Average:
             yield
         finally:
             self.module.load_state_dict(current)
+
+
+def spread_like(like: Tensor, whole: Tensor) -> Tensor:
+    """The part of a whole tensor that belongs here, where `like` is spread over processes, all of which call this."""
+    if isinstance(like, DTensor) and like.shape == whole.shape:
+        return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+    return whole
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

@@ -164,7 +164,7 @@ def _plain(value: object) -> object:
 def shard(network: nn.Module, mesh: DeviceMesh) -> list[FSDPModule]:
     """Spread a network's weights over the processes of a mesh, block by block; returns what gathers them again, block by block.
 
-    Blocks are used through more than `forward`, and so are networks: each of their public methods gathers the weights that it needs.
+    Networks are used through more than `forward`: each of their public methods gathers the weights that it needs.
     """
     parts = [*_units(network), network]
     for module in parts:
@@ -180,10 +180,8 @@ def recompute_units(network: nn.Module) -> None:
 
     Only of a generator's blocks: an autoencoder's parts hand frames on to their next call, and would do so twice.
     """
-    for module in (module for name, module in network.named_modules() if _BLOCK.fullmatch(name)):
-        for name in ("forward", *_methods(module)):
-            plain = getattr(module, name)
-            setattr(module, name, functools.partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False))
+    for block in (module for name, module in network.named_modules() if _BLOCK.fullmatch(name)):
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 
 
 def _units(network: nn.Module) -> list[nn.Module]:

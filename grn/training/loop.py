@@ -20,7 +20,7 @@ import torch
 
 from grn.errors import ConfigError, ModelMismatchError, TrainingDivergedError
 from grn.files import display
-from grn.training.average import Average
+from grn.training.average import Average, spread_like
 from grn.training.checkpoint import (
     AVERAGE,
     Checkpoint,
@@ -97,8 +97,6 @@ class Loop(Generic[Example, B]):
             for name, module in self.task.modules.items():
                 module.load_state_dict(state["weights"][name])
                 self.optimizers[name].load_by_name(state["optimizers"][name])
-        elif self.engine.sharded and self.engine.processes > 1:
-            raise ConfigError(f'{display(path)}: was written whole: go on with run.parallel = "ddp", or on one process')
         else:
             self._load_whole(path)
         self.step = manifest.step
@@ -107,7 +105,8 @@ class Loop(Generic[Example, B]):
     def _load_whole(self, path: Path) -> None:
         stored = load_checkpoint(path)
         try:
-            self.task.modules.load_state_dict(stored.weights)
+            now = self.task.modules.state_dict()
+            self.task.modules.load_state_dict({n: spread_like(now.get(n, w), w) for n, w in stored.weights.items()})
             if self.average is not None:
                 if stored.average is None:
                     raise KeyError(AVERAGE)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.tensor import DTensor
 
+from grn.training.average import spread_like
 from grn.training.config import OptimizerConfig
 
 
@@ -87,8 +88,13 @@ class Optimizers:
             stored = state["param_groups"]
             if [len(group["params"]) for group in stored] != [len(group["params"]) for group in fresh]:
                 raise ValueError("an optimizer of another number of weights")
+            weights = [p for group in optimizer.param_groups for p in group["params"]]  # as torch numbers them
+            moments = {
+                number: {name: spread_like(weights[number], value) for name, value in own.items()}
+                for number, own in state["state"].items()
+            }
             # Learning rate, betas and decay stand in the groups too: the stored ones would silently replace the recipe's.
-            optimizer.load_state_dict({"state": state["state"], "param_groups": fresh})
+            optimizer.load_state_dict({"state": moments, "param_groups": fresh})
 
     def state_by_name(self) -> dict[str, Any]:
         """The moments of every weight by its name, sharded like the weights; zeros before the first step."""

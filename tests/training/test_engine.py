@@ -1,12 +1,22 @@
 """What an engine does to a network in one process: recomputed blocks give the same gradients."""
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from grn.networks.condition import TextCondition
-from grn.networks.generator_config import TextToVisualConfig
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor
+
+from grn.networks.class_to_image import ClassToImage
+from grn.networks.compiling import compile_blocks
+from grn.networks.condition import ClassCondition, TextCondition
+from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
-from grn.training.engine import Engine, recompute_units
+from grn.training.engine import Engine, recompute_units, shard
 
 
 def gradients(network: nn.Module, loss: Tensor) -> list[Tensor]:
@@ -39,6 +49,46 @@ def test_recomputed_blocks_give_the_same_gradients() -> None:
     assert len(calls) == 2 * once > 0
     for one, other in zip(plain, again, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[DeviceMesh]:
+    """A process group of this one."""
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("family", ["class", "text"])
+def test_compiled_blocks_of_a_sharded_network_give_the_same_gradients(
+    alone: DeviceMesh, family: str, recomputed: bool
+) -> None:
+    """In the order in which a run does it: recomputed, sharded, and compiled at the first step."""
+    torch.manual_seed(0)
+    network: Any = TextToVisual(TextToVisualConfig.tiny()) if family == "text" else ClassToImage(ClassToImageConfig.tiny())
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    maps, ratio = torch.randint(2, (3, 1, 4, 4, network.config.elements)), torch.rand(3)
+    words = TextCondition(torch.randn(3, 3, 6), torch.ones(3, 3, dtype=torch.bool))
+    condition = words if family == "text" else ClassCondition(torch.tensor([0, 1, 2]))
+
+    def losses() -> Iterator[Tensor]:
+        """Of a batch of one shape, and of packed ones of two."""
+        yield network(maps, ratio, network.prepare(condition)).square().mean()
+        if family == "text":
+            packed = network.packed([maps[0], maps[1, :, :2], maps[2]], ratio, network.prepare(condition))
+            yield sum((logits.square().mean() for logits in packed), torch.zeros(()))
+
+    plain = [gradients(network, loss) for loss in losses()]
+    if recomputed:
+        recompute_units(network)
+    shard(network, alone)
+    compile_blocks(network, "aot_eager")
+    for one, other in zip(plain, [gradients(network, loss) for loss in losses()], strict=True):
+        for gradient, compiled in zip(one, other, strict=True):
+            torch.testing.assert_close(gradient, compiled.full_tensor() if isinstance(compiled, DTensor) else compiled)
 
 
 def test_one_process_is_the_identity() -> None:

@@ -1,0 +1,62 @@
+"""Runs of several processes that are killed at random moments go on from their newest good checkpoint."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from helpers.processes import finish, start
+from helpers.training import changed, class_recipe, log_rows, tokenizer_recipe
+
+from grn.training.checkpoint import Checkpoints, read_manifest
+from grn.training.config import GeneratorRecipe, TokenizerRecipe
+
+
+def newest(run: Path) -> int:
+    """The step that the run would go on from; 0 where there is no checkpoint. ConfigError where there are bad ones alone."""
+    path, _ = Checkpoints(run).newest() if run.exists() else (None, [])
+    return 0 if path is None else read_manifest(path).step
+
+
+def kill_at_random(recipe: TokenizerRecipe | GeneratorRecipe, run: Path, kills: int) -> None:
+    """Two processes write a checkpoint after every step; both are killed, or one of them, whose end the other must notice."""
+    chance, reached, first = random.Random(kills), 0, 0.0
+    for kill in range(kills):
+        began = time.monotonic()
+        workers = start(recipe, run, 2)
+        if not kill:  # how long it takes to the first checkpoint
+            while not newest(run):
+                assert all(worker.is_alive() for worker in workers)
+                time.sleep(0.02)
+            first = time.monotonic() - began
+        time.sleep(chance.uniform(0, 0.3 * first) if not kill else chance.uniform(0.5, 1.6) * first)
+        victims = chance.choice([workers, workers[:1], workers[1:]])
+        for victim in victims:
+            assert victim.pid is not None
+            os.kill(victim.pid, signal.SIGKILL)
+        codes = finish(workers, 60)
+        assert None not in codes, "a process waits for a dead one"
+        assert 0 not in codes
+        found = newest(run)
+        assert found >= max(reached, 1), f"kill {kill}: back from step {reached} to {found}"
+        reached = found
+    assert finish(start(changed(recipe, {"run.steps": reached + 2}), run, 2)) == [0, 0]
+    assert (run / "final" / "model.safetensors").exists()
+    assert log_rows(run)[-1]["step"] == reached + 2
+    assert not list(run.glob("*.tmp-*"))
+
+
+ENDLESS = {"run.steps": 10**6, "run.save_every": 1, "run.batch_size": 4, "run.ema": 0.9}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_20_kills_at_random_moments_of_two_processes(place: Path, parallel: str) -> None:
+    """Of each kind of parallelism: 40 in all."""
+    kill_at_random(changed(class_recipe("pictures", "tokenizer"), ENDLESS | {"run.parallel": parallel}), Path("a"), 20)
+
+
+def test_a_killed_process_ends_the_run_which_goes_on(place: Path) -> None:
+    kill_at_random(changed(tokenizer_recipe("pictures"), ENDLESS), Path("a"), 1)
