@@ -179,6 +179,10 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _check_use(self) -> "RunConfig":
+        if self.recompute and self.compile == "on":
+            raise ValueError(
+                'compile "on": blocks that are computed once more are not compiled; leave out one of the two'
+            )
         if not self.distance_every and self.distance_pictures != RunConfig.model_fields["distance_pictures"].default:
             raise ValueError("distance_pictures: no distances are measured; set distance_every or leave it out")
         return self

@@ -97,7 +97,7 @@ class GeneratorTask:
         check_fit(recipe, tokenizer, text)
         self._progress, self._share = progress, share
         self.modules = nn.ModuleDict({"model": network})
-        self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run)}
+        self.calls: dict[str, nn.Module] = {"model": Prediction(network, None if recipe.run.recompute else recipe.run)}
 
     @cached_property
     def data(self) -> GeneratorData:

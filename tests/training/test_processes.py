@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.processes import free_port
 from helpers.training import (
     UNTIMED,
     caption,
@@ -78,12 +78,6 @@ except ConfigError as error:
     said["odd"] = str(error)
 Path(f"{rank}.json").write_text(json.dumps(said))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def on_processes(count: int, folder: Path, program: str) -> list[dict]:
