@@ -15,9 +15,12 @@ def folder() -> Path | None:
 
 
 def names() -> list[str]:
-    """ "emoji/generator" and so on."""
+    """ "emoji/generator" and so on; what findings/ holds is measured, not trained."""
     found = folder()
-    return sorted(path.relative_to(found).with_suffix("").as_posix() for path in found.rglob("*.toml")) if found else []
+    if found is None:
+        return []
+    paths = [path.relative_to(found).with_suffix("") for path in found.rglob("*.toml")]
+    return sorted(path.as_posix() for path in paths if path.parts[0] != "findings")
 
 
 def find(recipe: str) -> Path:
