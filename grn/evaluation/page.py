@@ -26,7 +26,7 @@ _SCORE = "frechet_inception_distance"
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em;color:#222;background:#fff}"
     "table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}"
-    "td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}img{max-width:100%}pre{background:#f4f4f4;padding:1em;"
+    "td{font-variant-numeric:tabular-nums;overflow-wrap:break-word;max-width:36em}.wide{overflow-x:auto}img{max-width:100%}pre{background:#f4f4f4;padding:1em;"
     "overflow:auto}.best{font-weight:bold}ol{columns:3;font-size:.8em}"
 )
 
@@ -169,10 +169,13 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]], best: int | No
     def cells(row: Sequence[Any], kind: str) -> str:
         return "".join(f"<{kind}>{html.escape(display(_text(cell)))}</{kind}>" for cell in row)
 
-    head = f"<tr>{cells(headers, 'th')}</tr>" if any(headers) else ""
+    # Spaces let long names be broken.
+    head = f"<tr>{cells([name.replace('_', ' ') for name in headers], 'th')}</tr>" if any(headers) else ""
     lines = (f"<tr{' class=best' if i == best else ''}>{cells(row, 'td')}</tr>" for i, row in enumerate(rows))
-    return f"<table>{head}{''.join(lines)}</table>"
+    return f"<div class=wide><table>{head}{''.join(lines)}</table></div>"
 
 
 def _text(cell: Any) -> str:
-    return "" if cell is None else f"{cell:.6g}" if isinstance(cell, float) else str(cell)
+    if isinstance(cell, list):
+        return ", ".join(map(_text, cell))
+    return "" if cell is None else f"{cell:.5g}" if isinstance(cell, float) else str(cell)
