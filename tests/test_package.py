@@ -23,7 +23,9 @@ else:
 ROOT = Path(__file__).parents[1]
 # Not the tests: theirs are the canaries that show what the unsafe way would do.
 FILES = sorted(path for top in ("grn", "grn_cli", "recipes", "benchmarks") for path in (ROOT / top).rglob("*.py"))
-RECIPES = sorted((ROOT / "recipes").rglob("*.toml"))
+RECIPES = sorted(
+    path for path in (ROOT / "recipes").rglob("*.toml") if path.parent.name != "findings"
+)  # those are measured
 # They pin one exact build of torch, or need what does.
 UNWANTED = {"torchvision", "torchaudio", "timm", "lpips", "torch_fidelity"}
 UNSAFE = {("shell", True), ("allow_pickle", True), ("weights_only", False), ("trust_remote_code", True)}
