@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_BLOCK = 128  # tokens that FlexAttention takes together
+
 
 class BlockwiseAttention:
     """Each sample's tokens attend to its text and to each other.
@@ -55,21 +57,46 @@ def _slices(lengths: Sequence[int]) -> list[slice]:
 
 
 def _block_mask(text: Sequence[int], visual: Sequence[int], device: torch.device) -> Any:
-    """For queries of all samples and keys of all texts, then of all samples."""
-    from torch.nn.attention.flex_attention import create_block_mask
+    """For queries of all samples and keys of all texts, then of all samples; no matrix of pairs of tokens is made.
 
-    own = _numbers(visual, device)
-    seen = torch.cat([_numbers(text, device), own])
+    Samples stand in their order, so a block of tokens is of the samples from its first to its last token's. Two blocks are
+    compared whole where both are of the same single sample, token by token where their samples overlap, else not at all.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    own, seen = _numbers(visual), torch.cat([_numbers(text), _numbers(visual)])
+    (first, last, alone), (key_first, key_last, key_alone) = _blocks(own), _blocks(seen)
+    overlap = (first[:, None] <= key_last) & (key_first <= last[:, None])
+    whole = overlap & alone[:, None] & key_alone
+    parts, fulls = (_listed(blocks, device) for blocks in (overlap & ~whole, whole))
+    own, seen = own.to(device), seen.to(device)
 
     def same_sample(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return own[query] == seen[key]
 
-    return create_block_mask(same_sample, None, None, len(own), len(seen), device=str(device))
+    return BlockMask.from_kv_blocks(*parts, *fulls, _BLOCK, same_sample, (len(own), len(seen)))
 
 
-def _numbers(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """For each token the number of its sample."""
-    return torch.cat([torch.full((length,), number, device=device) for number, length in enumerate(lengths)])
+def _blocks(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each block of tokens: its lowest and highest sample, and whether it is full and of one sample alone."""
+    missing = -len(numbers) % _BLOCK
+    low = F.pad(numbers, (0, missing), value=int(numbers.max())).view(-1, _BLOCK).amin(1)
+    high = F.pad(numbers, (0, missing), value=0).view(-1, _BLOCK).amax(1)
+    alone = low == high
+    if missing:
+        alone[-1] = False
+    return low, high, alone
+
+
+def _listed(blocks: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of each row of blocks, bool [Q, K], how many there are, and their numbers, those first: int32 [1, 1, Q] and [1, 1, Q, K]."""
+    order = torch.argsort(blocks.to(torch.int8), dim=1, descending=True, stable=True)
+    return blocks.sum(1).to(device, torch.int32)[None, None], order.to(device, torch.int32)[None, None]
+
+
+def _numbers(lengths: Sequence[int]) -> Tensor:
+    """For each token the number of its sample, on the CPU."""
+    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths, dtype=torch.long))
 
 
 @functools.cache

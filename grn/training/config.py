@@ -138,6 +138,12 @@ class RunConfig(_Section):
     accumulate: int = Field(
         1, ge=1, le=10**6, description="parts that each device computes its share of a batch in: less memory"
     )
+    tokens_per_batch: int | None = Field(
+        None,
+        ge=1,
+        le=10**9,
+        description="most tokens of a packed sequence: each device packs its share of a batch into as few as hold it; none: `accumulate` parts",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="decides everything random")
     ema: Share = Field(
         0.999, description="decay of the weights' moving average, which is what is kept in the end; 0: none"
@@ -185,6 +191,12 @@ class RunConfig(_Section):
             )
         if not self.distance_every and self.distance_pictures != RunConfig.model_fields["distance_pictures"].default:
             raise ValueError("distance_pictures: no distances are measured; set distance_every or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "RunConfig":
+        if self.tokens_per_batch is not None and self.accumulate != 1:
+            raise ValueError("accumulate: the number of parts follows from tokens_per_batch; leave it out")
         return self
 
     def lowered(self, device: str) -> bool:
@@ -256,6 +268,8 @@ class TokenizerRecipe(_Section):
             raise ValueError("run.recompute: is of a generator's blocks; a tokenizer has none: leave it out")
         if self.losses.motion and self.data.frames == 1:
             raise ValueError("losses.motion: is of clips, and there are none; leave it at 0")
+        if self.run.tokens_per_batch is not None:
+            raise ValueError("run.tokens_per_batch: is for generators; a tokenizer's samples are of one size")
         if any(source.codes for source in self.data.sources):
             raise ValueError("data.sources codes: a tokenizer learns from pictures and clips; name those")
         if self.data.sizes:

@@ -151,6 +151,10 @@ class Engine:
         found = self._accelerator.gather(torch.tensor([list(values)], device=self.device))
         return [int(value) for value in found.amax(0).tolist()]
 
+    def missing_parts(self, count: int) -> int:
+        """How many parts less this process has than another: where the model is spread over them, all call it as often."""
+        return self.largest([count])[0] - count if self._shards else 0
+
     def wait(self) -> None:
         """For all processes."""
         self._accelerator.wait_for_everyone()

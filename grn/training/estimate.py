@@ -42,6 +42,8 @@ def estimate(loop: Loop[Example, B]) -> Estimate:
     config, engine = loop.config, loop.engine
     share = config.batch_size // engine.processes
     part = share // config.accumulate
+    if config.tokens_per_batch is not None:
+        part = min(share, max(1, config.tokens_per_batch // loop.task.tokens(loop.task.made_up(1)[0])))
     try:
         first, least, _ = _measured(loop, 1, 2)
         samples = engine.largest([-max(1, min(part, int(_SECONDS / first)))])[0] * -1

@@ -121,6 +121,9 @@ class GeneratorTask:
     def read(self, slot: Slot) -> GeneratorExample:
         return self.data.read(slot)
 
+    def tokens(self, example: GeneratorExample) -> int:
+        return example.tokens
+
     def collate(self, examples: Sequence[GeneratorExample]) -> GeneratorBatch:
         return collate(examples)
 
@@ -153,6 +156,8 @@ class GeneratorTask:
             logits = self.calls["model"](states, batch.ratio, condition)  # equation 5
         losses = refinement_loss(logits, targets)  # equation 7, [B]
         figures = _figures(losses.detach(), logits, targets, batch.ratio)
+        if budget := self.recipe.run.tokens_per_batch:
+            figures["padding"] = torch.tensor(max(0.0, 1 - batch.tokens / budget), device=device)
         text = condition.mask.shape[1] if isinstance(condition, TextCondition) else 0
         shapes = [(one.shape[0], one.shape[1], one.shape[2]) for one in batch.targets]
         return [Loss("model", losses.mean(), figures, losses, generator_operations(self.network, shapes, text))]

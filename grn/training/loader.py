@@ -58,7 +58,8 @@ def load_parts(
     share: tuple[int, int] = (1, 0),
     on_bad: Callable[[list[str]], None] = lambda messages: None,
 ) -> Iterator[tuple[list[Part[B]], float]]:
-    """From step `first` on, each step's batch in `config.accumulate` parts, and the seconds that were waited for it.
+    """From step `first` on, each step's batch in `config.accumulate` parts, or in packed ones of at most
+    `config.tokens_per_batch` tokens, and the seconds that were waited for it.
 
     share: how many processes there are, and the number of this one. on_bad: told of samples that cannot be read; another
     one stands in for each, the same whenever the run is repeated. Raises BadInputError where they are more than
@@ -69,21 +70,39 @@ def load_parts(
         _Reader(task),
         batch_sampler=_Once(slots),
         num_workers=data.workers,
-        collate_fn=_Collate(task),
+        collate_fn=_Collate(task, config.tokens_per_batch),
         pin_memory=device.type == "cuda",
     )
     parts: list[Part[B]] = []
     bad = Bad(data.most_bad, task.samples)
     start = time.monotonic()
-    for part in loader:
-        if isinstance(part, GrnError):
-            raise part
-        if messages := bad.add(len(part.slots), part.bad_samples):
-            on_bad(messages)
-        parts.append(Part(part.slots, part.batch.to(device)))
-        if len(parts) == config.accumulate:
+    for found in loader:
+        if isinstance(found, GrnError):
+            raise found
+        for part in found:
+            if messages := bad.add(len(part.slots), part.bad_samples):
+                on_bad(messages)
+            parts.append(Part(part.slots, part.batch.to(device)))
+        if config.tokens_per_batch or len(parts) == config.accumulate:
             yield parts, time.monotonic() - start
             parts, start = [], time.monotonic()
+
+
+def packs(tokens: Sequence[int], most: int) -> list[list[int]]:
+    """Which of several examples share a sequence of at most `most` tokens: the largest first, each where it fits first.
+
+    One that is larger than that is alone.
+    """
+    found: list[list[int]] = []
+    room: list[int] = []
+    for number in sorted(range(len(tokens)), key=lambda n: -tokens[n]):
+        place = next((i for i, left in enumerate(room) if tokens[number] <= left), len(found))
+        if place == len(found):
+            found.append([])
+            room.append(most)
+        found[place].append(number)
+        room[place] -= tokens[number]
+    return [sorted(one) for one in found]
 
 
 class _Once:
@@ -124,16 +143,22 @@ class _Reader(Dataset[Any], Generic[Example, B]):
 
 
 class _Collate(Generic[Example, B]):
-    """A part, or the first error among its examples."""
+    """The parts of examples, or the first error among them. tokens: most of a part; None: there is one part."""
 
-    def __init__(self, task: Task[Example, B]) -> None:
-        self.task = task
+    def __init__(self, task: Task[Example, B], tokens: int | None) -> None:
+        self.task, self.tokens = task, tokens
 
-    def __call__(self, found: Sequence[_Read[Example] | GrnError]) -> Part[B] | GrnError:
+    def __call__(self, found: Sequence[_Read[Example] | GrnError]) -> list[Part[B]] | GrnError:
         read = []
         for one in found:
             if isinstance(one, GrnError):
                 return one
             read.append(one)
+        if self.tokens is None:
+            return [self._part(read)]
+        sizes = [self.task.tokens(one.example) for one in read]
+        return [self._part([read[n] for n in numbers]) for numbers in packs(sizes, self.tokens)]
+
+    def _part(self, read: Sequence[_Read[Example]]) -> Part[B]:
         bad = {number: message for one in read for number, message in one.bad.items()}
         return Part(tuple(one.slot for one in read), self.task.collate([one.example for one in read]), bad)

@@ -5,6 +5,7 @@ Every random choice of a step is drawn from (seed, step), so resuming at a step 
 share of every batch, gradients are averaged, and the first process alone writes.
 """
 
+import itertools
 import logging
 import math
 import os
@@ -156,7 +157,7 @@ class Loop(Generic[Example, B]):
         share = (engine.processes, engine.process)
         data = self.recipe.data
         for parts, waited in load_parts(self.task, config, data, self.step, engine.device, share, self._on_bad):
-            totals, operations = self.train_step(parts)
+            totals, operations = self.train_step(parts, engine.missing_parts(len(parts)))
             tokens = sum(part.batch.tokens for part in parts)
             meter.add(totals, config.batch_size // engine.processes, tokens, operations, waited)
             self.step += 1
@@ -188,9 +189,10 @@ class Loop(Generic[Example, B]):
                 self.task.export(self.folder / "final", state)
         engine.wait()
 
-    def train_step(self, parts: Sequence[Part[B]]) -> tuple[Totals, float]:
+    def train_step(self, parts: Sequence[Part[B]], missing: int = 0) -> tuple[Totals, float]:
         """One step on a batch in parts: the gradients of every loss of all parts, then the optimizers.
 
+        Each sample counts alike, whatever part it is in. missing: parts that other processes have more, and wait for.
         Returns sums of the figures, and how many floating-point operations the networks took.
         """
         self.task.modules.train()
@@ -198,10 +200,15 @@ class Loop(Generic[Example, B]):
             optimizers.clear()
         totals: list[Totals] = []
         losses: list[tuple[Part[B], Loss]] = []
+        samples = sum(len(part.batch) for part in parts)
+        for part in itertools.repeat(parts[0], missing):
+            with self.engine.accumulating(self.task.calls.values(), last=False):
+                for loss in self.task.losses(part.batch, self.step):
+                    (loss.value * 0.0).backward()
         for part in parts:
             with self.engine.accumulating(self.task.calls.values(), last=part is parts[-1]):
                 for loss in self.task.losses(part.batch, self.step):
-                    (loss.value / len(parts)).backward()
+                    (loss.value * (len(part.batch) / samples)).backward()
                     losses.append((part, loss.detached()))
                     totals.append(totals_of(loss.figures))
         operations = sum(loss.operations for _, loss in losses)

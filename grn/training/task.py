@@ -88,6 +88,9 @@ class Task(Protocol[Example, B]):
     def read(self, slot: Slot) -> Example:
         """One example, augmented with randomness from its slot alone; may run in a worker process."""
 
+    def tokens(self, example: Example) -> int:
+        """How much of a packed sequence an example takes."""
+
     def collate(self, examples: Sequence[Example]) -> B:
         """Examples as one batch."""
 

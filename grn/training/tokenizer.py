@@ -158,6 +158,9 @@ class TokenizerTask:
         pick = np.random.default_rng([seed, slot.step, slot.place, 1]).choice(len(self.rounds), p=self.shares)
         return TokenizerExample(read_crop(self.source, slot, seed), self.rounds[pick])
 
+    def tokens(self, example: TokenizerExample) -> int:
+        return example.crop.shape[1]
+
     def collate(self, examples: Sequence[TokenizerExample]) -> TokenizerBatch:
         return TokenizerBatch(torch.stack([one.crop for one in examples]), tuple(one.rounds for one in examples))
 

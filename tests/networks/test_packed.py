@@ -84,6 +84,39 @@ def _parts(seed: int, size: int = 16) -> list[Tensor]:
     return [*visual, *[torch.randn(1, 2, 11, size, generator=random) for _ in range(2)]]
 
 
+@pytest.mark.parametrize(
+    ("text", "visual"),
+    [
+        ([3, 1, 5], [200, 30, 300]),
+        ([130, 0, 1], [128, 256, 1]),
+        ([0] * 40, [7] * 40),
+        ([77] * 9, [1024] * 9),
+        ([5], [3]),
+    ],
+)
+def test_blocks_are_those_of_the_matrix_of_pairs(text: list[int], visual: list[int]) -> None:
+    mask = BlockwiseAttention(text, visual, torch.device("cpu"), flex=True).mask
+    own, words = (torch.repeat_interleave(torch.arange(len(n)), torch.tensor(n)) for n in (visual, text))
+    pairs = own[:, None] == torch.cat([words, own])
+    rows, columns = (-(-n // 128) for n in pairs.shape)
+    padded = nn.functional.pad(pairs, (0, columns * 128 - pairs.shape[1], 0, rows * 128 - pairs.shape[0]))
+    blocks = padded.view(rows, 128, columns, 128).sum((1, 3))
+    looked_at = mask.to_dense()[0, 0].bool()
+    assert (looked_at | (blocks == 0)).all()
+    # Besides those with pairs, at most the column in which the texts end and the samples begin.
+    assert (looked_at & (blocks == 0)).sum() <= rows
+    for row in range(rows):
+        whole = mask.full_kv_indices[0, 0, row, : mask.full_kv_num_blocks[0, 0, row]]
+        assert (blocks[row, whole] == 128 * 128).all()
+    assert mask.full_kv_num_blocks.sum() == (blocks == 128 * 128).sum()
+
+
+def test_a_long_sequence_makes_no_matrix_of_pairs() -> None:
+    """Of 400,000 tokens it would take 160 GB."""
+    mask = BlockwiseAttention([100] * 100, [4000] * 100, torch.device("cpu"), flex=True).mask
+    assert mask.sparsity() > 98
+
+
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_is_cutting_the_samples_out() -> None:
     query, key, value, *text = _parts(0)

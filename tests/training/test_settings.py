@@ -66,6 +66,8 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("tokenizer", "run.steps", 1),
     ("tokenizer", "run.batch_size", 4),
     ("tokenizer", "run.accumulate", 2),
+    ("class", "run.tokens_per_batch", 16),
+    ("tokenizer", "run.tokens_per_batch", 16),
     ("tokenizer", "run.seed", 1),
     ("tokenizer", "run.ema", 0.0),
     ("tokenizer", "run.save_every", 2),
