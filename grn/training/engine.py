@@ -30,6 +30,7 @@ _UNIT = re.compile(
     r"blocks\.\d+|encoder|decoder"
 )  # of which one at a time is whole: a generator's blocks, an autoencoder's halves
 _CALLED = ("prepare", "packed", "encode", "decode")  # besides forward
+_HALVES = ("shrink", "conclude", "begin", "grow")  # what an autoencoder calls of its halves
 
 
 class Engine:
@@ -193,5 +194,6 @@ def _units(network: nn.Module) -> list[nn.Module]:
 
 
 def _methods(module: nn.Module) -> list[str]:
-    found = [(name, getattr(module, name, None)) for name in _CALLED]
+    own = _CALLED if any(hasattr(module, name) for name in _CALLED) else _HALVES
+    found = [(name, getattr(module, name, None)) for name in own]
     return [name for name, one in found if callable(one) and not isinstance(one, nn.Module)]

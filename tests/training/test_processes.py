@@ -42,6 +42,7 @@ WORKER = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
+import grn.devices
 from pydantic import TypeAdapter
 from grn.errors import ConfigError
 from grn.training.config import Recipe
@@ -50,6 +51,7 @@ from grn.training.run import train
 from grn.training.tokenizer import TokenizerTask
 
 torch.set_num_threads(1)
+grn.devices.multiplies_bfloat16 = lambda: False  # as in this process: the same on every processor
 rank = int(os.environ["RANK"])
 said = {"rank": rank, "reported": []}
 report = lambda step, row: said["reported"].append(step)
@@ -144,7 +146,10 @@ SHARDED: dict[str, TokenizerRecipe | GeneratorRecipe] = {
     "shapes": changed(
         RECIPES["shapes"],
         {
-            "run.parallel": "hybrid", "optimizer.decay_steps": 0, "optimizer.final_lr": 1.0, "run.accumulate": 1,
+            "run.parallel": "hybrid",
+            "optimizer.decay_steps": 0,
+            "optimizer.final_lr": 1.0,
+            "run.accumulate": 1,
             "run.tokens_per_batch": 40,
         },
     ),  # fmt: skip
@@ -153,11 +158,13 @@ SHARDS_WORKER = """
 import json, os
 from pathlib import Path
 import torch
+import grn.devices
 from pydantic import TypeAdapter
 from grn.training.config import Recipe
 from grn.training.run import train
 
 torch.set_num_threads(1)
+grn.devices.multiplies_bfloat16 = lambda: False  # as in this process: the same on every processor
 for name, tree in json.load(open("recipes.json")).items():
     recipe = TypeAdapter(Recipe).validate_python(tree)
     for steps in (4, 6):
