@@ -152,7 +152,7 @@ SHARDED: dict[str, TokenizerRecipe | GeneratorRecipe] = {
             "run.accumulate": 1,
             "run.tokens_per_batch": 40,
         },
-    ),  # fmt: skip
+    ),
 }
 SHARDS_WORKER = """
 import json, os
