@@ -172,14 +172,15 @@ def read_weights(
                         continue
                     if name in places:
                         raise ModelMismatchError(f"{display(shard)}: {name} is in another shard too; restore the files")
-                    places[name] = (shard, file, key)
+                    places[name] = (shard, key)
                     stored[name] = (file.get_slice(key).get_dtype(), file.get_slice(key).get_shape())
         compare(path, targets, stored)
         for name, target in targets.items():
             if target.is_meta:
                 continue
-            shard, file, key = places[name]
-            with _damage(shard):
+            shard, key = places[name]
+            # Opened anew for each: pages of the file stay in memory as long as what they were read through.
+            with _damage(shard), safe_open(shard, "pt") as file:
                 tensor = file.get_tensor(key)
             if not allow_nonfinite and not torch.isfinite(tensor).all():
                 raise ModelMismatchError(
