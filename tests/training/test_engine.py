@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,22 +60,34 @@ def alone(tmp_path: Path) -> Iterator[DeviceMesh]:
 
 
 @pytest.mark.slow
-def test_compiled_blocks_of_a_sharded_network_give_the_same_gradients(alone: DeviceMesh) -> None:
+@pytest.mark.parametrize("family", ["class", "text"])
+def test_compiled_blocks_of_a_sharded_network_give_the_same_gradients(alone: DeviceMesh, family: str) -> None:
     """Sharded first, and compiled at the first step, as in a run."""
     torch.manual_seed(0)
-    network = ClassToImage(ClassToImageConfig.tiny())
+    network: Any = (
+        TextToVisual(TextToVisualConfig.tiny()) if family == "text" else ClassToImage(ClassToImageConfig.tiny())
+    )
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
-    maps, ratio = torch.randint(4, (3, 1, 4, 4, 4)), torch.rand(3)
+    maps, ratio = torch.randint(2, (3, 1, 4, 4, network.config.elements)), torch.rand(3)
+    words = TextCondition(torch.randn(3, 3, 6), torch.ones(3, 3, dtype=torch.bool))
+    condition = words if family == "text" else ClassCondition(torch.tensor([0, 1, 2]))
 
-    def loss() -> Tensor:
-        return network(maps, ratio, network.prepare(ClassCondition(torch.tensor([0, 1, 2])))).square().mean()
+    def losses() -> Iterator[Tensor]:
+        """Of a batch of one shape, and of packed ones of two. Cleared before: afterwards, sharded gradients are out of sight."""
+        network.zero_grad()
+        yield network(maps, ratio, network.prepare(condition)).square().mean()
+        if family == "text":
+            network.zero_grad()
+            packed = network.packed([maps[0], maps[1, :, :2], maps[2]], ratio, network.prepare(condition))
+            yield sum((logits.square().mean() for logits in packed), torch.zeros(()))
 
-    plain = gradients(network, loss())
+    plain = [gradients(network, loss) for loss in losses()]
     shard(network, alone)
     compile_blocks(network, "aot_eager")
-    for gradient, compiled in zip(plain, gradients(network, loss()), strict=True):
-        torch.testing.assert_close(gradient, compiled.full_tensor() if isinstance(compiled, DTensor) else compiled)
+    for one, other in zip(plain, [gradients(network, loss) for loss in losses()], strict=True):
+        for gradient, compiled in zip(one, other, strict=True):
+            torch.testing.assert_close(gradient, compiled.full_tensor() if isinstance(compiled, DTensor) else compiled)
 
 
 def test_one_process_is_the_identity() -> None:
