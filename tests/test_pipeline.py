@@ -305,7 +305,8 @@ def test_from_the_pipeline_to_attention_in_five_calls(drawing: Pipeline, monkeyp
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", watched)
     next(drawing.stream(["cat"]))
-    paths = [[name for name in path if "<" not in name] for path in seen]
+    # What records small passes on a GPU lets every other one through.
+    paths = [[name for name in path if "<" not in name and name != "replay.__call__"] for path in seen]
     # Prompts are prepared before, and the tokenizer has attention too.
     drawn = [path for path in paths if "text_to_visual._run" in path]
     assert drawn
