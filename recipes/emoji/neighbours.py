@@ -27,7 +27,8 @@ from grn.data.samples import Sample
 from grn.data.sources import Source, open_source
 from grn.data.transforms import batches, pick
 from grn.errors import BadInputError, GrnError
-from grn.evaluation.generation import captions, measure
+from grn.evaluation.generation import captions
+from grn.evaluation.references import Shown
 from grn.features.efficientnet import FeatureNetwork, OfflineFeatures
 from grn.pipeline import Pipeline
 
@@ -99,9 +100,12 @@ def compare(pipeline: Pipeline, arguments: argparse.Namespace) -> dict[str, obje
     among = [s for path in places for s in _open(path, arguments.keep) if label_of(s).style in styles]
     steps = {} if arguments.steps is None else {"steps": arguments.steps}
     results = pipeline(captions(samples), seed=arguments.seed, batch_size=arguments.batch_size, **steps)
-    made = measure(results, network, batch_size=arguments.batch_size, device=device)
-    gallery = features_of(batches(among, made.size, arguments.batch_size, device), network)
-    matches = match(made.features, wanted, gallery, [label_of(sample) for sample in among])
+    drawn = [Shown(result.frames[0]) for result in results]
+    size = min(drawn[0].frame.shape[:2])
+    made, gallery = (
+        features_of(batches(pictures, size, arguments.batch_size, device), network) for pictures in (drawn, among)
+    )
+    matches = match(made, wanted, gallery, [label_of(sample) for sample in among])
     return {
         "model": pipeline.name,
         "features": network.name,
