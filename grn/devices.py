@@ -30,7 +30,7 @@ def gains_by_compiling(device: torch.device) -> bool:
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """To the device, without waiting for what it is at."""
+    """Copy to the device, without waiting for the work that it is doing."""
     if device.type != "cuda":
         return values.to(device)
     return (values if values.is_pinned() else values.pin_memory()).to(device, non_blocking=True)

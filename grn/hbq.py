@@ -24,7 +24,7 @@ _BLOCK = 2**16  # values a thread: 256 KiB of float32, which stay in its cache f
 
 
 def encode(features: Tensor, rounds: int, out: Tensor | None = None) -> Tensor:
-    """Number of the bucket that each feature falls in (equations 1 and 2, all rounds at once).
+    """Return the index of the bucket that each feature falls in (equations 1 and 2, all rounds at once).
 
     features: float, any shape, read as float32; values outside (-1, 1) go to the outermost bucket. out: where to write,
     of the same shape and any integer type that holds 2^rounds - 1. Returns `out`, by default a new int64 tensor, in
@@ -38,7 +38,7 @@ def encode(features: Tensor, rounds: int, out: Tensor | None = None) -> Tensor:
 
 
 def decode(indices: Tensor, rounds: int, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
-    """Centre of each bucket, (2i + 1) / 2^M - 1 (equation 3): exact in float32 for every M, within 2^-M of what was encoded.
+    """Return the centre of each bucket, (2i + 1) / 2^M - 1 (equation 3): exact in float32, within 2^-M of what was encoded.
 
     indices: any integer type. out: where to write, of the same shape and any float type; by default a new tensor of
     `dtype`.
@@ -52,7 +52,7 @@ def decode(indices: Tensor, rounds: int, dtype: torch.dtype = torch.float32, out
 
 
 def quantize(features: Tensor, rounds: int) -> Tensor:
-    """Features moved to their bucket centres; gradients pass straight through (the straight-through estimator)."""
+    """Move features to their bucket centres; gradients pass straight through (the straight-through estimator)."""
     centres: Tensor = _StraightThrough.apply(features, rounds)
     return centres
 
@@ -90,7 +90,7 @@ def bits_to_indices(bits: Tensor, rounds: int, dim: int = 1) -> Tensor:
 
 
 def truncate(indices: Tensor, rounds: int, keep: int) -> Tensor:
-    """The same values at fewer rounds: the `keep` most significant of `rounds` bits (1 <= keep <= rounds)."""
+    """Reduce indices to fewer rounds: the `keep` most significant of `rounds` bits (1 <= keep <= rounds)."""
     _half(rounds)
     assert 1 <= keep <= rounds, f"cannot keep {keep} of {rounds} rounds"
     return indices >> (rounds - keep)
@@ -105,7 +105,7 @@ class PlanePacker:
         self._left = [np.zeros(0, bool) for _ in range(rounds)]  # bits that do not fill a byte yet
 
     def add(self, indices: NDArray[np.uint16]) -> None:
-        """The next indices, of any shape."""
+        """Append the next indices, of any shape."""
         rounds = len(self._planes)
         for j, plane in enumerate(self._planes):
             bits = (indices & np.uint16(1 << (rounds - 1 - j))).astype(bool).ravel()
@@ -115,7 +115,7 @@ class PlanePacker:
             self._left[j] = bits[whole:].copy()
 
     def planes(self) -> list[bytearray]:
-        """The planes, when all indices are in; the last byte of each is filled up with zeros."""
+        """Return the planes when all indices are in; the last byte of each is filled up with zeros."""
         for plane, left in zip(self._planes, self._left, strict=True):
             plane += np.packbits(left).tobytes()
         self._left = [np.zeros(0, bool) for _ in self._planes]
@@ -123,7 +123,7 @@ class PlanePacker:
 
 
 def unpack_planes(planes: Sequence[bytes | bytearray | memoryview], start: int, count: int) -> NDArray[np.uint16]:
-    """Indices number `start` to `start + count` of all that the planes hold, coarsest round first."""
+    """Unpack the indices from number `start` to `start + count` of planes, coarsest round first."""
     indices = np.zeros(count, dtype=np.uint16)
     skipped = start % 8
     for plane in planes:

@@ -195,7 +195,7 @@ class Pipeline:
 
     @property
     def fps(self) -> float | None:
-        """Frames a second of its clips."""
+        """Frames a second of the clips."""
         return self.clips.fps if self.clips else None
 
     @property
@@ -300,16 +300,16 @@ class Pipeline:
         return np.stack([from_pixels(self.tokenizer.decode(one[None], self.rounds).cpu()) for one in indices])
 
     def indices(self, elements: Tensor) -> Tensor:
-        """What the generator predicts, [..., E], as indices [..., C]; masked elements count as 0."""
+        """Turn what the generator predicts, [..., E], into indices [..., C]; masked elements count as 0."""
         return self.generator.config.elements_to_indices(elements)
 
     def elements(self, indices: Tensor) -> Tensor:
-        """Indices [..., C] as what the generator predicts, [..., E]."""
+        """Turn indices [..., C] into what the generator predicts, [..., E]."""
         return self.generator.config.indices_to_elements(indices)
 
     @property
     def rounds(self) -> int:
-        """M of the codes that are drawn."""
+        """Rounds M of the codes that are generated."""
         return self.generator.config.rounds
 
     @property
@@ -318,7 +318,7 @@ class Pipeline:
         return self._prompts.class_names
 
     def check(self, prompt: str | int) -> None:
-        """Raise what drawing from this prompt or class would: UsageError, or BadInputError for an unreadable prompt."""
+        """Check a prompt or class. Raises UsageError, or BadInputError for an unreadable prompt."""
         self._prompts.check(prompt)
 
     def preset(self, name: str | None) -> Preset:
@@ -358,7 +358,7 @@ class Pipeline:
 
     @property
     def step(self) -> int:
-        """Sides of pictures are multiples of so many pixels."""
+        """Pixels that the sides of pictures are multiples of."""
         return self.tokenizer.config.stride * int(getattr(self.generator.config, "patch", 1))
 
 

@@ -40,7 +40,7 @@ class PromptReader:
         return Preset() if name is None else known[name]
 
     def check(self, prompt: str | int) -> None:
-        """Raise what drawing from this prompt or class would: UsageError, or BadInputError for an unreadable prompt."""
+        """Check a prompt or class. Raises UsageError, or BadInputError for an unreadable prompt."""
         if self.text is None:
             self.class_number(prompt)
         elif isinstance(prompt, str):
@@ -53,7 +53,7 @@ class PromptReader:
             raise UsageError(f"{prompt!r}: {self.generator.name} draws from words, not from class numbers")
 
     def class_number(self, prompt: str | int) -> int:
-        """The class of a number or name. Raises UsageError where there is none."""
+        """Find the class of a number or name. Raises UsageError where there is none."""
         config = self.generator.config
         count = config.num_classes if isinstance(config, ClassToImageConfig) else 0
         if isinstance(prompt, str) and prompt in self.class_names:
@@ -69,7 +69,7 @@ class PromptReader:
     def conditions(
         self, prompts: Sequence[str | int], negative_prompt: str, begun: bool, preset: Preset
     ) -> tuple[Condition, Condition]:
-        """What is drawn from, and the unconditional branch's. begun: whether the first frame of their clips is given."""
+        """Encode prompts as conditions: the samples' own, and the null condition of guidance. begun: whether clips' first frame is given."""
         for prompt in dict.fromkeys(prompts):
             self.check(prompt)
         device = self.generator.device

@@ -66,11 +66,11 @@ class Comparison:
             )
 
     def text(self) -> str:
-        """For people."""
+        """Describe the comparison for people."""
         return f"PSNR {_mean(self._psnr):.2f} dB, SSIM {_mean(self._ssim):.4f}"
 
     def record(self) -> dict[str, float | None]:
-        """For programs; JSON has no infinity, so equal pictures have a PSNR of null."""
+        """Describe the comparison for programs; JSON has no infinity, so equal pictures have a PSNR of null."""
         found = {"psnr": _mean(self._psnr), "ssim": _mean(self._ssim)}
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 

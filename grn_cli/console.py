@@ -48,16 +48,16 @@ class Console:
         sys.stdout.flush()
 
     def info(self, text: str) -> None:
-        """Something good to know while watching: shown on a terminal, or with -v."""
+        """Say what is good to know while watching: shown on a terminal, or with -v."""
         if self.talkative:
             say("info", text)
 
     def detail(self, text: str) -> None:
-        """Shown with -v only."""
+        """Say a detail: shown with -v only."""
         self._log.info(text)
 
     def warn(self, text: str) -> None:
-        """Shown unless -q."""
+        """Warn: shown unless -q."""
         self._log.warning(text)
 
     def progress(self, items: Iterable[T], description: str = "", total: float | None = None) -> Iterator[T]:
@@ -102,12 +102,12 @@ class Bar:
         self._display, self._task = display, task
 
     def advance(self, by: float = 1) -> None:
-        """So many more are done."""
+        """Count so many more as done."""
         if self._display is not None:
             self._display.update(self._task, advance=by)
 
     def to(self, completed: float, note: str = "", total: float | None = None) -> None:
-        """So many are done, of `total` where that has changed."""
+        """Set how many are done, and `total` where that has changed."""
         if self._display is not None:
             self._display.update(self._task, completed=completed, total=total, note=note)
 

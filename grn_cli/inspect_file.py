@@ -18,7 +18,7 @@ Said = tuple[Any, ...]  # a record for programs, then lines for people
 
 
 def inspect(options: Inspect) -> None:
-    """A record, or some lines, for each input."""
+    """Print a record, or some lines, for each input."""
     batch = Batch(alone=len(options.inputs) == 1)
     for place in options.inputs:
         with batch.item():

@@ -30,7 +30,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """For messages and results."""
+        """The input's name for messages and results."""
         return "-" if self.path is None else str(self.path)
 
     def source(self) -> Path | BinaryIO:

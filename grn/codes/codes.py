@@ -43,7 +43,7 @@ _MAX_NAME = 256
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """One image or clip as a token map, with all that is needed to turn it back.
+    """One image or clip as a token map, with all that is needed to decode it.
 
     indices: uint16 [t, h, w, C] in [0, 2^rounds). height, width: pixels of the original. frames: how many it has, 1 for
     an image. fps: frames a second, None for an image or where unknown. tokenizer, fingerprint: name and SHA-256 of the
@@ -78,7 +78,7 @@ class Codes:
         return _bits_per_pixel(self._meta())
 
     def maps(self) -> Iterator[NDArray[np.uint16]]:
-        """The token map of each token frame, [h, w, C]."""
+        """Iterate over the token maps of the frames, [h, w, C] each."""
         return iter(self.indices)
 
     def truncate(self, rounds: int) -> "Codes":
@@ -87,7 +87,7 @@ class Codes:
         return Codes(self.indices >> np.uint16(self.rounds - rounds), rounds, **_fields(self))
 
     def pack(self) -> "PackedCodes":
-        """The same as bits."""
+        """Pack the indices into bits."""
         packer = PlanePacker(self.rounds)
         packer.add(self.indices)
         return PackedCodes(packer.planes(), self.shape, **_fields(self))
@@ -111,7 +111,7 @@ class Codes:
 
 @dataclass(frozen=True, eq=False)
 class PackedCodes:
-    """Codes as their file holds them, an eighth of the memory or less: what a long clip is kept as on its way.
+    """Codes as packed bits, as their file holds them: an eighth of the memory or less, for long clips.
 
     planes: for each round, the packed bits of all token frames one after the other. shape: (t, h, w, C). The rest as in Codes.
     """
@@ -145,7 +145,7 @@ class PackedCodes:
         return _bits_per_pixel(self._meta())
 
     def maps(self) -> Iterator[NDArray[np.uint16]]:
-        """The token map of each token frame, [h, w, C], unpacked one at a time."""
+        """Iterate over the token maps of the frames, [h, w, C] each, unpacked one at a time."""
         size = math.prod(self.shape[1:])
         for start in range(0, size * self.shape[0], size):
             yield unpack_planes(self.planes, start, size).reshape(self.shape[1:])
@@ -156,7 +156,7 @@ class PackedCodes:
         return PackedCodes(self.planes[:rounds], self.shape, **_fields(self))
 
     def unpack(self) -> Codes:
-        """The same as a token map."""
+        """Unpack the bits into a token map."""
         indices = unpack_planes(self.planes, 0, math.prod(self.shape)).reshape(self.shape)
         return Codes(indices, self.rounds, **_fields(self))
 

@@ -20,7 +20,7 @@ _STORED = (20, 0, 0, 0, 33)  # version 2.0, no flags, not compressed, midnight o
 
 
 def pieces(meta: bytes, payload: Sequence[Buffer]) -> Iterator[Buffer]:
-    """The .npz of an array of bytes and another one in parts."""
+    """Write an .npz of two arrays of bytes in pieces: a description, and a payload that comes in parts."""
     members = [Member.of("meta.npy", [meta]), Member.of("codes.npy", payload)]
     for member, parts in zip(members, ([meta], payload), strict=True):
         yield member.local_header()

@@ -59,7 +59,7 @@ class FrameCache:
         return FrameCache, (self.folder, self.limit)
 
     def get(self, key: bytes) -> Frames | None:
-        """The frames of a key, read-only, or None."""
+        """Return the frames of a key, read-only, or None where they are not kept."""
         if key not in self._entries:
             self._look()
         entry = self._entries.get(key)
@@ -96,7 +96,7 @@ class FrameCache:
             return self._give_up(error)
 
     def room(self) -> int:
-        """Bytes that may still be added."""
+        """How many bytes may still be added."""
         used = sum(path.stat().st_size for path in self.folder.parent.glob("*/*.frames"))
         disk = shutil.disk_usage(self.folder)
         room = min(self.limit - used, disk.free - disk.total // _LEFT_FREE)

@@ -17,38 +17,38 @@ from grn.media import square, to_batch
 
 
 def nearest_shape(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> int:
-    """The number of the size (width, height) whose proportions are nearest, as ratios."""
+    """Return the index of the size (width, height) whose aspect ratio is nearest."""
     return min(range(len(sizes)), key=lambda i: abs(math.log(sizes[i][0] * height / (sizes[i][1] * width))))
 
 
 def random_crop(frame: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Any size x size pixels of a frame at least that large."""
+    """Crop size x size pixels at a random place of a frame at least that large."""
     top = int(rng.integers(frame.shape[-3] - size + 1))
     left = int(rng.integers(frame.shape[-2] - size + 1))
     return frame[..., top : top + size, left : left + size, :]
 
 
 def random_flip(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirrored left to right, or not."""
+    """Mirror left to right, or not, at random."""
     return frame[..., ::-1, :] if rng.random() < 0.5 else frame
 
 
 class Picture(Protocol):
-    """What has an image: a sample, or a picture in memory."""
+    """Anything with an `image`: a sample, or a picture in memory."""
 
     def image(self) -> np.ndarray:
         """uint8 RGB [H, W, 3]."""
 
 
 def preparation(size: int | None) -> str:
-    """What `batches` does to pictures, in words that statistics of them keep."""
+    """Describe what `batches` does to pictures, in words that are kept with their statistics."""
     return "middle squares" if size is None else f"middle squares of {size} pixels"
 
 
 def batches(
     samples: Iterable[Picture], size: int | None, batch_size: int = 32, device: str = "cpu"
 ) -> Iterator[Tensor]:
-    """Pixels [B, 3, S, S] of the middle squares of pictures, in their order.
+    """Yield batches of the middle squares of pictures, [B, 3, S, S] in [-1, 1], in their order.
 
     size: S, to which the short side is resized first; None: it stays as it is, and a batch ends where it changes.
     Raises BadInputError at a picture that cannot be read.
@@ -68,7 +68,7 @@ def batches(
 def clip_batches(
     samples: Iterable[Sample], size: int, length: tuple[int, float | None], batch_size: int = 32, device: str = "cpu"
 ) -> Iterator[Tensor]:
-    """Clips from their beginnings, each cropped in the middle to size x size.
+    """Yield batches of clips from their beginnings, each cropped in the middle to size x size.
 
     length: frames, and the rate that clips are resampled to (`Sample.clip`). A batch has at most batch_size frames, and
     at least one clip.
@@ -85,7 +85,7 @@ def clip_batches(
 
 
 def pick(samples: Sequence[Sample], count: int | None, seed: int) -> list[Sample]:
-    """`count` of the samples, or all for None, drawn by the seed and kept in their order."""
+    """Choose `count` samples by the seed, all for None, and keep their order."""
     if count is None or count >= len(samples):
         return list(samples)
     chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))[:count]

@@ -18,20 +18,20 @@ _ROWS = 2048  # distances between so many rows are in memory at a time
 
 @dataclass(frozen=True)
 class Coverage:
-    """Both in [0, 1]."""
+    """Precision and recall, both in [0, 1]."""
 
     precision: float
     recall: float
 
     @property
     def f_score(self) -> float:
-        """Their harmonic mean; 0 where both are 0."""
+        """Harmonic mean of precision and recall; 0 where both are 0."""
         both = self.precision + self.recall
         return 2 * self.precision * self.recall / both if both else 0.0
 
 
 def precision_and_recall(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> Coverage:
-    """Of features [N, D] and [M, D]. Raises UsageError for sets without that many neighbours."""
+    """Compute precision and recall of features [N, D] against [M, D]. Raises UsageError where a set has too few neighbours."""
     if min(len(real), len(generated)) <= neighbours:
         raise UsageError(
             f"precision and recall with {neighbours} neighbours need at least {neighbours + 1} pictures on each side, "

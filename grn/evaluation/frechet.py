@@ -125,7 +125,7 @@ class Moments:
         self.scatter = torch.zeros(dim, dim, dtype=torch.float64)
 
     def add(self, features: Tensor) -> None:
-        """Take in a batch [B, D]."""
+        """Add a batch of features [B, D]."""
         features = features.detach().to("cpu", torch.float64)
         if not len(features):
             return
@@ -135,7 +135,7 @@ class Moments:
         self._move(len(features), mean)
 
     def merge(self, other: "Moments") -> None:
-        """Take in what another one gathered."""
+        """Add what another object has gathered."""
         if other.count:
             self.scatter += other.scatter
             self._move(other.count, other.mean)
@@ -149,7 +149,7 @@ class Moments:
         self.count = total
 
     def statistics(self, network: str, preparation: str = "") -> Statistics:
-        """The moments so far. UsageError for fewer than 2 pictures, which have no covariance."""
+        """Return the statistics so far. Raises UsageError for fewer than 2 pictures, which have no covariance."""
         if self.count < 2:
             raise UsageError(
                 f"a Frechet distance needs at least 2 pictures on each side, found {self.count}; give more"
@@ -158,7 +158,7 @@ class Moments:
 
 
 def gather_moments(parts: Iterable[Tensor], dim: int) -> Moments:
-    """Of parts [B, D], one after the other; of none, those of `dim` features."""
+    """Gather the moments of features that come in parts [B, D]; without a part, empty moments of `dim` features."""
     moments: Moments | None = None
     for part in parts:
         moments = moments or Moments(part.shape[1])
@@ -168,7 +168,7 @@ def gather_moments(parts: Iterable[Tensor], dim: int) -> Moments:
 
 @torch.inference_mode()
 def gather(batches: Iterable[Tensor], network: FeatureNetwork, preparation: str = "") -> Statistics:
-    """Statistics of batches of pixels [B, 3, H, W] in [-1, 1], which were prepared in this way."""
+    """Compute statistics of batches of pixels [B, 3, H, W] in [-1, 1]; preparation: how they were made ready."""
     return gather_moments((network(pixels) for pixels in batches), network.dim).statistics(network.name, preparation)
 
 
@@ -182,7 +182,7 @@ def _low_rank_factor(matrix: Tensor, rank: int) -> Tensor:
 
 
 def check_comparable(first: tuple[str, int], second: tuple[str, int]) -> None:
-    """Two networks, by name ("" unknown) and number of features. ModelMismatchError where they are not the same."""
+    """Compare two networks by name ("" unknown) and number of features. Raises ModelMismatchError where they differ."""
     if first[1] != second[1] or (first[0] and second[0] and first[0] != second[0]):
         named = [f"{name or 'an unnamed network'} ({dim} features)" for name, dim in (first, second)]
         raise ModelMismatchError(
@@ -191,7 +191,7 @@ def check_comparable(first: tuple[str, int], second: tuple[str, int]) -> None:
 
 
 def frechet_distance(first: Statistics, second: Statistics) -> float:
-    """Squared Frechet distance of the two Gaussians, 0 for equal ones.
+    """Compute the squared Frechet distance of the two Gaussians, 0 for equal ones.
 
     Raises ModelMismatchError where the features come from different networks.
     """

@@ -78,7 +78,7 @@ class Plan:
     measuring: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """All of it as JSON, the prompts by their digest."""
+        """Describe the plan as JSON, the prompts by their digest."""
         prompts = hashlib.sha256(json.dumps(list(self.prompts)).encode()).hexdigest()
         asked = {"format": _FORMAT, "pictures": len(self.prompts), "prompts": prompts, "seed": self.seed}
         found: dict[str, Any] = json.loads(json.dumps({**asked, **self.drawing, **self.measuring}))
@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """A name for it: equal for equal plans."""
+        """A name for the plan: equal for equal plans."""
         return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -135,7 +135,7 @@ class Work:
 
     @property
     def blocks(self) -> int:
-        """How many there are."""
+        """Number of blocks."""
         return -(-len(self.plan.prompts) // BLOCK)
 
     def left(self) -> int:
@@ -301,28 +301,28 @@ class Comparison:
 
     @property
     def distance_ratio(self) -> float:
-        """Below 1 where the second is nearer to the reference."""
+        """Distance of the second over that of the first: below 1 where the second is nearer to the reference."""
         return self.distances[1] / self.distances[0]
 
     @property
     def time_ratio(self) -> float:
-        """Above 1 where the second is faster."""
+        """Time of the first over that of the second: above 1 where the second is faster."""
         return self.seconds[0] / self.seconds[1]
 
 
 def compare(first: Generated, second: Generated, reference: Statistics) -> Comparison:
-    """Frechet distances of both to the reference, and their times."""
+    """Measure both runs: Frechet distances to the reference, and times."""
     distances = tuple(frechet_distance(found.statistics, reference) for found in (first, second))
     return Comparison((distances[0], distances[1]), (first.seconds, second.seconds))
 
 
 def spread(labels: int, count: int) -> list[int]:
-    """Class numbers for `count` pictures, as many of each class as can be."""
+    """Spread `count` pictures over the classes as evenly as can be; returns class numbers."""
     return [i * labels // count if count < labels else i % labels for i in range(count)]
 
 
 def captions(samples: Sequence[Sample]) -> list[str]:
-    """Each sample's caption. Raises BadInputError where one has none."""
+    """Collect each sample's caption. Raises BadInputError where one has none."""
     for sample in samples:
         if not sample.caption:
             raise BadInputError(

@@ -18,7 +18,7 @@ _SEED = 2020
 def kernel_distance(
     first: Tensor, second: Tensor, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE
 ) -> tuple[float, float]:
-    """Mean and standard deviation over random subsets of both, of all pictures where there are not more than that.
+    """Compute the kernel distance (KID): mean and standard deviation over random subsets of both sets.
 
     Subsets are drawn from the features in an order of their own, so that the order in which pictures came in does not
     matter; only one pair of subsets is in memory at a time. Raises UsageError for fewer than 2 pictures on a side.

@@ -14,7 +14,7 @@ _LONGEST = 32  # a longer list is of single pictures, not of figures to compare
 
 
 def load_record(path: Path) -> dict[str, float]:
-    """The figures of a JSON object, by name; those of objects and lists inside it as "outer.inner" and "list.0".
+    """Read the figures of a JSON file by name; those inside objects and lists are called "outer.inner" and "list.0".
 
     Texts, and lists that are longer than 32, are left out. Raises BadInputError where the file holds no JSON object.
     """

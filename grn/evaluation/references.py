@@ -30,7 +30,7 @@ class Shown:
     frame: NDArray[np.uint8]
 
     def image(self) -> NDArray[np.uint8]:
-        """The picture."""
+        """Return the picture."""
         return self.frame
 
 

@@ -31,7 +31,7 @@ class Features:
 
 
 def scores(generated: Features, reference: Features, metrics: tuple[str, ...]) -> dict[str, float]:
-    """The figures of each metric asked for, of `METRICS`.
+    """Compute the figures of each metric asked for, of `METRICS`.
 
     fid: Frechet distance. isc: Inception score. kid: kernel distance. prc: precision and recall. Raises UsageError where
     the reference has statistics only and kid or prc is asked for, and for too few pictures.
@@ -82,7 +82,7 @@ def features_of(batches: Iterable[Tensor], network: FeatureNetwork, preparation:
 
 
 def inception_score(parts: Iterable[Tensor], count: int, splits: int = SPLITS) -> tuple[float, float]:
-    """Mean and standard deviation over `splits` parts of exp(mean KL(p(y|x) || p(y))).
+    """Compute the Inception score: mean and standard deviation over `splits` parts of exp(mean KL(p(y|x) || p(y))).
 
     parts: class probabilities [B, classes] of `count` pictures in all, one after the other. Raises UsageError for fewer
     pictures than splits.

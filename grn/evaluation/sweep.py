@@ -46,7 +46,7 @@ def _number(value: Decimal) -> int | float:
 
 
 def grid(axes: Mapping[str, Sequence[Any]], random: int | None = None, seed: int = 0) -> list[Settings]:
-    """Every combination of the axes' values, the last axis fastest; or so many of them, drawn by the seed."""
+    """List every combination of the axes' values, the last axis fastest; or draw so many of them by the seed."""
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     if random is None or random >= len(points):
         return points
@@ -55,7 +55,7 @@ def grid(axes: Mapping[str, Sequence[Any]], random: int | None = None, seed: int
 
 
 def spread_of(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and half of the interval that holds it with 95% (Student's t); None for a single value."""
+    """Return the mean and half of its 95% confidence interval (Student's t); None for a single value."""
     mean, count = sum(values) / len(values), len(values)
     if count < 2:
         return mean, None

@@ -23,7 +23,7 @@ _AT_ONCE = 32
 
 
 def pair_network_name(network: FeatureNetwork) -> str:
-    """What statistics of frame pairs are called, so that they never meet those of single pictures."""
+    """Name the network of frame pairs, so that their statistics are never compared with those of single pictures."""
     return f"{network.name}, frame pairs"
 
 
@@ -52,7 +52,7 @@ def pair_features(frames: Iterable[np.ndarray], network: FeatureNetwork, device:
 
 
 def gather_clips(clips: Iterable[Iterable[np.ndarray]], network: FeatureNetwork, device: str = "cpu") -> Statistics:
-    """Statistics of all frame pairs of the clips. Raises BadInputError where no clip has two frames."""
+    """Compute statistics of all frame pairs of the clips. Raises BadInputError where no clip has two frames."""
     moments = Moments(2 * network.dim)
     for clip in clips:
         for features in pair_features(clip, network, device):
@@ -115,7 +115,7 @@ class Motion:
 
 
 def measure_motion(clips: Iterable[Iterable[np.ndarray]]) -> Motion:
-    """Of clips of uint8 frames [H, W, 3], streamed. Raises BadInputError where no clip has two frames."""
+    """Measure the motion of clips of uint8 frames [H, W, 3], streamed. Raises BadInputError where no clip has two frames."""
     count, differences, moving = 0, [], []
     for clip in clips:
         count += 1

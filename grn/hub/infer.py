@@ -29,7 +29,7 @@ _MARKS = {
 
 
 def recognise(state: Mapping[str, Any]) -> str:
-    """The family (a config's kind) of a published state dict, by its keys."""
+    """Tell the family (a config's kind) of a published state dict by its keys."""
     keys = {str(key).removeprefix("net.") for key in state}
     for family, marks in _MARKS.items():
         if keys.issuperset(marks):
@@ -48,7 +48,7 @@ def infer_config(
     context_start: int | None = None,
     text_attention: TextAttention = "one-way",
 ) -> NetworkConfig:
-    """The dimensions of a published state dict, from its shapes.
+    """Infer the dimensions of a published state dict from its shapes.
 
     channels (of a generator), rounds, context_start and text_attention are not in the shapes: by default they are as
     published, and UndecidedError where that does not tell. Raises ModelMismatchError where a key is missing or no

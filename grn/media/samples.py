@@ -54,7 +54,7 @@ def separate(image: Image.Image, depth: Depth) -> tuple[Image.Image, Image.Image
 
 
 def lay_over(colours: Image.Image, alpha: Image.Image | None, background: Colour) -> Image.Image:
-    """Mode RGB over a plain background."""
+    """Lay a picture over a plain background; returns mode RGB."""
     if alpha is None:
         return colours
     canvas = Image.new("RGB", colours.size, background)

@@ -23,7 +23,7 @@ class Timeline:
 
     @classmethod
     def of(cls, delays: Iterable[Fraction], tick: Fraction) -> "Timeline":
-        """From how long each picture asks to be shown, in seconds."""
+        """Make a timeline from how long each picture asks to be shown, in seconds."""
         times = [Fraction(0)]
         for delay in delays:
             times.append(times[-1] + (delay if delay > _TOO_SHORT else _INSTEAD))
@@ -43,7 +43,7 @@ class Timeline:
         return average
 
     def cut(self, start: float, duration: float | None) -> tuple[range, "Timeline"]:
-        """Which pictures appear in [start, start + duration), and their times from `start` on."""
+        """Keep what appears in [start, start + duration): the pictures' numbers, and their times from `start` on."""
         first, end = _exact(start), self.times[-1]
         if duration is not None:
             end = min(end, first + _exact(duration))

@@ -21,7 +21,7 @@ class TimeCache:
         self._frames: dict[nn.Module, Tensor] = {}
 
     def last_frames(self, layer: nn.Module) -> Tensor | None:
-        """What `layer` remembered, or None in the clip's first group."""
+        """Return the frames that `layer` remembered, or None in the clip's first group."""
         return self._frames.get(layer)
 
     def remember(self, layer: nn.Module, frames: Tensor) -> None:
@@ -206,7 +206,7 @@ def fold_average(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
 
 
 def average_frames(x: Tensor) -> Tensor:
-    """Neighbouring frames averaged in pairs; a clip's first frame, which comes alone, stays as it is."""
+    """Average neighbouring frames in pairs; a clip's first frame, which comes alone, stays as it is."""
     return x if x.shape[2] == 1 else x.unflatten(2, (-1, 2)).mean(3)
 
 
@@ -246,7 +246,7 @@ def add(x: Tensor, y: Tensor) -> Tensor:
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor, cache: TimeCache | None) -> Tensor:
-    """A chain of layers that take (x, cache)."""
+    """Run a chain of layers that take (x, cache)."""
     for block in blocks:
         x = block(x, cache)
     return x

@@ -109,7 +109,7 @@ class ClassToImage(nn.Module):
         return PreparedClass(self.classes(condition.labels.to(self.classes.weight.device)))
 
     def null_condition(self, count: int) -> ClassCondition:
-        """No class, `count` times."""
+        """Return the condition of no class, `count` times."""
         return ClassCondition(torch.full((count,), self.config.num_classes))
 
     def forward(self, token_map: Tensor, ratio: Tensor, prepared: Prepared) -> Tensor:
@@ -168,7 +168,7 @@ class ClassToImage(nn.Module):
 
 @kept
 def sincos_positions(side: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Fixed positions [side^2, D]: sines and cosines of the column in half of the channels, then of the row."""
+    """Compute fixed positions [side^2, D]: sines and cosines of the column in half of the channels, then of the row."""
     waves = torch.arange(side, dtype=torch.float32, device=device)[:, None] * frequencies(width // 4, device)
     line = torch.cat([waves.sin(), waves.cos()], 1)
     columns, rows = line[None].expand(side, -1, -1), line[:, None].expand(-1, side, -1)

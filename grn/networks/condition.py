@@ -21,11 +21,11 @@ class Condition(ABC):
 
     @abstractmethod
     def rows(self, index: Tensor) -> "Condition":
-        """The samples that `index`, int64, names, in its order."""
+        """Select the samples that `index`, int64, names, in its order."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> "Condition":
-        """The same on `device`."""
+        """Move to `device`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ClassCondition(Condition):
         return self.labels.shape[0]
 
     def rows(self, index: Tensor) -> "ClassCondition":
-        """The samples that `index` names."""
+        """Select the samples that `index` names."""
         return ClassCondition(self.labels[index])
 
     def to(self, device: torch.device | str) -> "ClassCondition":
@@ -60,7 +60,7 @@ class TextCondition(Condition):
         return self.tokens.shape[0]
 
     def rows(self, index: Tensor) -> "TextCondition":
-        """The samples that `index` names."""
+        """Select the samples that `index` names."""
         return TextCondition(self.tokens[index], self.mask[index])
 
     def to(self, device: torch.device | str) -> "TextCondition":
@@ -68,7 +68,7 @@ class TextCondition(Condition):
 
     @classmethod
     def cat(cls, parts: Sequence["TextCondition"]) -> "TextCondition":
-        """Joined, the shorter ones padded."""
+        """Join conditions along the batch; shorter texts are padded."""
         longest = max(part.mask.shape[1] for part in parts)
         return cls(
             torch.cat([pad_length(part.tokens, longest, 1) for part in parts]),
@@ -87,18 +87,18 @@ class Texts(Condition):
         return len(self.tokens)
 
     def rows(self, index: Tensor) -> TextCondition:
-        """The samples that `index` names, padded to the longest of them."""
+        """Select the samples that `index` names, padded to the longest of them."""
         chosen = [self.tokens[i] for i in index.tolist()]
         tokens = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
         lengths = torch.tensor([len(text) for text in chosen])
         return TextCondition(tokens, torch.arange(tokens.shape[1])[None] < lengths[:, None]).to(self.device)
 
     def to(self, device: torch.device | str) -> "Texts":
-        """The same, to be on `device` once padded."""
+        """Move to `device`, when it is padded."""
         return Texts(self.tokens, device)
 
 
 def pad_length(x: Tensor, length: int, dim: int) -> Tensor:
-    """Zeros (False) behind axis `dim` up to `length`."""
+    """Pad axis `dim` with zeros (False) up to `length`."""
     missing = length - x.shape[dim]
     return F.pad(x, [0, 0] * (x.dim() - 1 - dim) + [0, missing]) if missing else x

@@ -31,12 +31,12 @@ class Prepared(ABC):
 
     @abstractmethod
     def rows(self, index: Tensor) -> Self:
-        """The samples that `index`, int64, names, in its order."""
+        """Select the samples that `index`, int64, names, in its order."""
 
     @classmethod
     @abstractmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
-        """The samples of all parts, one part after the other."""
+        """Join the samples of all parts, one part after the other."""
 
 
 class GeneratorNetwork(Protocol):
@@ -44,25 +44,25 @@ class GeneratorNetwork(Protocol):
 
     @property
     def config(self) -> TokenMapConfig:
-        """Its dimensions."""
+        """The network's dimensions."""
 
     def prepare(self, condition: Condition) -> Prepared:
-        """What `forward` needs of the conditions. Raises UsageError for conditions of another kind than it draws from."""
+        """Compute what `forward` needs of the conditions. Raises UsageError for conditions of another kind than the network takes."""
 
     def null_condition(self, count: int) -> Condition | None:
-        """No condition, `count` times, for guidance; None where that is a text encoder's empty prompt."""
+        """Return no condition, `count` times, for guidance; None where that is a text encoder's empty prompt."""
 
     def forward(self, token_map: Tensor, ratio: Tensor, prepared: Prepared) -> Tensor:
-        """Logits of a batch of maps of one shape. Raises UsageError for a shape that it cannot draw."""
+        """Compute logits of a batch of maps of one shape. Raises UsageError for a shape that it cannot predict."""
 
     def __call__(self, token_map: Tensor, ratio: Tensor, prepared: Prepared) -> Tensor:
         """The same, as modules are called."""
 
     def packed(self, token_maps: Sequence[Tensor], ratio: Tensor, prepared: Prepared) -> list[Tensor]:
-        """Logits [t, h, w, E, K] of each map [t, h, w, E], of any shapes, in one pass.
+        """Compute logits [t, h, w, E, K] of each map [t, h, w, E], of any shapes, in one pass.
 
         ratio [B] and prepared are in the order of the maps. Raises UsageError for shapes that it cannot draw.
         """
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Its weights; the first one's device is where it computes."""
+        """Iterate over the weights; the first one's device is where the network computes."""

@@ -41,7 +41,7 @@ def turns_of(angles: Tensor) -> Tensor:
 
 
 def kept(make: Callable[_Key, Tensor]) -> Callable[_Key, Tensor]:
-    """A function of a shape and a device whose results are made once; nobody may write to them.
+    """Keep the results of a function of a shape and a device; nobody may write to them.
 
     A compiler sees the arithmetic instead, which holds for any shape, where a kept tensor would hold for one.
     """
@@ -61,7 +61,7 @@ def kept(make: Callable[_Key, Tensor]) -> Callable[_Key, Tensor]:
 
 @kept
 def text_turns(length: int, head_width: int, device: torch.device) -> Tensor:
-    """Turns of a text's tokens."""
+    """Return the turns of a text's tokens."""
     return turns_of(text_angles(length, head_width, device))
 
 
@@ -82,7 +82,7 @@ def grid_turns(side: int, head_width: int, context: int, device: torch.device) -
 
 
 def frequencies(count: int, device: torch.device | None = None) -> Tensor:
-    """Frequency n of N: base^(-n/N)."""
+    """Return N frequencies, number n being base^(-n/N)."""
     return BASE ** (-torch.arange(count, dtype=torch.float32, device=device) / count)
 
 
@@ -98,7 +98,7 @@ def axis_angles(time: Tensor, rows: Tensor, columns: Tensor, head_width: int) ->
 
 
 def text_angles(length: int, head_width: int, device: torch.device | None = None) -> Tensor:
-    """Text token j stands at time j."""
+    """Return the angles of text tokens; token j stands at time j."""
     zeros = torch.zeros(length, device=device)
     return axis_angles(torch.arange(length, device=device), zeros, zeros, head_width)
 
@@ -138,7 +138,7 @@ def visual_angles(
 
 
 def nearest_aspect(aspect: float) -> float:
-    """The height / width template nearest to `aspect`."""
+    """Find the height / width template nearest to `aspect`."""
     return min(ASPECTS, key=lambda template: abs(template - aspect))
 
 

@@ -16,7 +16,7 @@ _ASPECT = re.compile(f"{_SIDE}:{_SIDE}")
 
 
 def side_of(area: str) -> int:
-    """The side of the square of an area known by name. UsageError lists the names."""
+    """Return the side of the square of an area known by name. Raises UsageError, which lists the names."""
     if area not in AREAS:
         raise UsageError(f"area {area}: is none of {', '.join(AREAS)}; use one of them, or give the size in pixels")
     return AREAS[area]
@@ -34,6 +34,6 @@ def aspect_of(text: str) -> float:
 
 
 def size_of(side: int, aspect: float, step: int) -> tuple[int, int]:
-    """The size nearest to that shape (height over width) with about side^2 pixels, in whole steps."""
+    """Return the size nearest to that shape (height over width) with about side^2 pixels, in whole steps."""
     root = math.sqrt(aspect)
     return max(1, round(side * root / step)) * step, max(1, round(side / root / step)) * step

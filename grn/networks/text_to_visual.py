@@ -68,7 +68,7 @@ class PreparedText(Prepared):
         return self.mask.shape[0]
 
     def rows(self, index: Tensor) -> "PreparedText":
-        """The samples that `index` names."""
+        """Select the samples that `index` names."""
         # Of a single one no number needs to come from the device.
         lengths = self.lengths * len(index) if len(self) == 1 else tuple(self.lengths[i] for i in index.tolist())
         return PreparedText(tuple(part[index] for part in self.given), self.mask[index], lengths)
@@ -82,7 +82,7 @@ class PreparedText(Prepared):
 
     @classmethod
     def cat(cls, parts: Sequence["PreparedText"]) -> "PreparedText":
-        """Joined, the shorter ones padded."""
+        """Join prepared texts along the batch; shorter ones are padded."""
         longest = max(part.mask.shape[1] for part in parts)
         return cls(
             tuple(
@@ -167,7 +167,7 @@ class TextToVisual(nn.Module):
         return PreparedText((torch.stack(keys, 1), torch.stack(values, 1)), condition.mask)
 
     def null_condition(self, count: int) -> None:
-        """None: the text encoder's empty prompt is it."""
+        """Return None: the text encoder's empty prompt is the null condition."""
 
     def forward(self, token_map: Tensor, ratio: Tensor, prepared: Prepared, aspect: float | None = None) -> Tensor:
         """Logits of every element. aspect: height / width of the picture, by default of the map."""

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def chance(self) -> float:
-        """With which an element that is not held is selected, so that the next state has its ratio."""
+        """The probability of selecting an element that is not held, so that the next state has its ratio."""
         now, following = self.scheduled(self.step), self.scheduled(self.step + 1)
         if self.config.fill == "refine":
             return following
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def temperature(self) -> float:
-        """tau of this step."""
+        """Temperature tau of this step."""
         config = self.config
         if not self.adaptive or self.step < config.warmup:
             return config.temperature
@@ -103,7 +103,7 @@ class Batch:
         self._ahead = torch.empty(0, 0, *self.full, device=device)  # [draws to come, B, t, h, w, E]
 
     def join(self, samples: Sequence[tuple[int, int]]) -> list[Run]:
-        """Let samples of these (number, seed) begin."""
+        """Add samples, by (number, seed), that begin now."""
         runs = [Run(number, seed, self.config, self.known.start, self.share) for number, seed in samples]
         noise = torch.stack([torch.randint(self.classes, self.full, generator=run.generator) for run in runs])
         noise = send(noise.to(torch.uint8), self.device).long()  # of at most 256 classes
@@ -123,7 +123,7 @@ class Batch:
         return runs
 
     def keep(self, rows: list[int]) -> None:
-        """Let all samples but these go."""
+        """Drop all samples but these."""
         self.runs = [self.runs[row] for row in rows]
         index = torch.tensor(rows, dtype=torch.int64, device=self.device)
         for name in ("random_map", "selection", "prediction", "state"):
@@ -151,7 +151,7 @@ class Batch:
                 run.total = adaptive_steps(run.entropy, config.k, config.b, (config.tmin, config.tmax))
 
     def uniforms(self) -> tuple[Tensor, Tensor]:
-        """Random numbers in [0, 1) for every element: to draw it by, and to select it by."""
+        """Random numbers in [0, 1) for every element: one for its prediction, one for its selection."""
         if not len(self._ahead):
             steps = max(run.total - run.step for run in self.runs)
             steps = max(1, min(steps, AHEAD_BYTES // (8 * self.state.numel())))
@@ -164,12 +164,12 @@ class Batch:
 
     @property
     def temperature(self) -> float | Tensor:
-        """tau of each sample's step."""
+        """Temperature tau of each sample's step."""
         return self._by_sample([run.temperature for run in self.runs], 6)
 
     @property
     def chance(self) -> float | Tensor:
-        """Of each sample's elements to be selected."""
+        """The probability of each sample's elements to be selected."""
         return self._by_sample([run.chance for run in self.runs], 5)
 
     @property
@@ -187,7 +187,7 @@ class Batch:
         return torch.stack([select_confident(count, sure, free[0]) for count, sure in rows])
 
     def advance(self, prediction: Tensor, selection: Tensor, state: Tensor) -> None:
-        """Take Y, S and F of the next step."""
+        """Move on to Y, S and F of the next step."""
         self._before, self.prediction, self.selection, self.state = self.selection, prediction, selection, state
         for run in self.runs:
             run.step += 1

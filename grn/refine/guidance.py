@@ -15,12 +15,12 @@ def is_guided(ratio: float, scale: float, interval: tuple[float, float]) -> bool
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-    """Logits moved away from the unconditional ones: uncond + s * (cond - uncond)."""
+    """Move logits away from the unconditional ones: uncond + s * (cond - uncond)."""
     return unconditional + scale * (conditional - unconditional)
 
 
 def guide_rows(conditional: Tensor, unconditional: Tensor, rows: Sequence[int], scale: float) -> Tensor:
-    """The conditional logits of a batch, those of some rows guided by theirs of `unconditional`."""
+    """Guide some rows of a batch's conditional logits by their unconditional ones."""
     if len(rows) == len(conditional):
         return guide(conditional, unconditional, scale)
     index = send(torch.tensor(rows), conditional.device)

@@ -34,7 +34,7 @@ class Known:
 
     @classmethod
     def nothing(cls, shape: tuple[int, ...]) -> "Known":
-        """For a sample that starts from nothing."""
+        """Return what stands for a sample that starts from nothing."""
         return cls(torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool))
 
     @property

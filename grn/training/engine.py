@@ -73,17 +73,17 @@ class Engine:
 
     @property
     def processes(self) -> int:
-        """How many there are."""
+        """Number of processes."""
         return self._accelerator.num_processes
 
     @property
     def process(self) -> int:
-        """The number of this one."""
+        """Number of this process."""
         return self._accelerator.process_index
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the process that writes."""
         return self._accelerator.is_main_process
 
     def distribute(self, modules: nn.ModuleDict, calls: dict[str, nn.Module], recompute: bool = False) -> None:
@@ -128,7 +128,7 @@ class Engine:
         return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
     def gather(self, value: T) -> list[T]:
-        """What every process has found."""
+        """Gather what every process has found."""
         return [value] if self.processes == 1 else list(gather_object([value]))
 
     @contextmanager
@@ -146,7 +146,7 @@ class Engine:
         self._accelerator.log({name: value for name, value in row.items() if name != "step"}, step=step)
 
     def largest(self, values: Sequence[int]) -> list[int]:
-        """The largest of each value over all processes."""
+        """Return the largest of each value over all processes."""
         if self.processes == 1:
             return list(values)
         found = self._accelerator.gather(torch.tensor([list(values)], device=self.device))
@@ -157,7 +157,7 @@ class Engine:
         return self.largest([count])[0] - count if self._shards else 0
 
     def wait(self) -> None:
-        """For all processes."""
+        """Wait for all processes."""
         self._accelerator.wait_for_everyone()
 
 

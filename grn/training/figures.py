@@ -32,7 +32,7 @@ class Meter:
         self.since = time.monotonic()
 
     def add(self, totals: Totals, samples: int, tokens: int, operations: float, waited: float) -> None:
-        """The figures of one step of this process, its samples, tokens and operations, and the seconds that it waited for data."""
+        """Add one step of this process: its figures, samples, tokens and operations, and the seconds that it waited for data."""
         self.totals = merge([self.totals, totals])
         self.count, self.samples, self.tokens = self.count + 1, self.samples + samples, self.tokens + tokens
         self.operations, self.waited = self.operations + operations, self.waited + waited
@@ -58,7 +58,7 @@ class Meter:
 
 
 def totals_of(figures: Mapping[str, Tensor]) -> Totals:
-    """The sum of each figure's entries that are numbers, and their count; one copy from the device."""
+    """Sum each figure's entries that are numbers, and count them, with one copy from the device."""
     if not figures:
         return {}
     entries = torch.cat([value.detach().flatten().double() for value in figures.values()]).tolist()
@@ -71,7 +71,7 @@ def totals_of(figures: Mapping[str, Tensor]) -> Totals:
 
 
 def merge(parts: Iterable[Totals]) -> Totals:
-    """The sums over all parts, in the order in which the figures first appear."""
+    """Add up the sums of all parts, in the order in which the figures first appear."""
     found: Totals = {}
     for part in parts:
         for name, (total, count) in part.items():
@@ -81,13 +81,13 @@ def merge(parts: Iterable[Totals]) -> Totals:
 
 
 def means(totals: Totals) -> dict[str, float]:
-    """The mean of each figure; those of no value are left out."""
+    """Return the mean of each figure; figures without a value are left out."""
     return {name: total / count for name, (total, count) in totals.items() if count}
 
 
 @functools.cache
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a product of two large matrices, the best of several: what the device reaches in this number format."""
+    """Measure FLOP/s of a product of two large matrices, the best of several: what the device reaches in this number format."""
     side = 8192 if device.type == "cuda" else 1024
     one, seconds = torch.ones(side, side, device=device, dtype=dtype), []
     for _ in range(6):
@@ -101,7 +101,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that was allocated on a GPU, elsewhere the most that the process has had resident."""
+    """Return peak memory in bytes: allocated on a GPU, elsewhere resident in the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

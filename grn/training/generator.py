@@ -101,7 +101,7 @@ class GeneratorTask:
 
     @cached_property
     def data(self) -> GeneratorData:
-        """Opened, and encoded where that is to be done, when it is asked for first."""
+        """The data, opened (and encoded where that is to be done) when they are asked for first."""
         return GeneratorData(self.recipe, self.tokenizer, self.text, self._progress, self._share)
 
     @property
@@ -185,7 +185,7 @@ class GeneratorTask:
 
     @torch.no_grad()
     def sheet(self, step: int, path: Path | None) -> None:
-        """Pictures or clips for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
+        """Draw a sheet for the recipe's prompts, for captions of the data if it names none, or for the first classes."""
         if self.text is not None:
             pixels = self._draw(self.text.encode(self._sheet_prompts()), range(SHEET_PICTURES))
         else:
@@ -263,7 +263,7 @@ class GeneratorTask:
 
 
 def refinement_loss(logits: Tensor | tuple[Tensor, ...], targets: Batched) -> Tensor:
-    """Equation 7 of each sample: -1/N times the sum of log p(y_i | F, cond) over its N elements; float32 [B].
+    """Compute equation 7 of each sample: -1/N times the sum of log p(y_i | F, cond) over its N elements; float32 [B].
 
     logits [..., E, K] and targets int64 [..., E], of all samples in one tensor, or of each in its own.
     """

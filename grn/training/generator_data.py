@@ -88,15 +88,15 @@ class GeneratorBatch:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all maps, E elements each."""
+        """Number of tokens of all maps."""
         return sum(math.prod(one.shape[:-1]) for one in self.targets)
 
     def to(self, device: torch.device) -> "GeneratorBatch":
-        """The same on `device`."""
+        """Move to `device`."""
         return self._each(lambda x: x.to(device, non_blocking=True))
 
     def pin_memory(self) -> "GeneratorBatch":
-        """The same where a GPU can fetch it by itself."""
+        """Move to pinned memory, from which a GPU copies by itself."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, act: Callable[[Tensor], Tensor]) -> "GeneratorBatch":
@@ -149,7 +149,7 @@ class GeneratorData:
         return known if len(known) == self.network.num_classes else ()
 
     def read(self, slot: Slot) -> GeneratorExample:
-        """One token map, how it is corrupted, and its caption or class, or none of them where the condition is dropped.
+        """Read one token map, how it is corrupted, and its caption or class, or neither where the condition is dropped.
 
         Raises BadInputError for a sample that cannot be read, ModelMismatchError for codes of another tokenizer, size or rate.
         """
@@ -215,7 +215,7 @@ class GeneratorData:
 
 
 def collate(examples: Sequence[GeneratorExample]) -> GeneratorBatch:
-    """Examples of any shapes as a batch."""
+    """Join examples of any shapes into a batch."""
     classes = [one.condition for one in examples if isinstance(one.condition, int)]
     captions = [one.condition for one in examples if isinstance(one.condition, CaptionChoice)]
     return GeneratorBatch(
@@ -232,7 +232,7 @@ def _together(maps: Sequence[Tensor]) -> Batched:
 
 
 def corrupt(shape: Sequence[int], classes: int, config: RatioConfig, rng: np.random.Generator) -> Corruption:
-    """A selection ratio l, a selection map S of it and a random map Y_rand (algorithm 2's first lines).
+    """Draw a selection ratio l, a selection map S of it and a random map Y_rand (algorithm 2's first lines).
 
     Each element is selected by itself, with probability l (equation 6); each of the random map is any class, all alike likely.
     """

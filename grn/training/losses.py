@@ -17,7 +17,7 @@ _STILL = 8 / 127.5
 
 
 def motion_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:
-    """How far a reconstruction's motion is from its clip's: both [B, 3, T, H, W] in [-1, 1], T > 1; float32 [].
+    """Measure how far a reconstruction's motion is from its clip's: both [B, 3, T, H, W] in [-1, 1], T > 1; float32 [].
 
     The other losses are least for a blur that hardly moves, where a decoder cannot know which way something moves; this one is
     not. It adds squared differences of two amounts: how much every patch of a frame changes until the next one, and what share of
@@ -115,10 +115,10 @@ class PatchDiscriminator(nn.Sequential):
 
 
 def generator_loss(reconstruction: Tensor) -> Tensor:
-    """What the autoencoder lowers: minus the judgement of its pictures (hinge)."""
+    """Compute what the autoencoder lowers: minus the discriminator's judgement of its pictures (hinge)."""
     return -reconstruction.mean()
 
 
 def discriminator_loss(true: Tensor, reconstruction: Tensor) -> Tensor:
-    """What the discriminator lowers: the hinge loss of telling the two apart."""
+    """Compute what the discriminator lowers: the hinge loss of telling real from reconstructed."""
     return 0.5 * (F.relu(1 - true).mean() + F.relu(1 + reconstruction).mean())

@@ -58,16 +58,16 @@ class MixedSource:
         return self.sources[which][number - int(self.starts[which])]
 
     def order(self, first: int, count: int) -> list[int]:
-        """The numbers of the samples at `count` places of the run's endless order, from place `first`."""
+        """Return the numbers of the samples at `count` places of the run's endless order, from place `first`."""
         return self._order.numbers(first, count)
 
     def batch(self, batch: int, size: int) -> list[int]:
-        """The numbers of the samples of a batch, when all batches have `size` and hold either pictures or clips."""
+        """Return the numbers of the samples of a batch, when all batches have `size` and hold either pictures or clips."""
         kind, numbers = self._batches.numbers(batch, size)
         return [self.kinds[kind][n] for n in numbers]
 
     def other(self, number: int, rng: np.random.Generator) -> int:
-        """Any sample of the place that a sample is from."""
+        """Draw another sample of the place that a sample is from."""
         which = self.which(number)
         return int(rng.integers(*self.starts[which : which + 2]))
 
@@ -76,7 +76,7 @@ class MixedSource:
         return self.config.frames if self.config.sources[self.which(number)].clips else 1
 
     def read(self, number: int, rng: np.random.Generator | None = None) -> np.ndarray:
-        """A sample's frames uint8 [T, H, W, 3], of a clip from anywhere in it or, without `rng`, from its beginning.
+        """Read a sample's frames uint8 [T, H, W, 3], of a clip from anywhere in it or, without `rng`, from its beginning.
 
         Where the source has no range to resize to, they are squares of the configured size.
         """

@@ -24,7 +24,7 @@ _STEP = 3 * 2  # forward, and a backward pass of twice as much; a multiplication
 def generator_operations(
     network: ClassToImage | TextToVisual, shapes: Sequence[tuple[int, int, int]], text: int = 0
 ) -> float:
-    """Of a training step on token maps of these shapes (t, h, w). text: tokens that each sample's text is padded to."""
+    """Count the operations of a training step on token maps of these shapes (t, h, w). text: tokens of each sample's padded text."""
     if isinstance(network, ClassToImage):
         return len(shapes) * _STEP * _class_products(network)
     return sum(_STEP * _text_products(network, t * h * w // network.config.patch**2, text) for t, h, w in shapes)
@@ -63,7 +63,7 @@ def _weights(module: nn.Module) -> int:
 
 @functools.lru_cache(maxsize=64)
 def autoencoder_operations(config: TokenizerConfig, frames: int, side: int, decoder_only: bool = False) -> float:
-    """Of a training step on one clip, or picture, of side x side pixels, without what losses compute of it."""
+    """Count the operations of a training step on one clip, or picture, of side x side pixels, without those of its losses."""
     with torch.device("meta"), torch.no_grad():
         network = CausalAutoencoder(config)
         with FlopCounterMode(display=False) as encoding:

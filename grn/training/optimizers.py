@@ -71,14 +71,14 @@ class Optimizers:
         return self.config.lr * self.share(step)
 
     def share(self, step: int) -> float:
-        """Of the full learning rate: linear warm-up, constant, linear decay at the end."""
+        """Return the share of the full learning rate: linear warm-up, constant, linear decay at the end."""
         config = self.config
         warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         left = (self.steps - step) / config.decay_steps if config.decay_steps else 1.0
         return warm * (config.final_lr + (1 - config.final_lr) * min(1.0, left))
 
     def state(self) -> list[dict[str, Any]]:
-        """Of every optimizer, as torch describes it."""
+        """Return the state of every optimizer, as torch describes it."""
         return [optimizer.state_dict() for optimizer in self.each]
 
     def load(self, states: Iterable[dict[str, Any]]) -> None:

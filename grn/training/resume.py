@@ -21,14 +21,14 @@ _SWITCHES = {
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Every dotted key whose value is another one in two resolved recipes: (before, after). None: it is not there."""
+    """Find every dotted key whose value differs between two resolved recipes: (before, after); None where it is not there."""
     old, new = dict(leaves(before)), dict(leaves(after))
     keys = dict.fromkeys([*old, *new])
     return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 
 def refused(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """Those changes that a run cannot take, each in words."""
+    """Say in words, for each change that a run cannot take, why."""
     said = []
     for key, (before, after) in found.items():
         why = next((reason for fixed, reason in FIXED.items() if key == fixed or key.startswith(f"{fixed}.")), None)
@@ -40,12 +40,12 @@ def refused(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
 
 
 def described(found: Mapping[str, tuple[Any, Any]]) -> str:
-    """The changes in one line."""
+    """Describe the changes in one line."""
     return ", ".join(f"{key} {before!r:.80} -> {after!r:.80}" for key, (before, after) in found.items())
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a resolved recipe by its dotted key."""
+    """List every value of a resolved recipe by its dotted key."""
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{prefix}{key}.")

@@ -30,10 +30,10 @@ class Batch(Protocol):
 
     @property
     def tokens(self) -> int:
-        """How many tokens they are made of."""
+        """Number of tokens of the examples."""
 
     def to(self, device: torch.device) -> Self:
-        """The same on `device`."""
+        """Move to `device`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Loss:
     operations: float = 0.0
 
     def detached(self) -> "Loss":
-        """The same numbers, which hold no graph."""
+        """Detach from the graph of gradients."""
         return replace(self, value=self.value.detach(), samples=None if self.samples is None else self.samples.detach())
 
 
@@ -74,34 +74,34 @@ class Task(Protocol[Example, B]):
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """Number of samples."""
 
     def order(self, first: int, count: int) -> list[int]:
-        """The numbers of the samples at `count` places of the run's endless order, from place `first`."""
+        """Return the numbers of the samples at `count` places of the run's endless order, from place `first`."""
 
     def other(self, slot: Slot, attempt: int) -> int:
-        """The number of a sample that stands in for one that cannot be read; it follows from slot and attempt alone."""
+        """Return the number of a sample that stands in for an unreadable one; it follows from slot and attempt alone."""
 
     def sample(self, number: int) -> str:
         """What messages call a sample."""
 
     def read(self, slot: Slot) -> Example:
-        """One example, augmented with randomness from its slot alone; may run in a worker process."""
+        """Read one example, augmented with randomness from its slot alone; may run in a worker process."""
 
     def tokens(self, example: Example) -> int:
         """How much of a packed sequence an example takes."""
 
     def collate(self, examples: Sequence[Example]) -> B:
-        """Examples as one batch."""
+        """Join examples into one batch."""
 
     def made_up(self, count: int) -> list[Example]:
-        """Examples of the recipe's shapes with nothing in them, to measure steps by; no data are read."""
+        """Make up examples of the recipe's shapes, to measure steps by; no data are read."""
 
     def settings(self, name: str) -> OptimizerConfig:
         """How the module of this name is optimized."""
 
     def losses(self, batch: B, step: int) -> list[Loss]:
-        """The training step up to the gradients: what each module is to lower."""
+        """Compute the training step up to the gradients: what each module is to lower."""
 
     def sheet(self, step: int, path: Path | None) -> None:
         """Show what the (averaged) model does now; None: take part in it, where the model is spread over processes."""

@@ -60,15 +60,15 @@ class TokenizerBatch:
 
     @property
     def tokens(self) -> int:
-        """Frames: how many tokens they become is the network's affair."""
+        """Number of frames; how many tokens they become depends on the network."""
         return self.crops.shape[0] * self.crops.shape[2]
 
     def to(self, device: torch.device) -> "TokenizerBatch":
-        """The same on `device`."""
+        """Move to `device`."""
         return TokenizerBatch(self.crops.to(device, non_blocking=True), self.rounds)
 
     def pin_memory(self) -> "TokenizerBatch":
-        """The same where a GPU can fetch it by itself."""
+        """Move to pinned memory, from which a GPU copies by itself."""
         return TokenizerBatch(self.crops.pin_memory(), self.rounds)
 
 
@@ -135,7 +135,7 @@ class TokenizerTask:
 
     @cached_property
     def source(self) -> MixedSource:
-        """Opened when it is asked for first."""
+        """The data, opened when they are asked for first."""
         return MixedSource(self.recipe.data, self.recipe.run.seed)
 
     @property
@@ -153,7 +153,7 @@ class TokenizerTask:
         return str(self.source[number])
 
     def read(self, slot: Slot) -> TokenizerExample:
-        """A crop, and the number of rounds that it is quantized to."""
+        """Read a crop, and draw the number of rounds that it is quantized to."""
         seed = self.recipe.run.seed
         pick = np.random.default_rng([seed, slot.step, slot.place, 1]).choice(len(self.rounds), p=self.shares)
         return TokenizerExample(read_crop(self.source, slot, seed), self.rounds[pick])
@@ -209,7 +209,7 @@ class TokenizerTask:
 
     @torch.no_grad()
     def sheet(self, step: int, path: Path | None) -> None:
-        """Pictures above their reconstructions; then a clip's frames above theirs."""
+        """Draw a sheet of pictures above their reconstructions, then of a clip's frames above theirs."""
         network = self.modules["model"]
         assert isinstance(network, CausalAutoencoder)
         device, rounds = next(network.parameters()).device, network.config.rounds
@@ -256,7 +256,7 @@ class TokenizerTask:
 
 
 def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:
-    """The training crop of a slot, uint8 [3, T, S, S]."""
+    """Read the training crop of a slot, uint8 [3, T, S, S]."""
     rng = np.random.default_rng([seed, slot.step, slot.place])
     frames = source.read(slot.number, rng)
     config, resize = source.config, source.resize(slot.number)
@@ -271,7 +271,7 @@ def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:
 
 
 def quantize_each(features: Tensor, rounds: Sequence[int | None]) -> Tensor:
-    """Each sample of features [B, C, t, s, s] at its own number of rounds; float32, straight-through."""
+    """Quantize each sample of features [B, C, t, s, s] to its own number of rounds; float32, straight-through."""
     features, found = features.float(), features.float().clone()
     for number in sorted({one for one in rounds if one is not None}):
         rows = torch.tensor([i for i, one in enumerate(rounds) if one == number], device=features.device)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def turn_words(vectors: Tensor, table: Tensor, degrees: float, rng: np.random.Generator) -> Tensor:
-    """Each word's vector turned by its own angle, uniform in [0, degrees], towards the vector of a random entry of the table.
+    """Turn each word's vector by its own angle, uniform in [0, degrees], towards the vector of a random entry of the table.
 
     vectors: float [L, D]. table: [rows, D] of any float type. Returns float32 [L, D], each word as long as it was.
     """

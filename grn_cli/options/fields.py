@@ -113,7 +113,7 @@ def device(value: str) -> str:
 
 
 def rounds(value: int) -> int:
-    """1 to 16."""
+    """Check a number of rounds, 1 to 16."""
     if not 1 <= value <= 16:
         raise typer.BadParameter(f"{value} is out of range (expected 1 to 16)")
     return value
