@@ -49,7 +49,7 @@ class SourceConfig(_Section):
         description="a folder, tar or list, a range of them `name-{000..012}.tar`, a URL, or `datasets:NAME:SPLIT`"
     )
     clips: bool = Field(False, description="take animations and videos, of data.frames frames each, and no pictures")
-    codes: bool = Field(False, description="tars of tokenized data, as `grn tokenize` writes them; for generators")
+    codes: bool = Field(False, description="tars of tokenized data, instead of pictures and clips; for generators")
     weight: float = Field(1.0, ge=1e-6, le=1e6, description="how often it is drawn from, in relation to its size")
     captions: dict[str, Weight] = Field(
         {}, description="how often captions of each type are drawn, where samples have several; none: as the data say"

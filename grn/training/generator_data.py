@@ -166,6 +166,11 @@ class GeneratorData:
         targets = self.network.indices_to_elements(torch.from_numpy(shown.astype(np.int64))).byte()
         return GeneratorExample(targets, corrupt(targets.shape, self.network.classes, recipe.ratio, rng), condition)
 
+    def first_tokens(self, number: int) -> Tensor:
+        """Read the token map of a sample's first frame, int64 [1, h, w, C]. Raises as `read` does."""
+        codes = read_codes(self.source[number], self._made_by, self.network.rounds, False)
+        return torch.from_numpy(codes.unpack().indices[:1].astype(np.int64))
+
     def _caption(self, number: int, sample: Sample, dropped: bool, rng: np.random.Generator) -> CaptionChoice:
         """One of a sample's captions, drawn by their weights and types, behind the tag of its place; or the empty prompt.
 

@@ -15,13 +15,12 @@ import torch
 from PIL import Image
 
 from grn.data.sources import open_source
-from grn.errors import ModelNotFoundError, UsageError
+from grn.errors import ModelNotFoundError
 from grn.evaluation.frechet import Statistics
 from grn.features.inception_network import InceptionV3
 from grn.media import VideoWriter
 from grn.pipeline import Pipeline
 from grn.refine.config import SamplerConfig, sampler_config
-from grn_cli.evaluate_recon import parse_rounds
 
 FAST = ("--resolution", "32")
 
@@ -398,10 +397,3 @@ def test_refusals_are_one_line_and_write_nothing(grn, here, pictures, tokenizer,
     assert outcome.err.startswith("grn: error: ")
     assert outcome.out == b""
     assert sorted(here.iterdir()) == before
-
-
-def test_parse_rounds():
-    assert parse_rounds("1,2, 8,none") == [1, 2, 8, None]
-    for text in ("0", "17", "1,,2", "all", "-1", ""):
-        with pytest.raises(UsageError, match="--rounds"):
-            parse_rounds(text)

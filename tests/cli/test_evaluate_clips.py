@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from grn.errors import UsageError
 from grn.media import VideoWriter
+from grn_cli.evaluate_recon import parse_rounds
 
 FAST = ("--resolution", "32")
 
@@ -111,3 +113,10 @@ def test_motion_refuses(
     assert outcome.code == code
     assert err in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_parse_rounds() -> None:
+    assert parse_rounds("1,2, 8,none") == [1, 2, 8, None]
+    for text in ("0", "17", "1,,2", "all", "-1", ""):
+        with pytest.raises(UsageError, match="--rounds"):
+            parse_rounds(text)
