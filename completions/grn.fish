@@ -113,7 +113,7 @@ complete -c grn -n '__grn_at generate' -l json -d 'Print results as JSON, one ob
 complete -c grn -n '__grn_at generate' -s q -l quiet -d 'No bars and no warnings.'
 complete -c grn -n '__grn_at generate' -s v -l verbose -d 'Say what is used and found.'
 complete -c grn -n '__grn_at generate' -s h -l help -d 'Show this message and exit.'
-complete -c grn -n '__grn_at train' -F -a 'emoji/generator emoji/joint-pack emoji/joint-tokenizer emoji/picture-tokenizer emoji/scenes emoji/tokenizer emoji/video emoji/video-decoder emoji/video-tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64 photos-tiny'
+complete -c grn -n '__grn_at train' -F -a 'emoji/generator emoji/joint-pack emoji/joint-tokenizer emoji/picture-tokenizer emoji/scenes emoji/scenes-small emoji/tokenizer emoji/video emoji/video-decoder emoji/video-tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64 photos-tiny'
 complete -c grn -n '__grn_at train' -s o -l out -r -F -d 'Run folder; runs/NAME if not given.'
 complete -c grn -n '__grn_at train' -l set -r -f -d 'Replace a value of the recipe, as section.key=value; repeatable.'
 complete -c grn -n '__grn_at train' -l compile -r -f -a 'auto on off' -d 'Compile the network, as --set run.compile.'

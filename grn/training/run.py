@@ -97,8 +97,8 @@ def measure(recipe: TokenizerRecipe | GeneratorRecipe) -> Estimate:
 
     Raises what reading models raises, ConfigError where the batch cannot be shared, EnvironmentFaultError for too little memory.
     """
-    compiled = recipe.run.compile and torch.cuda.is_available()
-    run = recipe.run.model_copy(update={"compile": compiled, "distance_every": 0})
+    compiling = recipe.run.compile if torch.cuda.is_available() else "off"
+    run = recipe.run.model_copy(update={"compile": compiling, "distance_every": 0})
     recipe = recipe.model_copy(update={"run": run})
     engine = Engine(run.parallel)
     check_memory(parameters(recipe), recipe.run, engine)
