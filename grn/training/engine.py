@@ -49,6 +49,10 @@ class Engine:
         """
         gpu = torch.cuda.is_available()
         joined = dist.is_initialized()
+        if dist.is_torchelastic_launched() and not gpu and not joined:
+            dist.init_process_group(
+                "gloo"
+            )  # accelerate's own call meets the addresses of processes that torchrun has restarted
         self._parallel = parallel
         self._shards: list[FSDPModule] = []
         # Pictures leave the weights of a joint tokenizer's time axis alone: not every step uses every weight.

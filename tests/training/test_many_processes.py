@@ -58,10 +58,15 @@ def test_four_processes_train_as_one_and_one_and_two_go_on(place: Path) -> None:
     assert losses(Path("spread"), HALF + 1) == pytest.approx(expected[HALF:], abs=1e-4)
 
 
-def test_torchrun_restarts_after_a_death_and_accelerate_launches(place: Path) -> None:
-    recipe = changed(tokenizer_recipe("pictures"), {"run.steps": 200, "run.save_every": 2})
+def command(steps: int) -> list[str]:
+    """The command that trains a recipe of so many steps."""
+    recipe = changed(tokenizer_recipe("pictures"), {"run.steps": steps, "run.save_every": 2})
     Path("tiny.toml").write_text(recipe_text(recipe))
-    train = ["-m", "grn_cli", "train", "tiny.toml", "-q"]
+    return ["-m", "grn_cli", "train", "tiny.toml", "-q"]
+
+
+def test_torchrun_restarts_after_a_death(place: Path) -> None:
+    train = command(40)
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     with subprocess.Popen(
         [sys.executable, "-m", *launcher, *train, "-o", "a", "--set", "run.batch_size=4"]
@@ -73,10 +78,13 @@ def test_torchrun_restarts_after_a_death_and_accelerate_launches(place: Path) ->
         worker.send_signal(signal.SIGKILL)
         assert torchrun.wait(300) == 0
     steps = [row["step"] for row in log_rows(Path("a"))]
-    assert steps[-1] == 200
+    assert steps[-1] == 40
     assert steps.count(1) == 1  # it went on, and did not start over
+
+
+def test_accelerate_launches(place: Path) -> None:
     launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
     options = ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    line = [sys.executable, "-m", *launch, *options, *train, "-o", "b", "--set", "run.steps=2"]
+    line = [sys.executable, "-m", *launch, *options, *command(2), "-o", "b"]
     subprocess.run(line, check=True, timeout=300)
     assert Path("b/final/model.safetensors").exists()
