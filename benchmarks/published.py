@@ -23,6 +23,8 @@ import torch
 from published_code import install
 from torch.utils.flop_counter import FlopCounterMode
 
+from grn.training.figures import matmul_peak
+
 WORKS: dict[str, Callable[[work.Setting], Iterator[work.Work]]] = {
     "tokenizer": work.pictures,
     "clips": work.clips,
@@ -88,13 +90,6 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def measured_peak(setting: work.Setting) -> float:
-    """FLOP/s of a product of large matrices in the format that ours computes in."""
-    side = 8192 if setting.device.type == "cuda" else 1024
-    a = torch.randn(side, side, device=setting.device, dtype=setting.dtype)
-    return 2 * side**3 / min(medians({"product": lambda: a @ a}, 5, setting.device).values())
-
-
 def measure(one: work.Work, setting: work.Setting, peak: float, runs: int) -> Row:
     """Compare, then time."""
     difference = one.compare()
@@ -139,7 +134,7 @@ def main() -> int:
     if setting.device.type == "cpu":
         torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of what the published code calls in old ways
-    peak, worst = measured_peak(setting), 0.0
+    peak, worst = matmul_peak(setting.device, setting.dtype), 0.0
     if not options.json:
         print(f"{setting.device}, ours in {str(setting.dtype).removeprefix('torch.')}, peak {peak / 1e9:,.0f} GFLOP/s")
         print("work          published ms     ours ms     ratio difference    peak  MiB, both")

@@ -92,12 +92,6 @@ class Source(Sequence[Sample]):
             return self._samples.captioned()
         return np.fromiter((any(sample.captions) for sample in self), bool, len(self))
 
-    @property
-    def without_caption(self) -> int:
-        """How many samples have no caption though others have; 0 where none has any."""
-        without = len(self) - int(self.captioned().sum())
-        return 0 if without == len(self) else without
-
     def keep(self, **facts: Sequence[Any]) -> "Source":
         """The samples whose info has, for each named fact, one of the values given."""
         if not facts:

@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     arguments = parser.parse_args(argv)
     try:
-        record = compare(Pipeline.from_pretrained(arguments.model, arguments.device), arguments)
+        record = compare(Pipeline.from_pretrained(arguments.model, arguments.device, torch.float32), arguments)
     except GrnError as error:
         print(f"neighbours: error: {error}", file=sys.stderr)
         return 1

@@ -304,10 +304,9 @@ def test_what_is_left_out_is_said_and_kept(tmp_path: Path, caplog: pytest.LogCap
             open_source(path, clips=True)
 
 
-def test_missing_captions_are_counted(tmp_path: Path) -> None:
+def test_missing_captions_are_known(tmp_path: Path) -> None:
     files = {"a.png": png(1), "b.png": png(2), "c.png": png(3), "b.TXT": b"a bee"}
-    assert open_source(unpack(tmp_path / "some", files)).without_caption == 2
-    assert open_source(unpack(tmp_path / "none", {"a.png": png(1)})).without_caption == 0
+    assert open_source(unpack(tmp_path / "some", files)).captioned().tolist() == [False, True, False]
 
 
 def test_a_tar_keeps_the_first_picture_of_a_key(tmp_path: Path) -> None:
