@@ -22,16 +22,16 @@ def newest(run: Path) -> int:
 
 def kill_at_random(recipe: TokenizerRecipe | GeneratorRecipe, run: Path, kills: int) -> None:
     """Two processes write a checkpoint after every step; both are killed, or one of them, whose end the other must notice."""
-    chance, reached, first = random.Random(kills), 0, 0.0
+    chance, reached, usual = random.Random(kills), 0, 0.0
     for kill in range(kills):
         began = time.monotonic()
         workers = start(recipe, run, 2)
-        if not kill:  # how long it takes to the first checkpoint
-            while not newest(run):
+        if kill < 2:  # how long it takes to a new checkpoint; the first start of all takes longer
+            while newest(run) <= reached:
                 assert all(worker.is_alive() for worker in workers)
                 time.sleep(0.02)
-            first = time.monotonic() - began
-        time.sleep(chance.uniform(0, 0.3 * first) if not kill else chance.uniform(0.5, 1.6) * first)
+            usual = time.monotonic() - began
+        time.sleep(chance.uniform(0, 0.3) * usual if kill < 2 else chance.uniform(0.3, 1.6) * usual)
         victims = chance.choice([workers, workers[:1], workers[1:]])
         for victim in victims:
             assert victim.pid is not None
