@@ -359,6 +359,7 @@ _grn() {
         " eval vbench --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval vbench --device") words="auto cpu cuda"; files=0 ;;
         " eval report -o"|" eval report --out") words=""; files=1 ;;
+        " eval compare --plot") words=""; files=1 ;;
         " models convert -o"|" models convert --out") words=""; files=1 ;;
         " models convert --name") words=""; files=0 ;;
         " models convert --like") words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
@@ -403,7 +404,7 @@ _grn() {
             " eval geneval") if [[ "$cur" == -* ]]; then words="-n --num --results -o --out --seed --size --rewritten --negative-prompt --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval vbench") if [[ "$cur" == -* ]]; then words="-n --num --dimension --seconds --results -o --out --seed --size --rewritten --negative-prompt --batch-size --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " eval report") if [[ "$cur" == -* ]]; then words="-o --out --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " eval compare") if [[ "$cur" == -* ]]; then words="--markdown --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
+            " eval compare") if [[ "$cur" == -* ]]; then words="--plot --markdown --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull convert calibrate"; files=0; fi ;;
             " models list") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " models show") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;

@@ -475,7 +475,9 @@ complete -c grn -n '__grn_at eval report' -s q -l quiet -d 'No bars and no warni
 complete -c grn -n '__grn_at eval report' -s v -l verbose -d 'Say what is used and found.'
 complete -c grn -n '__grn_at eval report' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval compare' -F
+complete -c grn -n '__grn_at eval compare' -l plot -r -F -d 'Draw the figures that differ, as ratios to the first result\'s (.png, .svg, .pdf).'
 complete -c grn -n '__grn_at eval compare' -l markdown -d 'Print the table as Markdown.'
+complete -c grn -n '__grn_at eval compare' -l force -d 'Overwrite files that are there.'
 complete -c grn -n '__grn_at eval compare' -l json -d 'Print results as JSON, one object a line.'
 complete -c grn -n '__grn_at eval compare' -s q -l quiet -d 'No bars and no warnings.'
 complete -c grn -n '__grn_at eval compare' -s v -l verbose -d 'Say what is used and found.'

@@ -148,8 +148,11 @@ def compare_results(options: Compare) -> None:
     """The figures of several results, and the ratio of the last to the first."""
     if len(options.results) < 2:
         raise UsageError("one result has nothing to be compared with; name two or more")
+    refuse_existing(options.plot, options.force)
     rows = side_by_side([load_record(path) for path in options.results])
     names = [str(path) for path in options.results]
+    if options.plot:
+        report.plot_comparison(rows, names, options.plot)
     record = {name: {"values": dict(zip(names, values, strict=True)), "ratio": ratio} for name, values, ratio in rows}
     cells = [[name, *values, ratio] for name, values, ratio in rows]
     options.console.result(record, *report.table(["", *names, "ratio"], cells, options.markdown))

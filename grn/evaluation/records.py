@@ -41,7 +41,11 @@ def _figures(value: Any, name: str) -> Iterator[tuple[str, float]]:
         yield from _figures(one, f"{name}.{key}" if name else str(key))
 
 
-def side_by_side(records: Sequence[dict[str, float]]) -> list[tuple[str, list[float | None], float | None]]:
+FigureRow = tuple[str, list[float | None], float | None]
+"""A figure's name, its value in each result, and a ratio."""
+
+
+def side_by_side(records: Sequence[dict[str, float]]) -> list[FigureRow]:
     """For each figure of any record: its name, its value in each (None: it has none), and the last over the first.
 
     The ratio is None where one is missing, 0 or not finite.

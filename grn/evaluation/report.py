@@ -1,12 +1,14 @@
 """Results as tables and plots."""
 
 import io
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grn.errors import EnvironmentFaultError
+from grn.errors import EnvironmentFaultError, UsageError
+from grn.evaluation.records import FigureRow
 from grn.evaluation.sweep import curves
 from grn.files import atomic_path
 
@@ -89,6 +91,43 @@ def plot_sweep(points: Sequence[Mapping[str, Any]], axes: Sequence[str], score: 
         place.grid(alpha=0.3)
     figure.suptitle(network, fontsize=9)
     _save(figure, path)
+
+
+def plot_comparison(rows: Sequence[FigureRow], names: Sequence[str], path: Path) -> None:
+    """Each figure in which results differ, as a ratio to that of the first (1: alike), on a logarithmic scale.
+
+    rows: as `grn.evaluation.records.side_by_side` gives them, of the results called `names`. Raises UsageError where none can be drawn.
+    """
+    found = [(name, [_ratio(value, values[0]) for value in values[1:]]) for name, values, _ in rows]
+    found = [(name, ratios) for name, ratios in found if any(ratio not in (None, 1.0) for ratio in ratios)]
+    if not found:
+        raise UsageError("nothing to draw: the results differ in no figure that the first one has, too")
+    figure = _figure(7, 1.2 + 0.28 * len(found))
+    axes = figure.subplots()
+    for result in range(len(names) - 1):
+        drawn = [(ratios[result], place) for place, (_, ratios) in enumerate(found) if ratios[result] is not None]
+        axes.plot([ratio for ratio, _ in drawn], [place for _, place in drawn], "o")
+    axes.axvline(1, color="grey", linewidth=0.8)
+    axes.set_xscale("log")
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatter("{x:g}")
+    axes.tick_params(axis="x", which="both", labelsize=7)
+    # Names of figures and files are texts, whatever dollars are in them.
+    axes.set_yticks(range(len(found)), [name for name, _ in found], fontsize=8, parse_math=False)
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_xlabel(f"ratio to {names[0]}", fontsize=8, parse_math=False)
+    axes.grid(alpha=0.3)
+    for text in axes.legend(axes.lines[:-1], names[1:], fontsize=8).get_texts():
+        text.set_parse_math(False)
+    _save(figure, path)
+
+
+def _ratio(value: float | None, first: float | None) -> float | None:
+    """What a logarithmic scale can show."""
+    if value is None or not first:
+        return None
+    ratio = value / first
+    return ratio if 0 < ratio < math.inf else None
 
 
 def line_plot(lines: Mapping[str, Sequence[tuple[Any, float]]], x: str, y: str) -> bytes:

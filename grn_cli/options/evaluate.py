@@ -242,14 +242,20 @@ class Video(Measuring, OnDevice, Speaking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(Speaking):
+class Compare(Overwriting, Speaking):
     """`grn eval compare`."""
 
     WORK = "evaluate:compare_results"
     MORE = "The ratio is that of the last to the first."
-    EXAMPLES = ("grn eval compare a.json b.json", "grn eval fid --model emoji --json > a.json  # what it reads")
+    EXAMPLES = (
+        "grn eval fid --model emoji --json > a.json  # what it reads",
+        "grn eval compare a.json b.json --plot ratios.png",
+    )
 
     results: list[Path] = argument("What commands of `grn eval` printed with --json.", "FILE...")
+    plot: Path | None = option(
+        "Draw the figures that differ, as ratios to the first result's (.png, .svg, .pdf).", "FILE"
+    )
     markdown: bool = option("Print the table as Markdown.", default=False)
 
 

@@ -238,6 +238,8 @@ def test_compare_shows_results_side_by_side(grn, here):
     record = json.loads(grn("eval", "compare", "a.json", "b.json", "--json").text)
     assert record["frechet"] == {"values": {"a.json": 20.0, "b.json": 15.0}, "ratio": 0.75}
     assert grn("eval", "compare", "a.json", "b.json", "--markdown").text.startswith("| ")
+    assert grn("eval", "compare", "a.json", "b.json", "--plot", "ratios.png").code == 0
+    assert grn("eval", "compare", "a.json", "b.json", "--plot", "ratios.png").code == 2  # it is there
     assert grn("eval", "compare", "a.json").code == 2
     assert grn("eval", "compare", "a.json", "none.json").code == 3
 

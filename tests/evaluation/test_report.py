@@ -1,7 +1,10 @@
 """Tables, histograms and plots."""
 
+import math
+
 import pytest
 
+from grn.errors import UsageError
 from grn.evaluation import report
 from grn.evaluation.reconstruction import Quality
 
@@ -31,3 +34,22 @@ def test_plots_are_written_whole(tmp_path, suffix):
     for path in (rounds, steps):
         assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_comparison_draws_what_differs_whatever_it_is_called(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = [
+        ("fid", [10.0, 5.0, None], None),
+        ("same", [3.0, 3.0, 3.0], 1.0),
+        ("new", [None, 2.0, 2.0], None),
+        ("change", [1.0, -2.0, math.inf], None),
+        ("$\\frac{_cost", [2.0, 1.0, 8.0], 4.0),
+    ]
+    report.plot_comparison(rows, ["$a", "_b", "$\\x{c"], tmp_path / "ratios.svg")
+    text = (tmp_path / "ratios.svg").read_text()
+    for shown in ("fid", "$\\frac{_cost", "ratio to $a", "_b", "$\\x{c"):
+        assert f"<!-- {shown} -->" in text
+    for left_out in ("same", "new", "change"):
+        assert f"<!-- {left_out} -->" not in text
+    with pytest.raises(UsageError, match="differ in no figure"):
+        report.plot_comparison(rows[1:3], ["a", "b", "c"], tmp_path / "none.svg")
