@@ -27,7 +27,7 @@ from grn.media.probe import VideoInfo, probe
 from grn.media.resize import fit
 from grn.media.samples import Colour, lay_over
 from grn.media.source import Source, open_source
-from grn.media.structure import missing_end
+from grn.media.structure import doubtful, missing_end
 from grn.media.suffixes import suffix_of
 
 Frame = npt.NDArray[np.uint8]
@@ -200,6 +200,8 @@ class _Video(Media):
         self._lacking = missing_end(source.file, self._demuxer)
         if self._lacking and not options.allow_partial:
             raise _partial(source.name, self._lacking)
+        if not self._lacking and (odd := doubtful(source.file, self._demuxer)):
+            logger.warning(f"{source.name}: {odd}; the file was trimmed, or its index is damaged")
         self._info: VideoInfo = probe(self._path, self._demuxer, source.name)
         self.kind = "video"
         self.fps = options.cut.fps or float(self._info.fps)

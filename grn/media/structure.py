@@ -1,4 +1,4 @@
-"""Whether a video file is as long as its own structure says.
+"""Whether a video file is as long as its own structure says, and its index agrees with itself.
 
 ffmpeg decodes a file cut in half without an error status, and says nothing where the cut falls between two frames.
 Containers state the length of their parts, so the end of the last part must be the end of the file.
@@ -7,6 +7,7 @@ Containers state the length of their parts, so the end of the last part must be 
 import struct
 from typing import BinaryIO
 
+from grn.media.mov import read_index
 from grn.media.sniff import HEAD_BYTES, ts_packet
 
 _EBML_SEGMENT = b"\x18\x53\x80\x67"
@@ -15,19 +16,26 @@ _PACK, _PROGRAM_END = 0xBA, 0xB9
 
 
 def missing_end(file: BinaryIO, demuxer: str) -> str | None:
-    """What is missing, for a message; None where the file is as long as it claims, or makes no claim (streamed WebM,
-    MPEG-TS and MPEG-PS cut between packets).
+    """What is missing or contradicts itself, for a message; None where the file is as long as it claims, or makes no
+    claim (streamed WebM, MPEG-TS and MPEG-PS cut between packets).
     """
     length = file.seek(0, 2)
     file.seek(0)
     walks = {"mov": _mov, "matroska": _matroska, "avi": _avi, "mpegts": _mpegts, "mpeg": _mpeg}
     try:
         claimed = walks[demuxer](file, length)
-    except (struct.error, IndexError):
+        if claimed is not None and claimed > length:
+            return f"{claimed - length:,} of {claimed:,} bytes are missing"
+        index = read_index(file) if demuxer == "mov" else None
+    except (struct.error, IndexError, ValueError):
         return "its structure breaks off"
-    if claimed is None or claimed <= length:
-        return None
-    return f"{claimed - length:,} of {claimed:,} bytes are missing"
+    return index.disagreement() if index else None
+
+
+def doubtful(file: BinaryIO, demuxer: str) -> str | None:
+    """What is odd about a file without `missing_end`, for a message: frames that it holds and does not show."""
+    index = read_index(file) if demuxer == "mov" else None
+    return index.warning() if index else None
 
 
 def _mov(file: BinaryIO, length: int) -> int:
