@@ -21,7 +21,7 @@ from grn.networks.generator_config import TextToVisualConfig
 from grn.networks.presets import PRESETS
 
 WORDS = 64  # tokens of a prompt
-DEPTHS = (1, 2)
+DEPTHS = (2, 5)
 
 
 def preset(name: str) -> TextToVisualConfig:

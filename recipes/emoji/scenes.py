@@ -38,8 +38,8 @@ _IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves
     "tooth": "teeth", "foot": "feet", "person": "people", "child": "children", "loaf": "loaves", "squid": "squid",
 }  # fmt: skip
 _SHARES = {
-    **{"single": 0.36, "two": 0.14, "beside": 0.09, "stacked": 0.09, "count": 0.11, "corner": 0.04, "size": 0.03},
-    **{"colour": 0.06, "two colours": 0.05, "three": 0.02, "four": 0.01},
+    **{"single": 0.45, "two": 0.12, "beside": 0.08, "stacked": 0.08, "count": 0.09, "corner": 0.03, "size": 0.03},
+    **{"colour": 0.05, "two colours": 0.04, "three": 0.02, "four": 0.01},
 }
 _TWO = ("{} and {}", "{} with {}", "{} next to {}", "{} beside {}", "{}, {}")
 _LEFT = ("{} to the left of {}", "{} left of {}", "{} on the left, {} on the right")
@@ -127,7 +127,8 @@ def is_thing(sprite: Sprite) -> bool:
 class Composer:
     """Makes scenes of sprites.
 
-    styled: share of the scenes in another style than the default; wanted: keeps a scene, to train or to measure with (else another is made).
+    styled: share of the scenes of several things in a random style, not the default; a thing by itself comes from all sprites alike, for nothing else
+    shows what a sprite of another style looks like. wanted: keeps a scene, to train or to measure with (else another is made).
     """
 
     def __init__(
@@ -160,6 +161,8 @@ class Composer:
         while True:
             style = self.default if rng.random() >= self.styled else _pick(self.styles, rng)
             chosen = kind or self._kinds[int(np.searchsorted(self._until, rng.random(), side="right"))]
+            if chosen == "single" and kind is None:
+                style = _pick(self.sprites, rng).style
             made = self.rules[chosen](style, rng)
             if not self.wanted(made):
                 continue
