@@ -11,7 +11,7 @@ from grn.hub.resolve import resolve
 from grn.models.folder import write_config
 from grn.refine.schedule import adaptive_steps
 from grn.refine.schedule import calibrate as find_b
-from grn_cli.evaluate_sets import open_set, refuse_existing
+from grn_cli.evaluate.sets import open_set, refuse_existing
 from grn_cli.loading import load_pipeline
 from grn_cli.options.models import Calibrate
 

@@ -108,7 +108,7 @@ class Sets(Keep):
 class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
     """`grn eval stats`."""
 
-    WORK = "evaluate:stats"
+    WORK = "evaluate.fid:stats"
     MORE = "Prints the path of the file written."
     EXAMPLES = ("grn eval stats photographs/ -o photographs.npz", "grn eval stats data/emoji/train.tar --keep style=3d")
 
@@ -128,7 +128,7 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
 class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
     """`grn eval recon`."""
 
-    WORK = "evaluate_recon:recon"
+    WORK = "evaluate.recon:recon"
     MORE = ""
     EXAMPLES = (
         "grn eval recon --data photographs/",
@@ -154,7 +154,7 @@ class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
 class Fid(Sets, Sampling, Finer, Saved, Model, Measuring, Speaking):
     """`grn eval fid`."""
 
-    WORK = "evaluate:fid"
+    WORK = "evaluate.fid:fid"
     MORE = (
         "With Inception's weights it is FID as published, and the Inception score is printed too. Picture i is always drawn from "
         "seed + i: by any number of processes (torchrun), alone or in a batch."
@@ -175,7 +175,7 @@ class Fid(Sets, Sampling, Finer, Saved, Model, Measuring, Speaking):
 class Sweep(Sets, Ranges, Saved, Model, Measuring, Overwriting, Speaking):
     """`grn eval sweep`."""
 
-    WORK = "evaluate_sweep:sweep"
+    WORK = "evaluate.sweep:sweep"
     MORE = (
         "Every combination is measured on the same prompts and seeds. With values of k, b, tmin or tmax, sampling is "
         "complexity-aware."
@@ -195,7 +195,7 @@ class Sweep(Sets, Ranges, Saved, Model, Measuring, Overwriting, Speaking):
 class Adaptive(Sets, Drawing, Finer, Kept, Model, Measuring, Overwriting, Speaking):
     """`grn eval adaptive`."""
 
-    WORK = "evaluate:adaptive"
+    WORK = "evaluate.adaptive:adaptive"
     MORE = ""
     EXAMPLES = ("grn eval adaptive --model emoji --keep style=3d,flat,noto --num 200 --plot steps.png",)
 
@@ -209,7 +209,7 @@ class Adaptive(Sets, Drawing, Finer, Kept, Model, Measuring, Overwriting, Speaki
 class Motion(Keep, Sampling, Finer, Model, Speaking):
     """`grn eval motion`."""
 
-    WORK = "evaluate_clips:motion"
+    WORK = "evaluate.clips:motion"
     MORE = ""
     EXAMPLES = ("grn eval motion --model emoji-video --num 32",)
 
@@ -223,7 +223,7 @@ class Motion(Keep, Sampling, Finer, Model, Speaking):
 class Video(Measuring, OnDevice, Speaking):
     """`grn eval video`."""
 
-    WORK = "evaluate_clips:video"
+    WORK = "evaluate.clips:video"
     MORE = (
         "With --i3d it is FVD. Without, it is a distance of pairs of frames under an image network, which is not the FVD of the "
         "literature."
@@ -245,7 +245,7 @@ class Video(Measuring, OnDevice, Speaking):
 class Compare(Overwriting, Speaking):
     """`grn eval compare`."""
 
-    WORK = "evaluate:compare_results"
+    WORK = "evaluate.results:compare_results"
     MORE = "The ratio is that of the last to the first."
     EXAMPLES = (
         "grn eval fid --model emoji --json > a.json  # what it reads",
@@ -263,7 +263,7 @@ class Compare(Overwriting, Speaking):
 class Report(Overwriting, Speaking):
     """`grn eval report`."""
 
-    WORK = "evaluate_report:report"
+    WORK = "evaluate.results:report"
     MORE = "The page holds everything that it shows; nothing is loaded from elsewhere. Prints its path."
     EXAMPLES = ("grn eval report runs/sweep", "grn eval report runs/try -o try.html", "grn eval report a.json")
 
@@ -300,7 +300,7 @@ class Suite(Sampling, Finer, Model):
 class GenEval(Suite, Speaking):
     """`grn eval geneval`."""
 
-    WORK = "evaluate_suites:geneval"
+    WORK = "evaluate.suites:geneval"
     MORE = (
         "Draws NUMBER/samples/NUMBER.png beside NUMBER/metadata.jsonl, as evaluation/evaluate_images.py of GenEval reads them. "
         "Several processes (torchrun) share the work."
@@ -319,7 +319,7 @@ class GenEval(Suite, Speaking):
 class VBench(Suite, Speaking):
     """`grn eval vbench`."""
 
-    WORK = "evaluate_suites:vbench"
+    WORK = "evaluate.suites:vbench"
     MORE = (
         "Draws PROMPT-INDEX.mp4, as VBench's evaluate.py reads them, 25 of each prompt for temporal flickering. Several "
         "processes (torchrun) share the work."

@@ -73,7 +73,7 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
     "env": ("", {}),
 }  # fmt: skip
 SEEN: dict[tuple[str, str], Any] = {}  # outcomes that many options are held against
-# Those of these commands are in test_evaluate.py, test_evaluate_clips.py, test_calibrate.py and test_models.py.
+# Those of these commands are in evaluate/test_fid.py, evaluate/test_clips.py, test_calibrate.py and test_models.py.
 ELSEWHERE = {"models convert", "models calibrate"} | {
     f"eval {name}"
     for name in (

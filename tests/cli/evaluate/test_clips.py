@@ -10,7 +10,7 @@ import torch
 
 from grn.errors import UsageError
 from grn.media import VideoWriter
-from grn_cli.evaluate_recon import parse_rounds
+from grn_cli.evaluate.recon import parse_rounds
 
 FAST = ("--resolution", "32")
 

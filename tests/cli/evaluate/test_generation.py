@@ -110,7 +110,7 @@ def test_a_published_model_is_measured_with_inception_or_says_what_is_used_inste
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     order: list[str] = []
-    monkeypatch.setattr("grn_cli.evaluate_sets.load_model", lambda options: order.append("loaded") or 1 / 0)
+    monkeypatch.setattr("grn_cli.evaluate.generation.load_model", lambda options: order.append("loaded") or 1 / 0)
     plain = base[: -len(TINY)]
     published = ["grn-b" if word == base[3] else word for word in plain]
     outcome = grn(*published)

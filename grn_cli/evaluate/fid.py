@@ -1,23 +1,20 @@
-"""`grn eval`: what models are worth, in numbers."""
+"""`grn eval fid` and `grn eval stats`: generated pictures against real ones."""
 
 from pathlib import Path
 
 from grn.data.transforms import batches, preparation
-from grn.errors import UsageError
-from grn.evaluation import report
 from grn.evaluation.frechet import gather
-from grn.evaluation.generation import compare
-from grn.evaluation.records import load_record, side_by_side
 from grn.evaluation.scores import SPLITS, check_metrics, scores
 from grn.evaluation.scores import Features as Measured
 from grn.files import numbered
 from grn.hub import registry
 from grn.hub.resolve import resolve
 from grn.models.config import GeneratorModelConfig, TokenizerModelConfig
-from grn_cli.evaluate_sets import Generation, chosen, feature_network, keep_report, refuse_existing
+from grn_cli.evaluate.generation import Generation, keep_report
+from grn_cli.evaluate.sets import chosen, feature_network, refuse_existing
 from grn_cli.generate_job import overrides
 from grn_cli.loading import device_of
-from grn_cli.options.evaluate import Adaptive, Compare, Fid, Stats
+from grn_cli.options.evaluate import Fid, Stats
 
 # What older versions called them.
 _OURS = {
@@ -101,58 +98,3 @@ def _score_lines(found: dict[str, float], basis: str) -> list[str]:
     }
     lines = [text.format(found[key], **found) for key, text in texts.items() if key in found]
     return [f"{lines[0]} ({basis})", *lines[1:]]
-
-
-def adaptive(options: Adaptive) -> None:
-    """Generate the same prompts with both schedules, and compare."""
-    if options.tmin > options.tmax:
-        raise UsageError(f"--tmin {options.tmin} is above --tmax {options.tmax}; swap them")
-    refuse_existing(options.plot, options.force)
-    work = Generation(options)
-    prompts, reference, name = work.prompts(), work.reference(), work.pipeline.name
-    fixed = work.draw(prompts, "fixed", adaptive=False)
-    drawn = work.draw(prompts, "adaptive", adaptive=True)
-    if fixed is None or drawn is None:
-        return
-    real = reference.features(drawn.size).statistics
-    found = compare(fixed, drawn, real)
-    mean = sum(drawn.steps) / len(drawn.steps)
-    if options.plot:
-        title = f"{name}, {len(prompts)} prompts, mean {mean:.1f} steps"
-        report.plot_steps(drawn.steps, (options.tmin, options.tmax), title, options.plot)
-    record = {
-        "kind": "adaptive",
-        **work.record({**overrides(options), "adaptive": True}),
-        "reference": real.count or None,
-        "fixed": {"steps": options.steps, "frechet": found.distances[0], "seconds": found.seconds[0]},
-        "adaptive": {"mean_steps": mean, "frechet": found.distances[1], "seconds": found.seconds[1]},
-        "frechet_ratio": found.distance_ratio,
-        "time_ratio": found.time_ratio,
-        "steps": drawn.steps,
-        "entropies": drawn.entropies,
-        "prompts": prompts,
-    }
-    keep_report(options.out, record)
-    work.finish()
-    lines = [
-        *report.histogram(drawn.steps),
-        f"mean {mean:.1f} steps, {min(drawn.steps)} to {max(drawn.steps)}, {len(prompts)} prompts by {name}",
-        f"Frechet distance {found.distances[1]:.3f} against {found.distances[0]:.3f} with {options.steps} fixed steps: "
-        f"{found.distance_ratio:.3f} times ({drawn.statistics.network})",
-        f"time {found.seconds[1]:.1f} s against {found.seconds[0]:.1f} s: {found.time_ratio:.2f} times as fast",
-    ]
-    options.console.result(record, *lines)
-
-
-def compare_results(options: Compare) -> None:
-    """The figures of several results, and the ratio of the last to the first."""
-    if len(options.results) < 2:
-        raise UsageError("one result has nothing to be compared with; name two or more")
-    refuse_existing(options.plot, options.force)
-    rows = side_by_side([load_record(path) for path in options.results])
-    names = [str(path) for path in options.results]
-    if options.plot:
-        report.plot_comparison(rows, names, options.plot)
-    record = {name: {"values": dict(zip(names, values, strict=True)), "ratio": ratio} for name, values, ratio in rows}
-    cells = [[name, *values, ratio] for name, values, ratio in rows]
-    options.console.result(record, *report.table(["", *names, "ratio"], cells, options.markdown))

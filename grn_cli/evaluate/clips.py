@@ -19,7 +19,7 @@ from grn.evaluation.video import THRESHOLD, gather_clips, gather_windows, measur
 from grn.features.i3d import I3dFeatures
 from grn.media import READ_CLIP_SUFFIXES, open_media, square
 from grn_cli.errors import Batch
-from grn_cli.evaluate_sets import feature_network, load_model, open_set
+from grn_cli.evaluate.sets import feature_network, load_model, open_set
 from grn_cli.generate_job import overrides
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Motion, Video

@@ -8,7 +8,8 @@ from grn.evaluation import report
 from grn.evaluation.scores import SPLITS, scores
 from grn.evaluation.scores import Features as Measured
 from grn.evaluation.sweep import Settings, grid, spread_of, values_of
-from grn_cli.evaluate_sets import Generation, keep_report, refuse_existing
+from grn_cli.evaluate.generation import Generation, keep_report
+from grn_cli.evaluate.sets import refuse_existing
 from grn_cli.options.evaluate import Sweep
 from grn_cli.options.sampling import Ranges
 

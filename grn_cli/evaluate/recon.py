@@ -12,7 +12,7 @@ from grn.evaluation.video import pair_network_name
 from grn.features.i3d import FEWEST, I3dFeatures
 from grn.features.lpips import Lpips
 from grn.hbq import MAX_ROUNDS
-from grn_cli.evaluate_sets import chosen, feature_network, refuse_existing
+from grn_cli.evaluate.sets import chosen, feature_network, refuse_existing
 from grn_cli.loading import device_of, load_tokenizer
 from grn_cli.options.evaluate import Recon
 

@@ -1,0 +1,1 @@
+"""`grn eval`: what models are worth, in numbers; a module for each kind of measurement."""
