@@ -13,7 +13,7 @@ pictures, so both numbers are reported with it, and only distances of the same n
 import functools
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
+from grn.evaluation.kept import Kept
 from grn.features.efficientnet import FeatureNetwork
 from grn.files import atomic_path, display
 
@@ -148,6 +149,19 @@ class Moments:
         self.mean = self.mean + step * (count / total)
         self.count = total
 
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """What has been gathered, by names that begin so; `of` makes moments of it again."""
+        count = torch.tensor(self.count)
+        return {f"{prefix}count": count, f"{prefix}mean": self.mean, f"{prefix}scatter": self.scatter}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], prefix: str = "") -> "Moments":
+        """The moments that `tensors` gave."""
+        moments = cls(len(tensors[f"{prefix}mean"]))
+        moments.count = int(tensors[f"{prefix}count"])
+        moments.mean, moments.scatter = tensors[f"{prefix}mean"], tensors[f"{prefix}scatter"]
+        return moments
+
     def statistics(self, network: str, preparation: str = "") -> Statistics:
         """Return the statistics so far. Raises UsageError for fewer than 2 pictures, which have no covariance."""
         if self.count < 2:
@@ -167,9 +181,21 @@ def gather_moments(parts: Iterable[Tensor], dim: int) -> Moments:
 
 
 @torch.inference_mode()
-def gather(batches: Iterable[Tensor], network: FeatureNetwork, preparation: str = "") -> Statistics:
-    """Compute statistics of batches of pixels [B, 3, H, W] in [-1, 1]; preparation: how they were made ready."""
-    return gather_moments((network(pixels) for pixels in batches), network.dim).statistics(network.name, preparation)
+def gather(
+    batches: Iterable[Tensor], network: FeatureNetwork, preparation: str = "", kept: Kept | None = None
+) -> Statistics:
+    """Compute statistics of batches of pixels [B, 3, H, W] in [-1, 1]; preparation: how they were made ready.
+
+    kept: what an earlier run has gathered, of the `kept.done` pictures before these.
+    """
+    moments = Moments.of(kept.tensors) if kept is not None and kept.done else None
+    for pixels in batches:
+        features = network(pixels)
+        moments = moments or Moments(features.shape[1])
+        moments.add(features)
+        if kept is not None:
+            kept.note(moments.count, moments.tensors)
+    return (moments or Moments(network.dim)).statistics(network.name, preparation)
 
 
 def _low_rank_factor(matrix: Tensor, rank: int) -> Tensor:

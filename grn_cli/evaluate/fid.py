@@ -11,7 +11,7 @@ from grn.hub import registry
 from grn.hub.resolve import resolve
 from grn.models.config import GeneratorModelConfig, TokenizerModelConfig
 from grn_cli.evaluate.generation import Generation, keep_report
-from grn_cli.evaluate.sets import chosen, feature_network, refuse_existing
+from grn_cli.evaluate.sets import feature_network, left, open_set, refuse_existing
 from grn_cli.generate_job import overrides
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Fid, Stats
@@ -27,14 +27,16 @@ _OURS = {
 def stats(options: Stats) -> None:
     """Gather the feature statistics of a set."""
     refuse_existing(options.out, options.force)
-    samples = chosen(options.data, options)
+    source = open_set(options.data, options)
     device = device_of(options)
     network = feature_network(options, device)
     size = options.size or _side(options.model or registry.default_model())
+    samples, kept = left(source, options, {"network": network.name, "size": size})
     shown = options.console.progress(samples, "pictures")
-    found = gather(batches(shown, size, options.batch_size, device), network, preparation(size))
+    found = gather(batches(shown, size, options.batch_size, device), network, preparation(size), kept)
     out = options.out or numbered(Path(options.data.resolve().name).with_suffix(".npz"))
     found.save(out)
+    kept.clear()
     record = {"output": str(out), "features": found.network, "pictures": found.count, "preparation": found.preparation}
     options.console.result(record, str(out))
     options.console.info(f"{found.count} pictures, {found.preparation}, {found.network}")

@@ -12,7 +12,7 @@ from grn.evaluation.video import pair_network_name
 from grn.features.i3d import FEWEST, I3dFeatures
 from grn.features.lpips import Lpips
 from grn.hbq import MAX_ROUNDS
-from grn_cli.evaluate.sets import chosen, feature_network, refuse_existing
+from grn_cli.evaluate.sets import feature_network, left, open_set, refuse_existing
 from grn_cli.loading import device_of, load_tokenizer
 from grn_cli.options.evaluate import Recon
 
@@ -40,20 +40,29 @@ def recon(options: Recon) -> None:
     if options.i3d is not None and (frames is None or frames < FEWEST):
         raise UsageError(f"--i3d: measures clips of {FEWEST} frames or more; give --frames too")
     refuse_existing(options.plot, options.force)
-    samples = chosen(options.data, options, clips=frames is not None)
+    source = open_set(options.data, options, clips=frames is not None)
     device = device_of(options)
     tokenizer = load_tokenizer(options.tokenizer, options)
     network = feature_network(options, device)
     lpips = Lpips(options.lpips) if options.lpips else None
     i3d = I3dFeatures(options.i3d, device) if options.i3d else None
     kind = "pictures" if frames is None else "clips"
+    measuring = {
+        "tokenizer": tokenizer.fingerprint,
+        "network": network.name,
+        "rounds": rounds,
+        "pixels": [options.size, frames, options.fps, options.dtype],
+        "files": [str(path) for path in (options.lpips, options.i3d)],
+    }
+    samples, kept = left(source, options, measuring)
+    count = kept.done + len(samples)
     shown = options.console.progress(samples, kind)
     pixels = (
         clip_batches(shown, options.size, (frames, options.fps), options.batch_size, device)
         if frames
         else batches(shown, options.size, options.batch_size, device)
     )
-    rows = evaluate_rounds(tokenizer, pixels, rounds, network, lpips, clips=frames is not None, i3d=i3d)
+    rows = evaluate_rounds(tokenizer, pixels, rounds, network, lpips, clips=frames is not None, i3d=i3d, kept=kept)
     more = [("LPIPS", [row.lpips for row in rows]), ("MS-SSIM", [row.ms_ssim for row in rows])]
     more.append(("rFVD", [row.fvd for row in rows]))
     more = [(name, values) for name, values in more if values[0] is not None]
@@ -62,7 +71,8 @@ def recon(options: Recon) -> None:
         [row.rounds or "none", row.bits_per_pixel, row.psnr, row.ssim, row.frechet, *(values[i] for _, values in more)]
         for i, row in enumerate(rows)
     ]
-    pictures = f"{len(samples)} {kind} of {options.size}x{options.size}" + (f", {frames} frames" if frames else "")
+    kept.clear()
+    pictures = f"{count} {kind} of {options.size}x{options.size}" + (f", {frames} frames" if frames else "")
     measured = network.name if frames is None else pair_network_name(network)
     title = f"{tokenizer.name}, {pictures}; Frechet distance with {measured}"
     record = {
@@ -70,11 +80,11 @@ def recon(options: Recon) -> None:
         "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
         "features": measured,
-        kind: len(samples),
+        kind: count,
         "size": options.size,
         **({"frames": frames, "fps": options.fps} if frames else {}),
         **({"fvd_features": f"{i3d.name}, clips of {frames} frames, {i3d.preparation}"} if i3d else {}),
-        "rows": [_finite(asdict(row)) for row in rows],
+        "rows": [_finite({**asdict(row), "frechet_inception_distance": row.frechet}) for row in rows],
     }
     if options.plot:
         report.plot_rounds(rows, measured, options.plot)

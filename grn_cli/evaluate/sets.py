@@ -1,5 +1,7 @@
 """What the commands of `grn eval` measure on and with: sets, networks and models, by their options."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +11,15 @@ from grn.data.samples import Sample
 from grn.data.sources import Source, open_source
 from grn.data.transforms import pick
 from grn.errors import BadInputError, UsageError
+from grn.evaluation.kept import Kept
 from grn.features.efficientnet import FeatureNetwork, OfflineFeatures
 from grn.features.inception import InceptionFeatures, find_weights
 from grn.features.vision import VisionFeatures
+from grn.files import cache_folder
 from grn.hub import registry
 from grn.pipeline import Pipeline
 from grn_cli.loading import load_pipeline
-from grn_cli.options.evaluate import EMOJI, Choice, Keep, Measuring, Model
+from grn_cli.options.evaluate import EMOJI, Keep, Measuring, Model, Recon, Stats
 
 INCEPTION_FILE = (
     "pt_inception-2015-12-05-6726825d.pth (of the pytorch-fid releases on GitHub); name it with --inception FILE, or put it "
@@ -59,9 +63,18 @@ def open_set(path: Path, options: Keep, clips: bool = False) -> Source:
     return kept
 
 
-def chosen(path: Path, options: Choice, clips: bool = False) -> list[Sample]:
-    """The samples of a set that --num and --seed choose. Raises as `open_set` does."""
-    return pick(open_set(path, options, clips), options.num, options.seed)
+def left(source: Source, options: Stats | Recon, measuring: Mapping[str, Any]) -> tuple[list[Sample], Kept]:
+    """The samples of a set that --num and --seed choose and that are not measured yet, and what was gathered of the others.
+
+    measuring: what else decides what is gathered, as JSON.
+    """
+    samples = pick(source, options.num, options.seed)
+    told = json.dumps([source.identity(), options.num, options.seed, measuring], sort_keys=True)
+    name = hashlib.sha256(told.encode()).hexdigest()[:16]
+    kept = Kept(cache_folder("evaluations", make=True) / f"{name}.safetensors")
+    if kept.done:
+        options.console.info(f"{kept.done} of {len(samples)} are measured already")
+    return samples[kept.done :], kept
 
 
 def load_model(options: Model, clips: bool = False) -> Pipeline:

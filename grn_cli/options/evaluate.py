@@ -109,7 +109,7 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
     """`grn eval stats`."""
 
     WORK = "evaluate.fid:stats"
-    MORE = "Prints the path of the file written."
+    MORE = "Prints the path of the file written. What was interrupted goes on by the same command."
     EXAMPLES = ("grn eval stats photographs/ -o photographs.npz", "grn eval stats data/emoji/train.tar --keep style=3d")
 
     data: Path = argument("Pictures.", SET)
@@ -129,7 +129,7 @@ class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
     """`grn eval recon`."""
 
     WORK = "evaluate.recon:recon"
-    MORE = ""
+    MORE = "What was interrupted goes on by the same command."
     EXAMPLES = (
         "grn eval recon --data photographs/",
         "grn eval recon --data photographs/ --rounds 1,2,4 --size 256 --plot rounds.png",
