@@ -4,6 +4,7 @@ when it is run.
 A command is one class of options in `grn_cli.options`, and the function that takes it, which the class names.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -128,7 +129,11 @@ def _function(options: Any) -> Callable[..., None]:
     def run(**values: Any) -> None:
         given = options(**{name: at_home(value) for name, value in values.items()})
         _ = given.console  # from here on, what the library logs is heard
-        _named("grn_cli", options.WORK)(given)
+        work = _named("grn_cli", options.WORK)
+        if not gc.isenabled():  # as the process begins: what has been imported need not be looked through ever again
+            gc.freeze()
+            gc.enable()
+        work(given)
 
     found: Any = run
     found.__signature__ = signature(options)
@@ -186,8 +191,8 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def main() -> None:
-    """Run the process's own command line and end the process."""
+def main() -> int:
+    """Run the process's own command line and return its exit code."""
     _open_closed_streams()
     # Threads of torch that wait for each other spin for milliseconds before they sleep. On cores that others use too
     # that is most of the time: 26 s of processor for a picture that takes 4. libgomp reads this when torch is imported.
@@ -196,7 +201,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    return run(sys.argv[1:])
 
 
 def _open_closed_streams() -> None:

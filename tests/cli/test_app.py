@@ -178,8 +178,7 @@ def test_batch_stops_where_nothing_else_could_work() -> None:
 def test_waiting_threads_leave_the_cores_to_others(monkeypatch: pytest.MonkeyPatch, own: str | None) -> None:
     monkeypatch.setattr(os, "environ", {} if own is None else {"GOMP_SPINCOUNT": own})
     monkeypatch.setattr(app, "run", lambda arguments: 0)
-    with pytest.raises(SystemExit):
-        app.main()
+    assert app.main() == 0
     assert os.environ["GOMP_SPINCOUNT"] == (own or "1000")
 
 
@@ -214,6 +213,40 @@ def test_signals(number: signal.Signals, code: int) -> None:
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (code, "tidied\n", "")
     assert time.monotonic() - begun < 5
+
+
+ENDING = """
+import atexit, gc, sys, threading, time, types
+from grn_cli import app
+from grn_cli.__main__ import main
+from grn_cli.options.shared import Speaking
+class End(Speaking):
+    WORK, MORE, EXAMPLES = "ender:end", "", ()
+def later() -> None:
+    time.sleep(0.2)
+    print("thread done")
+def end(options) -> None:
+    threading.Thread(target=later).start()
+    atexit.register(print, "closed")
+    print("collects", gc.isenabled(), gc.get_freeze_count() > 1000)
+    raise KeyError("a fault")
+sys.modules["grn_cli.ender"] = types.SimpleNamespace(end=end)
+sys.modules["grn_cli.options.ender"] = types.SimpleNamespace(End=End)
+app.COMMANDS["end"] = ("End.", "ender:End")
+sys.argv = ["grn", "end"]
+class Kept:
+    def __del__(self):
+        print("taken apart")  # as an interpreter's end does with what modules hold, at length
+sys.kept = Kept()
+main()
+"""
+
+
+def test_a_command_ends_when_all_is_done_and_not_later() -> None:
+    process = start("-c", ENDING)
+    out, err = process.communicate(timeout=20)
+    assert out.splitlines() == ["collects True True", "thread done", "closed"]
+    assert (process.returncode, "a fault" in err) == (1, True)
 
 
 LOADING = """

@@ -9,8 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Whatever takes a tenth of a second or more, or belongs to one kind of work.
 HEAVY = {
-    "PIL", "accelerate", "efficientnet_lite_pytorch", "ftfy", "huggingface_hub", "imageio_ffmpeg", "matplotlib", "numpy",
-    "pydantic", "rich", "safetensors", "scipy", "sympy", "tokenizers", "torch", "torch._dynamo", "torchmetrics", "transformers",
+    "PIL", "accelerate", "datasets", "efficientnet_lite_pytorch", "ftfy", "grn.data.shards", "grn.evaluation",
+    "grn.features", "grn.pipeline", "grn.refine.sampler", "grn.training", "huggingface_hub", "imageio_ffmpeg",
+    "matplotlib", "numpy", "pydantic", "rich", "safetensors", "scipy", "sympy", "tokenizers", "torch", "torch._dynamo",
+    "torch._inductor", "torchmetrics", "transformers", "wcwidth", "webdataset",
 }  # fmt: skip
 NETWORK = {"numpy", "pydantic", "safetensors", "torch"}
 PICTURES = NETWORK | {"PIL"}
@@ -26,7 +28,7 @@ ALLOWED = {
     "models show emoji": NETWORK,
     "tokenize photo.png -o a.npz": PICTURES,
     "reconstruct photo.npz -o a.png": PICTURES,
-    "generate cat --steps 1 -o a.png": PICTURES | {"ftfy"},  # which mends prompts
+    "generate cat --steps 1 -o a.png": PICTURES | {"grn.pipeline", "grn.refine.sampler"},
     "inspect photo.npz photo.png": PICTURES | {"huggingface_hub"},
 }
 SCRIPT = """

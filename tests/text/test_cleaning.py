@@ -1,8 +1,13 @@
 """What is undone in a prompt before any encoder sees it."""
 
-import pytest
+import html
 
-from grn.text.cleaning import clean_prompt, name_pictures
+import ftfy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grn.text.cleaning import clean_prompt, clean_text, name_pictures
 
 
 @pytest.mark.parametrize(
@@ -18,6 +23,11 @@ from grn.text.cleaning import clean_prompt, name_pictures
 )
 def test_clean_prompt(prompt: str, expected: str) -> None:
     assert clean_prompt(prompt) == expected
+
+
+@given(st.text(st.characters(max_codepoint=127)) | st.text())
+def test_plain_text_is_spared_the_cleaning_that_would_not_change_it(prompt: str) -> None:
+    assert clean_text(prompt) == " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
 
 
 @pytest.mark.parametrize(
