@@ -7,7 +7,6 @@ work of the machine does not stretch. Exits 1 where outputs disagree.
 """
 
 import argparse
-import ctypes
 import json
 import statistics
 import sys
@@ -23,6 +22,7 @@ import torch
 from published_code import install
 from torch.utils.flop_counter import FlopCounterMode
 
+from grn.devices import return_unused_memory
 from grn.training.figures import matmul_peak
 
 WORKS: dict[str, Callable[[work.Setting], Iterator[work.Work]]] = {
@@ -77,7 +77,7 @@ def memory(case: Callable[[], object], device: torch.device) -> float | None:
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     if not sys.platform.startswith("linux"):
         return None
-    ctypes.CDLL(None).malloc_trim(0)  # what earlier cases left would be taken again, and not be seen
+    return_unused_memory()  # what earlier cases left would be taken again, and not be seen
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what there is
     before = _status("VmRSS")
     case()

@@ -1,6 +1,8 @@
 """What the machine has, and tensors on their way to it."""
 
+import ctypes
 import functools
+import sys
 
 import torch
 from torch import Tensor
@@ -34,3 +36,12 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return values.to(device)
     return (values if values.is_pinned() else values.pin_memory()).to(device, non_blocking=True)
+
+
+def return_unused_memory() -> None:
+    """Return to the system what the C library keeps of freed memory. Does nothing where that is not glibc.
+
+    It keeps the gaps between blocks that are in use: after 30 tiles of a picture more than the tiles themselves took.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)

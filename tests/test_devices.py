@@ -1,5 +1,6 @@
 """What networks compute in by default."""
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,16 @@ def test_the_instructions_are_those_that_the_system_lists() -> None:
 def test_sending_keeps_values_and_type() -> None:
     values = torch.arange(6).view(2, 3)
     assert torch.equal(devices.send(values, torch.device("cpu")), values)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep nothing")
+def test_gaps_between_blocks_go_back_to_the_system() -> None:
+    def resident() -> int:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1])
+
+    blocks = [torch.ones(16_000) for _ in range(800)]  # 64 kB each, too small to be mapped alone
+    held = resident()
+    del blocks[::2], blocks[::2]  # three of four
+    devices.return_unused_memory()
+    assert held - resident() > 20_000

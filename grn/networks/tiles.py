@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from grn.devices import return_unused_memory
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_layers import TimeCache
 
@@ -63,6 +64,8 @@ class TiledCoder:
             if x is None:
                 x = part.new_empty(*part.shape[:3], *self._tokens)
             x[..., tile.rows, tile.columns] = part[..., _inner(tile.rows, tile.top), _inner(tile.columns, tile.left)]
+            del part
+            return_unused_memory()
         assert x is not None, "a frame has a tile"
         return self._network.conclude(x, self._cache)
 
@@ -76,6 +79,9 @@ class TiledCoder:
             pixels = self._network.grow((x[place], y[place]), tile.cache, first)
             rows, columns = (slice(tokens.start * stride, tokens.stop * stride) for tokens in (tile.rows, tile.columns))
             yield rows, columns, pixels[..., _inner(rows, tile.top * stride), _inner(columns, tile.left * stride)]
+            if len(tiles) > 1:
+                del pixels
+                return_unused_memory()
 
     def _tiles(self, width: int, margin: int) -> list[_Tile]:
         """Tiles of about equal size, for stages whose finest layer has so many channels."""
