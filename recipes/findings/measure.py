@@ -56,7 +56,7 @@ def command(*words: object) -> None:
 
 def reference(data: Path | str, base: Mapping[str, Any], size: int, out: Path) -> Path:
     """Gather the statistics of the real pictures, once for all findings of these."""
-    path = out / f"reference-{size}.npz"
+    path = out / f"reference-{Path(data).stem}-{size}.npz"
     if not path.is_file():
         shared = {name: base[name] for name in ("keep", "resolution") if name in base}
         command("eval", "stats", data, *options_of(shared), f"--size={size}", "-o", path)
@@ -89,7 +89,8 @@ def trained(
 
     Returns its folder, and the seconds of processor time that it took.
     """
-    name = ",".join([recipe, *(f"{key}={value}" for key, value in sorted(changes.items())), f"seed={seed}"])
+    told_apart = [*([data.stem] if data else []), *(f"{key}={value}" for key, value in sorted(changes.items()))]
+    name = ",".join([recipe, *told_apart, f"seed={seed}"])
     folder, told = out / "trained" / name, out / "trained" / name / "seconds.json"
     if not told.is_file():
         sets = [f"{key}={json.dumps(value)}" for key, value in {**changes, "run.seed": seed}.items()]
@@ -111,8 +112,11 @@ def of_model(line: Mapping[str, Any], base: Mapping[str, Any], folder: Path, out
 
 def of_generators(line: Mapping[str, Any], base: Mapping[str, Any], folder: Path, out: Path) -> list[dict[str, Any]]:
     """Figures of a line of trained generators: one row, with those of each training."""
-    data = classes(Path(base["captions"]), base["classes"], out / f"classes-{base['classes']}.tar")
-    own = {name: base[name] for name in base if name not in ("train", "seeds", "captions", "classes", "size")}
+    if "data" in base:
+        data = Path(base["data"])
+    else:
+        data = classes(Path(base["captions"]), base["classes"], out / f"classes-{base['classes']}.tar")
+    own = {name: base[name] for name in base if name not in ("train", "seeds", "data", "captions", "classes", "size")}
     row: dict[str, Any] = {"label": line["label"], SCORE: [], "seconds": []}
     for seed in base["seeds"]:
         model, seconds = trained(base["train"], line["recipe"], seed, out, data)

@@ -39,7 +39,7 @@ def test_trained_sides_have_the_same_budget_and_differ_in_what_is_asked(name: st
     base, path = FINDINGS[name]["base"], measure.FOLDER / "train" / f"{FINDINGS[name]['base']['train']}.toml"
     assert len(set(base["seeds"])) >= 3
     own = load_recipe(path)
-    assert isinstance(own, GeneratorRecipe) == ("classes" in base)
+    assert isinstance(own, GeneratorRecipe) == ("rounds" not in base)
     for line in FINDINGS[name]["line"]:
         recipe = load_recipe(path, [f"{key}={json.dumps(value)}" for key, value in line["recipe"].items()])
         assert (recipe.run, recipe.data, recipe.optimizer) == (own.run, own.data, own.optimizer)
@@ -97,7 +97,7 @@ def test_a_finding_is_measured_line_by_line(
     measure.main(["refine-or-mask", "--out", str(tmp_path)])
     assert commands.names == ["stats", "sweep", "sweep", "sweep", "sweep"]
     assert "--fill=mask" in commands.calls[2]
-    assert f"--reference={tmp_path / 'reference-128.npz'}" in commands.calls[1]
+    assert f"--reference={tmp_path / 'reference-train-128.npz'}" in commands.calls[1]
     assert "|  mask, sure |  514.00 |    2.0000 | 0.0000 |" in capsys.readouterr().out
     assert (tmp_path / "refine-or-mask.svg").read_text().startswith("<?xml")
     found = json.loads((tmp_path / "refine-or-mask.json").read_text())
