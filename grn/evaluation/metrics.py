@@ -14,8 +14,9 @@ from torchmetrics.functional.image import (
 
 from grn.media import to_levels, to_unit
 
-_WINDOW = 11
-SMALLEST_MS_SSIM = _WINDOW * 2**4
+WINDOW, SIGMA = 11, 1.5
+"""Of SSIM's Gaussian window: its side in pixels, and its width."""
+SMALLEST_MS_SSIM = WINDOW * 2**4
 """Pixels that each side needs for five scales."""
 
 
@@ -34,10 +35,12 @@ def ssim(pixels: Tensor, reference: Tensor) -> Tensor:
 
     Pictures smaller than the window are continued to its size with their last rows and columns.
     """
-    right, bottom = (max(0, _WINDOW - side) for side in (pixels.shape[3], pixels.shape[2]))
+    right, bottom = (max(0, WINDOW - side) for side in (pixels.shape[3], pixels.shape[2]))
     if right or bottom:
         pixels, reference = (F.pad(p, (0, right, 0, bottom), mode="replicate") for p in (pixels, reference))
-    found = structural_similarity_index_measure(pixels, reference, data_range=2.0, reduction="none")
+    found = structural_similarity_index_measure(
+        pixels, reference, gaussian_kernel=True, sigma=SIGMA, kernel_size=WINDOW, data_range=2.0, reduction="none"
+    )
     assert isinstance(found, Tensor)
     return found.reshape(len(pixels))
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from grn.errors import UsageError
-from grn.evaluation.coverage import precision_and_recall
+from grn.evaluation.coverage import NEIGHBOURS, precision_and_recall
 from grn.evaluation.frechet import Statistics, frechet_distance, gather_moments
-from grn.evaluation.kernel import kernel_distance
+from grn.evaluation.kernel import SUBSET_SIZE, SUBSETS, kernel_distance
 from grn.evaluation.rows import mapped_rows
 from grn.features.efficientnet import FeatureNetwork
 
@@ -51,6 +51,20 @@ def scores(generated: Features, reference: Features, metrics: tuple[str, ...]) -
         if "prc" in metrics:
             coverage = precision_and_recall(reference.features, generated.features)
             found |= {"precision": coverage.precision, "recall": coverage.recall, "f_score": coverage.f_score}
+    return found
+
+
+def settings_of(metrics: tuple[str, ...], generated: int, reference: int) -> dict[str, int]:
+    """With what the figures of sets of so many pictures are made, beside the network: parts, subsets and neighbours."""
+    found: dict[str, int] = {}
+    if "isc" in metrics:
+        found["inception_score_splits"] = SPLITS
+    if "kid" in metrics:
+        whole = max(generated, reference) <= SUBSET_SIZE
+        found["kernel_inception_distance_subsets"] = 1 if whole else SUBSETS
+        found["kernel_inception_distance_subset_size"] = min(SUBSET_SIZE, generated, reference)
+    if "prc" in metrics:
+        found["precision_recall_neighbours"] = NEIGHBOURS
     return found
 
 

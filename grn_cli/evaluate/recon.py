@@ -7,6 +7,7 @@ from typing import Any
 from grn.data.transforms import batches, clip_batches
 from grn.errors import UsageError
 from grn.evaluation import report
+from grn.evaluation.metrics import SIGMA, WINDOW
 from grn.evaluation.reconstruction import evaluate_rounds
 from grn.evaluation.video import pair_network_name
 from grn.features.i3d import FEWEST, I3dFeatures
@@ -74,7 +75,7 @@ def recon(options: Recon) -> None:
     kept.clear()
     pictures = f"{count} {kind} of {options.size}x{options.size}" + (f", {frames} frames" if frames else "")
     measured = network.name if frames is None else pair_network_name(network)
-    title = f"{tokenizer.name}, {pictures}; Frechet distance with {measured}"
+    title = f"{tokenizer.name}, {pictures}; Frechet distance with {measured}; SSIM in windows of {WINDOW} pixels"
     record = {
         "kind": "reconstruction",
         "tokenizer": tokenizer.name,
@@ -84,6 +85,7 @@ def recon(options: Recon) -> None:
         "size": options.size,
         **({"frames": frames, "fps": options.fps} if frames else {}),
         **({"fvd_features": f"{i3d.name}, clips of {frames} frames, {i3d.preparation}"} if i3d else {}),
+        "measured_with": {"data_range": 255, "ssim_window": WINDOW, "ssim_sigma": SIGMA},
         "rows": [_finite({**asdict(row), "frechet_inception_distance": row.frechet}) for row in rows],
     }
     if options.plot:

@@ -9,7 +9,7 @@ import torch
 from grn.errors import UsageError
 from grn.evaluation.frechet import frechet_distance
 from grn.evaluation.kernel import kernel_distance
-from grn.evaluation.scores import METRICS, Features, check_metrics, features_of, inception_score, scores
+from grn.evaluation.scores import METRICS, Features, check_metrics, features_of, inception_score, scores, settings_of
 
 
 class MeanColour:
@@ -45,6 +45,16 @@ def test_every_metric_has_its_published_name() -> None:
     assert found["kernel_inception_distance_mean"] == kernel_distance(generated.features, real.features)[0]
     assert (found["inception_score_mean"], found["inception_score_std"]) == (1.5, 0.25)
     assert list(scores(generated, Features(real.statistics), ("fid",))) == ["frechet_inception_distance"]
+
+
+def test_settings_are_those_of_the_metrics_asked_for() -> None:
+    assert settings_of(("fid",), 5000, 0) == {}
+    assert settings_of(METRICS, 5000, 700) == {
+        "inception_score_splits": 10,
+        "kernel_inception_distance_subsets": 100,
+        "kernel_inception_distance_subset_size": 700,
+        "precision_recall_neighbours": 3,
+    }
 
 
 def test_features_do_not_depend_on_the_batches() -> None:
