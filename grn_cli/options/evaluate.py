@@ -248,8 +248,8 @@ class Compare(Overwriting, Speaking):
     WORK = "evaluate.results:compare_results"
     MORE = "The ratio is that of the last to the first."
     EXAMPLES = (
-        "grn eval fid --model emoji --json > a.json  # what it reads",
         "grn eval compare a.json b.json --plot ratios.png",
+        "grn eval fid --model emoji --json > a.json  # what it reads",
     )
 
     results: list[Path] = argument("What commands of `grn eval` printed with --json.", "FILE...")

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.forked import Forked, interrupt_loading
 
 from grn import errors
 from grn.codes import PackedCodes
@@ -80,23 +82,6 @@ def test_help_begins_with_the_line_and_shows_examples_of_the_command(name: str, 
     assert text.splitlines()[2] == f"  {line}"
     assert f"Examples:\n  grn {name}" in text
     assert "\nCommon:\n" in text
-
-
-# typer itself takes pydantic to read options, so a command's own help has it.
-LIGHT = ["torch", "numpy", "rich", "PIL", "transformers"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "absent"),
-    [(["--help"], [*LIGHT, "pydantic"]), (["eval", "-h"], LIGHT), (["--version"], LIGHT), (["tokenize", "-h"], LIGHT)],
-)
-def test_help_imports_nothing_heavy(arguments: list[str], absent: list[str]) -> None:
-    script = (
-        f"import sys; from grn_cli.app import run; run({arguments})\n"
-        f"print({{*{absent}}} & {{*sys.modules}}, file=sys.stderr)"
-    )
-    process = start("-c", script)
-    assert process.communicate()[1] == "set()\n"
 
 
 @pytest.mark.parametrize(
@@ -249,27 +234,12 @@ def test_a_command_ends_when_all_is_done_and_not_later() -> None:
     assert (process.returncode, "a fault" in err) == (1, True)
 
 
-LOADING = """
-import os, signal, sys
-import grn.models.tensors as tensors
-from grn_cli.__main__ import main
-def interrupted(*_, **__):
-    try:
-        signal.raise_signal(int(sys.argv.pop()))
-    except BaseException as error:  # as safetensors and others make errors of their own of what a signal raises
-        raise RuntimeError("could not be read") from error
-tensors.load_file = tensors.safe_open = interrupted
-main()
-"""
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_while_weights_load(number: signal.Signals, code: int, tmp_path: Path, tokenizer: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
-    tokenize = ("tokenize", "a.png", "--tokenizer", str(tokenizer), str(int(number)))
-    process = start("-c", LOADING, *tokenize, cwd=tmp_path)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (code, "", "")
+    loading = partial(interrupt_loading, int(number))
+    process = Forked("tokenize", "a.png", "--tokenizer", tokenizer, folder=tmp_path, before=loading)
+    assert process.wait() == (code, "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -292,23 +262,22 @@ def test_signals_before_everything_is_imported(number: signal.Signals, code: int
     assert (process.returncode, out, err) == (code, "", "")
 
 
-SHELL = '"$@" {} && test -s a.npz'
+SHELL = '"$@" <&- >&- 2>&- && test -s a.npz'
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
-@pytest.mark.parametrize(
-    ("closed", "said"), [("<&-", "a.npz\n"), (">&-", ""), ("2>&-", "a.npz\n"), ("<&- >&- 2>&-", "")]
-)
-def test_closed_streams(closed: str, said: str, tmp_path: Path, tokenizer: Path) -> None:
+def test_closed_streams(tmp_path: Path, tokenizer: Path) -> None:
     """What opens first gets the number of a closed stream; it must not get what is meant for the stream."""
     write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
-    grn = ("-m", "grn_cli", "tokenize", "a.png", "-o", "a.npz", "--tokenizer", tokenizer)
+    tokenize = ("tokenize", "a.png", "-o", "a.npz", "--force", "--tokenizer", tokenizer)
+    grn = [sys.executable, "-m", "grn_cli", *tokenize]
     done = subprocess.run(
-        ["sh", "-c", SHELL.format(closed), "sh", sys.executable, *grn],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
-    PackedCodes.load(tmp_path / "a.npz")
+        ["sh", "-c", SHELL, "sh", *grn], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    for number, said in enumerate(("a.npz\n", "", "a.npz\n")):
+        assert Forked(*tokenize, folder=tmp_path, closed=(number,)).wait() == (0, said, "")
+        PackedCodes.load(tmp_path / "a.npz")
 
 
 def in_ascii(folder: Path, *arguments: bytes | str) -> "subprocess.CompletedProcess[bytes]":
@@ -325,9 +294,9 @@ def test_names_and_prompts_that_the_locale_lacks(tmp_path: Path, words: Path) ->
     assert done.returncode == 0, done.stderr
     assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [name]
     assert json.loads(read_note(tmp_path / os.fsdecode(name)))["prompt"] == "cat and käse"
-    done = in_ascii(tmp_path, "generate", b"cat and k\xe4se", *model)
-    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (3, b"", 1)
-    assert done.stderr.startswith(rb"grn: error: prompt 'cat and k\udce4se': is not text in UTF-8")
+    refused = Forked("generate", "cat and k\udce4se", *model, folder=tmp_path).wait()
+    assert (refused.code, refused.out, refused.err.count("\n")) == (3, "", 1)
+    assert refused.err.startswith(r"grn: error: prompt 'cat and k\udce4se': is not text in UTF-8")
 
 
 def test_closed_pipe_is_silent() -> None:
