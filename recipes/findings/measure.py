@@ -63,8 +63,9 @@ def reference(data: Path | str, base: Mapping[str, Any], size: int, out: Path) -
     return path
 
 
-def classes(captioned: Path, count: int, path: Path) -> Path:
+def classes(captioned: Path, count: int, out: Path) -> Path:
     """Write a tar of `count` classes: one for each emoji that every style has, spread over all of those, with a picture of each style."""
+    path = out / f"classes-{count}.tar"
     if path.is_file():
         return path
     found: dict[str, list[Any]] = {}
@@ -112,10 +113,7 @@ def of_model(line: Mapping[str, Any], base: Mapping[str, Any], folder: Path, out
 
 def of_generators(line: Mapping[str, Any], base: Mapping[str, Any], folder: Path, out: Path) -> list[dict[str, Any]]:
     """Figures of a line of trained generators: one row, with those of each training."""
-    if "data" in base:
-        data = Path(base["data"])
-    else:
-        data = classes(Path(base["captions"]), base["classes"], out / f"classes-{base['classes']}.tar")
+    data = Path(base["data"]) if "data" in base else classes(Path(base["captions"]), base["classes"], out)
     own = {name: base[name] for name in base if name not in ("train", "seeds", "data", "captions", "classes", "size")}
     row: dict[str, Any] = {"label": line["label"], SCORE: [], "seconds": []}
     for seed in base["seeds"]:

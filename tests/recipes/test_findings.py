@@ -110,7 +110,7 @@ def test_a_finding_is_measured_line_by_line(
 def test_lines_that_are_trained_alike_share_their_trainings(
     tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(measure, "classes", lambda captioned, count, path: path)
+    monkeypatch.setattr(measure, "classes", lambda captioned, count, out: out / "classes.tar")
     measure.main(["trained-mask", "--out", str(tmp_path)])
     assert Counter(commands.names) == {"train": 6, "stats": 1, "fid": 12}
     masked = [call for call in commands.calls if '--set=fill="mask"' in call]
@@ -149,7 +149,7 @@ def test_classes_are_emoji_that_every_style_has(tmp_path: Path) -> None:
     ):
         Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(source / f"{style}-{code}.png")
         (source / f"{style}-{code}.json").write_text(json.dumps({"hexcode": code, "style": style}))
-    found = list(open_source(measure.classes(source, 2, tmp_path / "classes.tar")))
+    found = list(open_source(measure.classes(source, 2, tmp_path)))
     assert [(sample.key, sample.label) for sample in found] == [
         ("flat-a", 0),
         ("noto-a", 0),
