@@ -1,10 +1,14 @@
 """`grn eval fid` and `grn eval stats`: generated pictures against real ones."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
-from grn.data.transforms import batches, preparation
+from grn.data.digests import digest_of
+from grn.data.transforms import Picture, batches, preparation
+from grn.errors import BadInputError, UsageError
 from grn.evaluation.frechet import gather
+from grn.evaluation.references import PicturesFile, open_reference_file
 from grn.evaluation.scores import SPLITS, check_metrics, scores, settings_of
 from grn.evaluation.scores import Features as Measured
 from grn.files import numbered
@@ -12,7 +16,7 @@ from grn.hub import registry
 from grn.hub.resolve import resolve
 from grn.models.config import GeneratorModelConfig, TokenizerModelConfig
 from grn_cli.evaluate.generation import Generation, keep_report
-from grn_cli.evaluate.sets import feature_network, left, open_set, refuse_existing
+from grn_cli.evaluate.sets import feature_network, kept_of, left, open_set, refuse_existing
 from grn_cli.generate_job import overrides
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Fid, Stats
@@ -28,12 +32,19 @@ _OURS = {
 def stats(options: Stats) -> None:
     """Gather the feature statistics of a set."""
     refuse_existing(options.out, options.force)
-    source = open_set(options.data, options)
+    source = _pictures_file(options) if options.data.suffix == ".npz" else open_set(options.data, options)
     device = device_of(options)
     network = feature_network(options, device)
     size = options.size or _side(options.model or registry.default_model())
-    samples, kept = left(source, options, {"network": network.name, "size": size})
-    shown = options.console.progress(samples, "pictures")
+    measuring = {"network": network.name, "size": size}
+    samples: Iterable[Picture]
+    if isinstance(source, PicturesFile):
+        kept = kept_of([digest_of(source.path).hex(), measuring])
+        samples, count = islice(source, kept.done, None), len(source) - kept.done
+    else:
+        samples, kept = left(source, options, measuring)
+        count = len(samples)
+    shown = options.console.progress(samples, "pictures", count)
     found = gather(batches(shown, size, options.batch_size, device), network, preparation(size), kept)
     out = options.out or numbered(Path(options.data.resolve().name).with_suffix(".npz"))
     found.save(out)
@@ -41,6 +52,16 @@ def stats(options: Stats) -> None:
     record = {"output": str(out), "features": found.network, "pictures": found.count, "preparation": found.preparation}
     options.console.result(record, str(out))
     options.console.info(f"{found.count} pictures, {found.preparation}, {found.network}")
+
+
+def _pictures_file(options: Stats) -> PicturesFile:
+    """An .npz of pictures, which is measured whole. Raises BadInputError for one of statistics alone."""
+    if options.keep or options.num is not None:
+        raise UsageError(f"{options.data}: is measured whole; leave out --keep and --num")
+    found = open_reference_file(options.data).pictures
+    if found is None:
+        raise BadInputError(f"{options.data}: holds statistics already, and no pictures")
+    return found
 
 
 def _side(name: str) -> int:

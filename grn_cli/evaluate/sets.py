@@ -69,12 +69,16 @@ def left(source: Source, options: Stats | Recon, measuring: Mapping[str, Any]) -
     measuring: what else decides what is gathered, as JSON.
     """
     samples = pick(source, options.num, options.seed)
-    told = json.dumps([source.identity(), options.num, options.seed, measuring], sort_keys=True)
-    name = hashlib.sha256(told.encode()).hexdigest()[:16]
-    kept = Kept(cache_folder("evaluations", make=True) / f"{name}.safetensors")
+    kept = kept_of([source.identity(), options.num, options.seed, measuring])
     if kept.done:
         options.console.info(f"{kept.done} of {len(samples)} are measured already")
     return samples[kept.done :], kept
+
+
+def kept_of(decides: Any) -> Kept:
+    """What an earlier run of the same measurement has gathered. decides: all that decides it, as JSON."""
+    name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    return Kept(cache_folder("evaluations", make=True) / f"{name}.safetensors")
 
 
 def load_model(options: Model, clips: bool = False) -> Pipeline:

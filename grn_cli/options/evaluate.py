@@ -112,7 +112,7 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
     MORE = "Prints the path of the file written. What was interrupted goes on by the same command."
     EXAMPLES = ("grn eval stats photographs/ -o photographs.npz", "grn eval stats data/emoji/train.tar --keep style=3d")
 
-    data: Path = argument("Pictures.", SET)
+    data: Path = argument("Pictures (also an .npz with arr_0).", "FOLDER|TAR|FILE.npz")
     out: Path | None = option("Where to write; NAME.npz if not given.", "FILE", "--out", "-o")
     model: str | None = option(
         "The generator that the pictures will be compared with, the embedded one if not given: they are prepared as "

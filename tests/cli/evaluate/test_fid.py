@@ -255,6 +255,12 @@ def test_fid_takes_published_files_of_pictures(grn, here, pictures, pipeline):
     from_tar = json.loads(grn(*base, "--reference", pictures).text)
     from_file = json.loads(grn(*base, "--reference", "pictures.npz", "--metrics", "fid,kid").text)
     assert from_file["frechet"] == pytest.approx(from_tar["frechet"], rel=1e-5)
+    assert grn("eval", "stats", "pictures.npz", "--size", "20", "-o", "theirs.npz", *FAST).code == 0
+    assert json.loads(grn(*base, "--reference", "theirs.npz").text)["frechet"] == pytest.approx(
+        from_tar["frechet"], rel=1e-5
+    )
+    assert grn("eval", "stats", "theirs.npz", *FAST).code == 3
+    assert grn("eval", "stats", "pictures.npz", "-n", "4", *FAST).code == 2
     # Statistics of another network beside the pictures are passed over; alone, they are refused before anything is drawn.
     np.savez("both.npz", frames, mu=np.zeros(2048), sigma=np.eye(2048))
     assert json.loads(grn(*base, "--reference", "both.npz").text)["frechet"] == pytest.approx(
