@@ -3,13 +3,13 @@
 import json
 import os
 import pty
-import subprocess
-import sys
+import select
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.clips import COUNT, FPS, HEIGHT, WIDTH, frame, run_ffmpeg, write, write_all
+from helpers.forked import Forked
 from PIL import Image
 
 from grn.media import open_media
@@ -123,9 +123,10 @@ def test_frames_are_counted_on_a_terminal(tokenizer: Path, tmp_path: Path) -> No
     """A bar with frames, rate and time left while it runs; bits per pixel at the end."""
     write_all(tmp_path / "a.mp4", (frame(index, 32, 32) for index in range(12)), 32, 32, 12)
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "grn_cli", "tokenize", "a.mp4", "--tokenizer", str(tokenizer)]
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=theirs, stdout=subprocess.DEVNULL, env=environment)
+    terminal = {"err": os.ttyname(theirs), "COLUMNS": "100", "TERM": "xterm"}
+    started = Forked("tokenize", "a.mp4", "--tokenizer", tokenizer, folder=tmp_path, **terminal)
+    while started.process.is_alive() and not select.select([ours], [], [], 0.1)[0]:
+        pass  # the process has the terminal open before this one closes its end
     os.close(theirs)
     shown = b""
     while True:
@@ -136,7 +137,7 @@ def test_frames_are_counted_on_a_terminal(tokenizer: Path, tmp_path: Path) -> No
         if not part:
             break
         shown += part
-    assert process.wait() == 0
+    assert started.wait().code == 0
     text = shown.decode()
     assert "frames" in text
     assert "12/12" in text

@@ -4,13 +4,12 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.forked import Forked
 from helpers.training import RUN, changed, class_recipe, recipe_text, tokenizer_recipe
 from safetensors.torch import load_file
 
@@ -19,8 +18,6 @@ from grn.files import locked
 from grn.media import write_image
 from grn.training.checkpoint import verify_checkpoint
 from grn_cli import train as command
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -278,19 +275,11 @@ def test_a_signal_saves_and_the_same_command_continues(
 
 
 def test_sigterm_to_a_process(run: Any, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "grn_cli", "train", "tiny.toml", "--set", "run.steps=1000000"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("grn: info: step 1: ")
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=25)
-    assert (process.returncode, out) == (143, "")
+    started = Forked("train", "tiny.toml", "--set", "run.steps=1000000", folder=tmp_path)
+    assert started.first_line().startswith("grn: info: step 1: ")
+    os.kill(started.process.pid or 0, signal.SIGTERM)
+    code, out, err = started.wait(25)
+    assert (code, out) == (143, "")
     assert err.splitlines()[-1] == "grn: info: runs/tiny: stopped; the same command continues it"
     newest = _steps(tmp_path / "runs" / "tiny")[-1]
     assert verify_checkpoint(tmp_path / "runs" / "tiny" / newest) is None

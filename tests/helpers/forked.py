@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import sys
+import time
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +32,13 @@ class Forked:
     """A `grn` command in a process of its own, its output in two files, or where `err` names a terminal on that."""
 
     def __init__(
-        self, *arguments: object, folder: Path, closed: tuple[int, ...] = (), err: str = "", before: Any = None
+        self,
+        *arguments: object,
+        folder: Path,
+        closed: tuple[int, ...] = (),
+        err: str = "",
+        before: Callable[[], None] | None = None,
+        **environment: str,
     ) -> None:
         """closed: numbers of standard streams. before: what the process calls first, a function of a module's top."""
         self.folder = folder.with_name(f"{folder.name}-streams")
@@ -38,13 +46,20 @@ class Forked:
         self.folder.mkdir()
         files = ("/dev/null", str(self.folder / "out"), err or str(self.folder / "err"))
         words = ["grn", *(str(argument) for argument in arguments)]
-        self.process = context().Process(target=_run, args=(words, folder, files, closed, before))
+        self.process = context().Process(target=_run, args=(words, folder, files, closed, before, environment))
         self.process.start()
 
     def text(self, name: str) -> str:
         """What has come into "out" or "err" so far."""
         path = self.folder / name
         return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def first_line(self, seconds: float = 30) -> str:
+        """What it says first on standard error, waiting for that."""
+        end = time.monotonic() + seconds
+        while "\n" not in (said := self.text("err")) and time.monotonic() < end and self.process.is_alive():
+            time.sleep(0.02)
+        return said
 
     def wait(self, seconds: float = 60) -> Ended:
         """Its exit code, None if it does not end in time (and is killed), and what it said."""
@@ -54,7 +69,15 @@ class Forked:
         return Ended(code, self.text("out"), self.text("err"))
 
 
-def _run(words: list[str], folder: Path, files: tuple[str, ...], closed: tuple[int, ...], before: Any) -> None:
+def _run(
+    words: list[str],
+    folder: Path,
+    files: tuple[str, ...],
+    closed: tuple[int, ...],
+    before: Callable[[], None] | None,
+    environment: dict[str, str],
+) -> None:
+    os.environ.update(environment)
     os.chdir(folder)
     for number, (name, path) in enumerate(zip(("stdin", "stdout", "stderr"), files, strict=True)):
         opened = os.open(path, (os.O_WRONLY | os.O_CREAT) if number else os.O_RDONLY, 0o600)

@@ -1,16 +1,13 @@
 """Training on two processes, as torchrun starts them: the same losses and weights as on one, and they stop together."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.processes import free_port
+from helpers.joined import on_processes, train_in_two_goes, train_interrupted
 from helpers.training import (
     UNTIMED,
     caption,
@@ -27,7 +24,6 @@ from safetensors.torch import load_file
 from grn.media import write_image
 from grn.training.config import GeneratorRecipe, TokenizerRecipe
 
-ROOT = Path(__file__).parents[2]
 FAST = {"run.save_every": 2, "run.batch_size": 8, "run.accumulate": 2, "optimizer.lr": 1e-3}
 RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
     "tokenizer": changed(tokenizer_recipe("pictures"), FAST | {"losses.gan": 0.2, "losses.gan_start": 1}),
@@ -36,76 +32,6 @@ RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
         text_recipe("captioned", "tokenizer", "words"), FAST | {"data.sizes": [[16, 16], [20, 16]], "run.ema": 0.9}
     ),
 }
-
-# What each of the processes does: train every recipe, the first of them interrupted in the second process alone.
-WORKER = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-import grn.devices
-from pydantic import TypeAdapter
-from grn.errors import ConfigError
-from grn.training.config import Recipe
-from grn.training.loop import Stopped
-from grn.training.run import train
-from grn.training.tokenizer import TokenizerTask
-
-torch.set_num_threads(1)
-grn.devices.multiplies_bfloat16 = lambda: False  # as in this process: the same on every processor
-rank = int(os.environ["RANK"])
-said = {"rank": rank, "reported": []}
-report = lambda step, row: said["reported"].append(step)
-recipes = {name: TypeAdapter(Recipe).validate_python(tree) for name, tree in json.load(open("recipes.json")).items()}
-losses, sent = TokenizerTask.losses, []
-
-def interrupted(self, batch, step):
-    if rank == 1 and step == 1 and not sent:
-        sent.append(step)
-        os.kill(os.getpid(), signal.SIGTERM)
-    return losses(self, batch, step)
-
-TokenizerTask.losses = interrupted
-try:
-    train(recipes["tokenizer"], Path("two/tokenizer"), report)
-except Stopped as stop:
-    said["stopped"] = stop.signum
-TokenizerTask.losses = losses
-said["checkpoints"] = sorted(p.name for p in Path("two/tokenizer").glob("step-*"))
-for name, recipe in recipes.items():
-    train(recipe, Path("two") / name, report)
-odd = recipes["tokenizer"].model_copy(update={"run": recipes["tokenizer"].run.model_copy(update={"batch_size": 6})})
-try:
-    train(odd, Path("two/odd"), report)
-except ConfigError as error:
-    said["odd"] = str(error)
-Path(f"{rank}.json").write_text(json.dumps(said))
-"""
-
-
-def on_processes(count: int, folder: Path, program: str) -> list[dict]:
-    """Run a program in so many processes that torch.distributed joins; what each wrote into its number's .json."""
-    environment = os.environ | {
-        "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1", "GRN_CACHE": str(folder / "cache-many"),
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-    }  # fmt: skip
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", program],
-            cwd=folder,
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    try:
-        errors = [worker.communicate(timeout=240)[1] for worker in workers]
-        assert [worker.returncode for worker in workers] == [0] * count, "\n".join(errors)
-    finally:
-        for worker in workers:
-            worker.kill()
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(count)]
 
 
 def test_two_processes_train_as_one_and_stop_together(place: Path) -> None:
@@ -116,7 +42,7 @@ def test_two_processes_train_as_one_and_stop_together(place: Path) -> None:
     for name, recipe in RECIPES.items():
         run(recipe, Path("one") / name)
     (place / "recipes.json").write_text(json.dumps(recipes))
-    first, second = on_processes(2, place, WORKER)
+    first, second = on_processes(2, place, train_interrupted)
     assert first["stopped"] == second["stopped"] == 15
     assert first["checkpoints"] == second["checkpoints"] == ["step-00000002"]
     assert second["reported"] == []
@@ -154,24 +80,6 @@ SHARDED: dict[str, TokenizerRecipe | GeneratorRecipe] = {
         },
     ),
 }
-SHARDS_WORKER = """
-import json, os
-from pathlib import Path
-import torch
-import grn.devices
-from pydantic import TypeAdapter
-from grn.training.config import Recipe
-from grn.training.run import train
-
-torch.set_num_threads(1)
-grn.devices.multiplies_bfloat16 = lambda: False  # as in this process: the same on every processor
-for name, tree in json.load(open("recipes.json")).items():
-    recipe = TypeAdapter(Recipe).validate_python(tree)
-    for steps in (4, 6):
-        run = recipe.run.model_copy(update={"steps": steps})
-        train(recipe.model_copy(update={"run": run}), Path("two") / name, lambda step, row: None)
-Path(os.environ["RANK"] + ".json").write_text(json.dumps({}))
-"""
 
 
 def test_sharded_processes_train_as_one_and_go_on_in_other_numbers(place: Path) -> None:
@@ -181,7 +89,7 @@ def test_sharded_processes_train_as_one_and_go_on_in_other_numbers(place: Path) 
     (place / "recipes.json").write_text(json.dumps({name: r.model_dump(mode="json") for name, r in SHARDED.items()}))
     for name, recipe in SHARDED.items():
         run(changed(recipe, {"run.parallel": "ddp"}), Path("one") / name)
-    on_processes(2, place, SHARDS_WORKER)  # which resumes at step 4
+    on_processes(2, place, train_in_two_goes)  # which resumes at step 4
     for name, recipe in SHARDED.items():
         shards = sorted(path.name for path in (place / "two" / name / "step-00000004" / "shards").iterdir())
         assert shards == [".metadata", "__0_0.distcp", "__1_0.distcp"]
