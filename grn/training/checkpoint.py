@@ -261,7 +261,7 @@ def load_shards(path: Path, state: dict[str, Any], alone: bool) -> None:
     """
     try:
         dcp.load(state, checkpoint_id=path / SHARDS, no_dist=alone)
-    except (CheckpointException, RuntimeError, KeyError, ValueError) as error:
+    except CheckpointException as error:  # of any process; what else may come is a process that has died
         raise ModelMismatchError(
             f"{display(path)}: does not fit this recipe ({_cause(error)}); use the recipe it was made with"
         ) from error
@@ -332,6 +332,8 @@ def _cause(error: BaseException) -> str:
         return f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}"
     if isinstance(error, RecursionError):
         return "nested too deep"
+    if isinstance(error, CheckpointException) and error.failures:
+        return _cause(next(iter(error.failures.values()))[0])  # of the first process that has failed
     behind: BaseException | None = error
     while behind is not None:
         if isinstance(behind, OSError) and behind.strerror:

@@ -2,6 +2,7 @@
 
 import multiprocessing as mp
 import os
+import resource
 import socket
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,8 +17,13 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def start(recipe: TokenizerRecipe | GeneratorRecipe, run: Path, count: int) -> list[BaseProcess]:
-    """Begin, or go on with, a run in so many processes; relative paths in the recipe are of the current folder."""
+def start(
+    recipe: TokenizerRecipe | GeneratorRecipe, run: Path, count: int, full: dict[int, int] | None = None
+) -> list[BaseProcess]:
+    """Begin, or go on with, a run in so many processes; relative paths in the recipe are of the current folder.
+
+    full: by number of process, how many bytes a file of it takes before the disk is said to be full.
+    """
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["grn.training.run", "accelerate.utils", "helpers.training"])
     environment = {
@@ -26,7 +32,9 @@ def start(recipe: TokenizerRecipe | GeneratorRecipe, run: Path, count: int) -> l
     }  # fmt: skip
     tree = recipe.model_dump(mode="json")
     workers: list[BaseProcess] = [
-        context.Process(target=_work, args=(rank, environment, Path.cwd(), tree, run), daemon=True)
+        context.Process(
+            target=_work, args=(rank, environment, Path.cwd(), tree, run, (full or {}).get(rank)), daemon=True
+        )
         for rank in range(count)
     ]
     for worker in workers:
@@ -44,7 +52,9 @@ def finish(workers: list[BaseProcess], seconds: float = 300) -> list[int | None]
     return codes
 
 
-def _work(rank: int, environment: dict[str, str], folder: Path, tree: dict[str, Any], run: Path) -> None:
+def _work(
+    rank: int, environment: dict[str, str], folder: Path, tree: dict[str, Any], run: Path, full: int | None
+) -> None:
     os.environ.update(environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
     os.chdir(folder)
     import torch
@@ -54,5 +64,7 @@ def _work(rank: int, environment: dict[str, str], folder: Path, tree: dict[str, 
     from grn.training.run import train
 
     torch.set_num_threads(1)
+    if full is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
     recipe: TokenizerRecipe | GeneratorRecipe = TypeAdapter(Recipe).validate_python(tree)
     train(recipe, run, lambda step, row: None)

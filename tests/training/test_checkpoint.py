@@ -3,6 +3,9 @@
 import errno
 import json
 import random
+import resource
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +188,45 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(
         Checkpoints(tmp_path).save(made(6))
     assert verify_checkpoint(tmp_path / "step-00000003") is None
     assert steps(tmp_path) == ["step-00000003"]
+
+
+class Alone:
+    """One process that writes by itself."""
+
+    first, processes = True, 1
+
+    def wait(self) -> None:
+        pass
+
+    def largest(self, values: Sequence[int]) -> list[int]:
+        return list(values)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_disk_full_at_any_byte_leaves_the_earlier_checkpoint(tmp_path: Path, sharded: bool) -> None:
+    state = {"weights": {"model": {"weight": torch.ones(40, 30)}}, "optimizers": {}}
+
+    def save(step: int) -> Path:
+        checkpoints = Checkpoints(tmp_path)
+        if sharded:
+            return checkpoints.save_shards(step, {}, state, Alone())
+        return checkpoints.save(replace(made(step), weights={"model.weight": torch.ones(40, 30)}))
+
+    first = save(3)
+    largest = max(path.stat().st_size for path in first.rglob("*"))
+    for limit in [0, 1, *range(64, largest, 600), largest - 1]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with pytest.raises(
+                EnvironmentFaultError, match="step-00000006: checkpoint could not be written .*File too large"
+            ):
+                save(6)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert steps(tmp_path) == ["step-00000003"]
+        assert verify_checkpoint(first) is None
+    assert verify_checkpoint(save(6)) is None
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
