@@ -18,8 +18,8 @@ import numpy as np
 from grn.data.transforms import random_crop, random_flip
 from grn.errors import GrnError
 from grn.media import resize_short_side, square
-from grn.training.config import TokenizerRecipe, load_recipe
 from grn.training.mixture import MixedSource
+from grn.training.recipe import TokenizerRecipe, load_recipe
 
 
 def crop(source: MixedSource, number: int, step: int) -> np.ndarray:

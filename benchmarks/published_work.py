@@ -24,12 +24,12 @@ from grn.networks.presets import PRESETS
 from grn.networks.text_to_visual import TextToVisual
 from grn.refine.config import SamplerConfig
 from grn.refine.sampler import Sampler
-from grn.training.config import load_recipe
 from grn.training.engine import Engine
 from grn.training.generator import GeneratorTask, Prediction
 from grn.training.generator_data import GeneratorExample, collate, corrupt
 from grn.training.loader import Part
 from grn.training.loop import Loop
+from grn.training.recipe import load_recipe
 from grn.training.task import Slot
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "paper" / "grn-b.toml"

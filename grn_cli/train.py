@@ -11,9 +11,9 @@ import tomli_w
 
 from grn.errors import BadInputError, ConfigError, EnvironmentFaultError, UsageError
 from grn.training.checkpoint import verify_checkpoint
-from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.estimate import Estimate
 from grn.training.loop import Stopped
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.run import check, measure, parameters
 from grn.training.run import train as run_training
 from grn_cli.console import Console

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import grn
-from grn.training.config import load_recipe
+from grn.training.recipe import load_recipe
 
 if sys.version_info >= (3, 11):
     import tomllib

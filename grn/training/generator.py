@@ -27,7 +27,7 @@ from grn.refine.step import MASK, mix
 from grn.text.encoder import TextEncoder
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
-from grn.training.config import GeneratorRecipe, OptimizerConfig, RunConfig
+from grn.training.config import OptimizerConfig, RunConfig
 from grn.training.generator_data import (
     Batched,
     CaptionChoice,
@@ -38,6 +38,7 @@ from grn.training.generator_data import (
     corrupt,
 )
 from grn.training.operations import generator_operations
+from grn.training.recipe import GeneratorRecipe
 from grn.training.sheets import save_sheet
 from grn.training.task import Loss, Slot
 from grn.training.words import turn_words

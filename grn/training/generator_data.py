@@ -23,8 +23,9 @@ from grn.files import cache_folder
 from grn.networks.generator_config import ClassToImageConfig
 from grn.text.encoder import TextEncoder
 from grn.tokenizer import Tokenizer
-from grn.training.config import GeneratorRecipe, RatioConfig, SourceConfig
+from grn.training.config import SourceConfig
 from grn.training.mixture import MixedSource
+from grn.training.recipe import GeneratorRecipe, RatioConfig
 from grn.training.task import Slot
 
 logger = logging.getLogger("grn.training")

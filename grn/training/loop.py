@@ -31,12 +31,12 @@ from grn.training.checkpoint import (
     load_shards,
     read_manifest,
 )
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.distance import Distance
 from grn.training.engine import Engine
 from grn.training.figures import Meter, Totals, matmul_peak, means, merge, totals_of, write_row
 from grn.training.loader import Part, load_parts
 from grn.training.optimizers import Optimizers
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 from grn.training.resume import changes, described, leaves, refused
 from grn.training.task import B, Example, Loss, Task
 

@@ -23,12 +23,12 @@ from grn.networks.inflate import TIME_KEYS, can_inflate, inflate
 from grn.networks.text_to_visual import TextToVisual
 from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.tokenizer import Tokenizer
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.engine import Engine
 from grn.training.estimate import Estimate, check_memory, estimate
 from grn.training.generator import GeneratorTask, check_fit
 from grn.training.loop import Loop
 from grn.training.mixture import MixedSource
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 from grn.training.tokenizer import TokenizerTask
 
 _log = logging.getLogger("grn")

@@ -22,7 +22,7 @@ from grn.models.config import TokenizerModelConfig
 from grn.models.folder import save_model
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.compiling import forward_flop, pays
-from grn.training.config import OptimizerConfig, RunConfig, TokenizerRecipe
+from grn.training.config import OptimizerConfig, RunConfig
 from grn.training.losses import (
     LpipsLoss,
     PatchDiscriminator,
@@ -34,6 +34,7 @@ from grn.training.losses import (
 )
 from grn.training.mixture import MixedSource
 from grn.training.operations import autoencoder_operations
+from grn.training.recipe import TokenizerRecipe
 from grn.training.sheets import save_sheet
 from grn.training.task import Loss, Slot
 

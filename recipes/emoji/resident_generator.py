@@ -48,7 +48,7 @@ from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
-from grn.training.config import GeneratorRecipe, RatioConfig, load_recipe
+from grn.training.recipe import GeneratorRecipe, RatioConfig, load_recipe
 from grn.training.sheets import save_sheet
 
 _PART = 256  # pictures encoded at once

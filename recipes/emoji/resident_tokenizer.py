@@ -29,8 +29,8 @@ from grn.media.pixels import to_levels, to_unit
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.inflate import can_inflate, inflate
 from grn.tokenizer import Tokenizer, save_tokenizer
-from grn.training.config import TokenizerRecipe, load_recipe
 from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss, motion_loss
+from grn.training.recipe import TokenizerRecipe, load_recipe
 
 HELDOUT = 60  # samples of each held-out tar
 HELDOUT_SIDE = 128

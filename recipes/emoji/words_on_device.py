@@ -12,7 +12,7 @@ from torch import Tensor
 from grn.errors import BadInputError
 from grn.networks.condition import TextCondition
 from grn.text.word_vectors import STOP_WORDS, StaticWordVectors, split_words
-from grn.training.config import WordsConfig
+from grn.training.recipe import WordsConfig
 
 
 def words_of(caption: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grn.hub.resolve import resolve
-from grn.training.config import GeneratorRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, load_recipe
 from grn_cli import recipes
 
 if sys.version_info >= (3, 11):

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 import grn.devices
 from grn.errors import ConfigError
-from grn.training.config import Recipe
 from grn.training.loop import Stopped
+from grn.training.recipe import Recipe
 from grn.training.run import train
 from grn.training.tokenizer import TokenizerTask
 from helpers.forked import context

@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 
 
 def free_port() -> int:
@@ -60,7 +60,7 @@ def _work(
     import torch
     from pydantic import TypeAdapter
 
-    from grn.training.config import Recipe
+    from grn.training.recipe import Recipe
     from grn.training.run import train
 
     torch.set_num_threads(1)

@@ -18,15 +18,8 @@ from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.refine.config import SamplerConfig
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import save_tokenizer
-from grn.training.config import (
-    DataConfig,
-    GeneratorRecipe,
-    OptimizerConfig,
-    RunConfig,
-    SourceConfig,
-    TokenizerLosses,
-    TokenizerRecipe,
-)
+from grn.training.config import DataConfig, OptimizerConfig, RunConfig, SourceConfig
+from grn.training.recipe import GeneratorRecipe, TokenizerLosses, TokenizerRecipe
 from grn.training.run import train
 
 NETWORK = TokenizerConfig(

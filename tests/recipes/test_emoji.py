@@ -19,7 +19,7 @@ from grn.hub.resolve import resolve
 from grn.models.folder import ModelFolder
 from grn.networks.inflate import can_inflate
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
-from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "emoji"
 NAMES = ("captions", "packages", "prepare", "prepare_video", "word_vectors", "sheet", "new_words")

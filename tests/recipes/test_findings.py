@@ -12,7 +12,7 @@ from PIL import Image
 from grn.data.sources import open_source
 from grn.evaluation.sweep import values_of
 from grn.refine.config import SamplerConfig
-from grn.training.config import GeneratorRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, load_recipe
 from recipes.findings import measure
 from recipes.findings.measure import SCORE, tomllib
 

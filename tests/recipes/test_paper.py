@@ -7,7 +7,7 @@ import pytest
 from helpers.training import VIDEO_NETWORK, caption, changed, make_clips, make_pictures, make_tokenizer, make_words, run
 
 from grn.networks.autoencoder_config import TokenizerConfig
-from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.run import parameters
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "paper"

@@ -7,7 +7,7 @@ import pytest
 from helpers.training import changed, make_pictures, run
 
 from grn.pipeline import Pipeline
-from grn.training.config import GeneratorRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, load_recipe
 from grn.training.run import parameters
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "photos-tiny.toml"

@@ -21,7 +21,8 @@ from grn.pipeline import Pipeline
 from grn.refine.config import SamplerConfig
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import save_tokenizer
-from grn.training.config import DataConfig, GeneratorRecipe, RunConfig, SourceConfig, WordsConfig
+from grn.training.config import DataConfig, RunConfig, SourceConfig
+from grn.training.recipe import GeneratorRecipe, WordsConfig
 
 CPU = torch.device("cpu")
 

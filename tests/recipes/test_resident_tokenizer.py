@@ -14,7 +14,8 @@ from resident_tokenizer import main as train_tokenizer
 from grn import hbq
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.tokenizer import Tokenizer
-from grn.training.config import DataConfig, OptimizerConfig, RunConfig, SourceConfig, TokenizerLosses, TokenizerRecipe
+from grn.training.config import DataConfig, OptimizerConfig, RunConfig, SourceConfig
+from grn.training.recipe import TokenizerLosses, TokenizerRecipe
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from helpers.drawings import sprites as made_up
 from grn.errors import BadInputError
 from grn.networks.inflate import can_inflate
 from grn.tokenizer import Tokenizer
-from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "emoji"
 

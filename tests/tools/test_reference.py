@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 from tools import reference
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -7,7 +7,7 @@ import tomli_w
 from helpers.training import class_recipe, text_recipe, tokenizer_recipe, video_recipe
 
 from grn.errors import ConfigError, UsageError
-from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
 
 RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
     "tokenizer": tokenizer_recipe("pictures"),

@@ -8,8 +8,8 @@ import torch
 from helpers.training import changed, class_recipe, text_recipe, tokenizer_recipe, video_recipe
 
 from grn.errors import ConfigError, EnvironmentFaultError
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.loop import Loop
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 from grn.training.run import measure
 
 RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {

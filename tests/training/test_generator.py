@@ -21,9 +21,9 @@ from grn.networks.text_to_visual import TextToVisual
 from grn.pipeline import Pipeline
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
-from grn.training.config import GeneratorRecipe, RatioConfig
 from grn.training.generator import GeneratorTask, refinement_loss
 from grn.training.generator_data import corrupt
+from grn.training.recipe import GeneratorRecipe, RatioConfig
 from grn.training.task import Slot
 
 CLIPS: dict[str, Any] = {

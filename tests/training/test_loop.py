@@ -16,7 +16,7 @@ from grn.devices import fast_type
 from grn.errors import ConfigError, TrainingDivergedError
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.training import loop as loops
-from grn.training.config import GeneratorRecipe, TokenizerRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.run import parameters, train
 from grn.training.task import Loss
 from grn.training.tokenizer import TokenizerBatch, TokenizerTask

@@ -28,12 +28,12 @@ from grn.refine.config import SamplerConfig
 from grn.refine.sampler import Sampler
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
-from grn.training.config import GeneratorRecipe
 from grn.training.engine import Engine
 from grn.training.generator import GeneratorTask
 from grn.training.generator_data import CaptionChoice, GeneratorExample
 from grn.training.loader import Part
 from grn.training.loop import Loop
+from grn.training.recipe import GeneratorRecipe
 from grn.training.task import Slot
 from grn.training.tokenizer import TokenizerTask
 

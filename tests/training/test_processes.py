@@ -22,7 +22,7 @@ from helpers.training import (
 from safetensors.torch import load_file
 
 from grn.media import write_image
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 
 FAST = {"run.save_every": 2, "run.batch_size": 8, "run.accumulate": 2, "optimizer.lr": 1e-3}
 RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {

@@ -9,7 +9,7 @@ import torch
 from helpers.training import changed, class_recipe, run, tokenizer_recipe
 
 from grn.errors import ConfigError
-from grn.training.config import load_recipe
+from grn.training.recipe import load_recipe
 from grn.training.resume import changes, described, refused
 from grn.training.run import train
 

@@ -12,8 +12,8 @@ from helpers.training import changed, class_recipe, figures, run, text_recipe, t
 
 from grn.data.bad import Bad
 from grn.errors import BadInputError
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
 from grn.training.mixture import MixedSource
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 
 RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
     "tokenizer": tokenizer_recipe("pictures"),

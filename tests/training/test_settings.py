@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from grn.errors import GrnError
 from grn.training import engine
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 
 SHORT = {"run.steps": 2, "run.batch_size": 2, "run.save_every": 1, "run.sheet_every": 1, "run.keep": 2}
 BASES: dict[str, Any] = {

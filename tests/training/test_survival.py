@@ -11,7 +11,7 @@ from helpers.processes import finish, start
 from helpers.training import changed, class_recipe, log_rows, run, tokenizer_recipe
 
 from grn.training.checkpoint import Checkpoints, read_manifest, verify_checkpoint
-from grn.training.config import GeneratorRecipe, TokenizerRecipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 
 
 def newest(folder: Path) -> int:
