@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -105,18 +105,18 @@ class Pipeline:
         revision: str | None = None,
         tokenizer: Part = Part(),
         text: Part = Part(),
-        free_text: bool = False,
-        offload: bool = False,
+        at_once: Literal["all", "part", "block"] = "all",
     ) -> Self:
         """Load by alias, folder or hub name (`grn.hub.resolve.resolve`).
 
         dtype None: bfloat16 where the device multiplies it faster, else float32, in which a picture repeats exactly; of a
         text encoder, as stored. revision: commit of a repository on the hub. tokenizer, text: which ones and where, if not
-        as the model says. free_text: a text encoder's network is let go of as soon as the prompts of a call are encoded,
-        and only then the generator's weights are read; it is loaded again for new prompts. offload: of the generator and
-        of a text encoder's network, only the block in use lies on the device, see `Generator.load`.
+        as the model says. at_once: what is loaded. "part": a text encoder's network is let go of as soon as the prompts
+        of a call are encoded, and only then the generator's weights are read; it is loaded again for new prompts.
+        "block": so, too, and of either only the block in use lies on the device, see `Generator.load`.
         Raises ModelNotFoundError, ConfigError, ModelMismatchError, or UsageError for a part that the model has no use for.
         """
+        offload = at_once == "block"
         model = resolve(str(name), offline=offline, kind="generator", revision=revision).open()
         config = model.config
         assert isinstance(config, GeneratorModelConfig), f"{config.kind} is no generator"
@@ -131,7 +131,7 @@ class Pipeline:
             raise UsageError(
                 f"{config.name} reads {what}: there is no text encoder to place; leave out what is said of it"
             )
-        waits = free_text and encoder is not None and not isinstance(encoder, StaticWordVectors)
+        waits = at_once != "all" and encoder is not None and not isinstance(encoder, StaticWordVectors)
         there = tokenizer.device or device
         generator = Generator.load(model, device, dtype or fast_type(device), offload=offload, later=waits)
         made = Tokenizer.from_pretrained(

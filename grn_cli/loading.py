@@ -64,8 +64,7 @@ def load_pipeline(name: str, options: Parts) -> "Pipeline":
         options.offline,
         tokenizer=part("tokenizer", options.tokenizer, options.tokenizer_device, options.tokenizer_dtype),
         text=part("text", options.text_encoder, options.text_device, options.text_dtype),
-        free_text=True,
-        offload=options.offload,
+        at_once="block" if options.offload else "part",
     )
     if options.compile is not None:
         pipeline.compiling = options.compile.value

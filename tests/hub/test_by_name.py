@@ -296,13 +296,13 @@ def test_a_model_that_names_no_tokenizer_is_refused(home: Path, tmp_path: Path) 
     assert Pipeline.from_pretrained(tmp_path / "m", tokenizer=Part("hbq-16")).tokenizer.name == "hbq-16"
 
 
-@pytest.mark.parametrize("offload", [False, True])
-def test_parts_are_loaded_one_after_the_other(offload: bool, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", ["part", "block"])
+def test_parts_are_loaded_one_after_the_other(at_once: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The generator's weights are read when the text encoder has left; offloaded or not, all draw the same."""
     small: dict[str, Any] = {"size": (16, 16), "steps": 2}
     stays = Pipeline.from_pretrained("grn-8b-t2i")
     drawn = frames(stays, ["a cat"], **small)
-    pipeline = Pipeline.from_pretrained("grn-8b-t2i", free_text=True, offload=offload)
+    pipeline = Pipeline.from_pretrained("grn-8b-t2i", at_once=at_once)
     encoder, load, read = pipeline.text, ModelFolder.load_weights, []
     assert isinstance(encoder, Umt5Encoder)
 
