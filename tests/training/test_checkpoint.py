@@ -219,7 +219,7 @@ def test_a_disk_full_at_any_byte_leaves_the_earlier_checkpoint(tmp_path: Path, s
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
         try:
             with pytest.raises(
-                EnvironmentFaultError, match="step-00000006: checkpoint could not be written .*File too large"
+                EnvironmentFaultError, match=r"step-00000006: checkpoint could not be written .*File too large"
             ):
                 save(6)
         finally:
