@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,13 @@ def test_no_circle() -> None:
     # A package that gathers its own modules' names is no circle with them.
     graph = {name: {t for t in targets if not name.startswith(f"{t}.")} for name, targets in graph.items()}
     assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_the_map_has_the_rooms_in_their_order() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Where")[0]
+    cells = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
+    shown = [re.sub(r"\.py$|/$", "", path).replace("/", ".") for cell in cells for path in re.findall("`(.*?)`", cell)]
+    assert [name for name in shown if name != "grn_cli.options"] == list(ROOMS)
 
 
 def test_an_arrow_up_is_seen() -> None:
