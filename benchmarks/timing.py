@@ -1,4 +1,4 @@
-"""Timing of alternatives in turn, so that whatever else the machine does falls on all of them alike."""
+"""Timing of alternatives in turn and in the process's own time, so that whatever else the machine does stretches none of them."""
 
 import statistics
 import time
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 
 def ratios(cases: Mapping[str, Callable[[], object]], runs: int = 7) -> dict[str, float]:
-    """Median seconds of each case, printed with its ratio to the first one. The first round only warms up."""
+    """Median seconds of a processor of each case, printed with its ratio to the first one. The first round only warms up."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(runs + 1):
         for name, case in cases.items():
-            start = time.perf_counter()
+            start = time.process_time()
             case()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     first = next(iter(medians.values()))
     for name, median in medians.items():

@@ -72,7 +72,7 @@ class StaticWordVectors:
         self._row = {entry: row for row, entry in enumerate(vocabulary)}
         assert len(self._row) == config.rows, "a vocabulary entry occurs twice"
         self._longest = max(map(len, vocabulary))
-        self._cached_rows = lru_cache(maxsize=65536)(self._find_rows)
+        self._cached_rows = lru_cache(maxsize=65536)(self._find_rows)  # training meets each caption again and again
 
     @property
     def dim(self) -> int:
@@ -146,20 +146,14 @@ class StaticWordVectors:
         A word outside the vocabulary is the mean of its pieces. Raises BadInputError for a prompt with text but not one
         word that the vocabulary can spell: it would be taken for the empty prompt.
         """
-        words = split_words(prompt)
-        rows = [self._cached_rows(word) for word in words if word not in STOP_WORDS]
-        rows = [row for row in rows if row] or [row for row in map(self._cached_rows, words) if row]
-        if not rows:
-            if clean_prompt(prompt):
-                raise BadInputError(
-                    f"prompt {prompt[:80]!r}: holds no word that this model can read; use English words"
-                )
-            return torch.zeros(0, self.dim)
-        return torch.stack([self.vectors[list(row)].float().mean(0) for row in rows])
+        rows = self._cached_rows(prompt)
+        return (
+            torch.stack([self.vectors[list(row)].float().mean(0) for row in rows]) if rows else torch.zeros(0, self.dim)
+        )
 
     def check(self, prompt: str) -> None:
         """Raises BadInputError as `word_vectors` does."""
-        self.word_vectors(prompt)
+        self._cached_rows(prompt)
 
     def notes(self, prompt: str) -> list[str]:
         """The words of a prompt that the table does not know, and what is read instead."""
@@ -193,5 +187,14 @@ class StaticWordVectors:
         tokens = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
         return TextCondition(tokens, torch.arange(tokens.shape[1])[None] < lengths[:, None])
 
-    def _find_rows(self, word: str) -> tuple[int, ...]:
-        return tuple(self._row[piece] for piece in self.pieces(word))
+    def _find_rows(self, prompt: str) -> tuple[tuple[int, ...], ...]:
+        """The rows of each word that counts."""
+        words = split_words(prompt)
+        counting = [word for word in words if word not in STOP_WORDS]
+        found = [
+            [tuple(self._row[piece] for piece in self.pieces(word)) for word in some] for some in (counting, words)
+        ]
+        rows = [row for row in found[0] if row] or [row for row in found[1] if row]
+        if not rows and clean_prompt(prompt):
+            raise BadInputError(f"prompt {prompt[:80]!r}: holds no word that this model can read; use English words")
+        return tuple(rows)
