@@ -55,7 +55,7 @@ def _media(path: Path) -> Said:
         {key: value for key, value in made.items() if key not in ("pictures", *record)},
         *made.get("pictures", []),
     ]:
-        lines += [f"{key:16} {value}" for key, value in one.items() if key != "sampling"]
+        lines += [f"{key:16} {value}" for key, value in one.items() if key != "sampling" and value != ""]
     lines += [f"{'sampling':16} {key} = {value}" for key, value in made.get("sampling", {}).items()]
     return {**record, "made": made or None}, *lines
 

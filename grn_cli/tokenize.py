@@ -52,7 +52,8 @@ def tokenize(options: Tokenize) -> None:
                     console.result({"input": item.name, "output": str(path), "skipped": True}, str(path))
                     continue
                 codes = _codes(item, tokenizer, options, alone=len(items) == 1)
-                _write(replace(codes, source=source), item, outputs, console)
+                said = console.detail if len(items) > 1 else console.info  # of many, the results' names are enough
+                said(_write(replace(codes, source=source), item, outputs, console))
     batch.finish()
 
 
@@ -97,7 +98,8 @@ def _codes(item: Item, tokenizer: Tokenizer, options: Tokenize, alone: bool) -> 
         return tokenizer.tokenize_packed(watched, options.rounds)
 
 
-def _write(codes: PackedCodes, item: Item, outputs: Outputs, console: Console) -> None:
+def _write(codes: PackedCodes, item: Item, outputs: Outputs, console: Console) -> str:
+    """Write the codes; what to say of them."""
     if outputs.stdout:
         size = codes.save(sys.stdout.buffer)
         sys.stdout.buffer.flush()
@@ -109,7 +111,7 @@ def _write(codes: PackedCodes, item: Item, outputs: Outputs, console: Console) -
         written = str(path)
         console.result({"input": item.name, "output": written, **facts(codes), "bytes": size}, written)
     frames = f", {codes.frames} frames" if codes.kind == "video" else ""
-    console.info(
+    return (
         f"{item.name} -> {written}: {codes.width}x{codes.height}{frames}, {codes.rounds} rounds, "
         f"{codes.bits_per_pixel:.3f} bits per pixel, {size} bytes"
     )

@@ -28,7 +28,7 @@ from grn.media.suffixes import (
 )
 from grn.media.video_writer import VideoWriter
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Counts up whenever files are read to other pixels than before: what is kept of read files has it in its key."""
 
 __all__ = [

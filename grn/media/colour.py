@@ -26,6 +26,7 @@ _PRIMARIES = {
 _GREYS = np.arange(256, dtype=np.uint8)
 _BAND_PIXELS = 1 << 20
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+_GAMMAS = {4: 1 / 2.2, 5: 1 / 2.8, 8: 1.0}  # by the number of a transfer; the others are as sRGB or near it
 # How eyes that are used to one white see another (Bradford).
 _CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
@@ -50,7 +51,7 @@ AS_SRGB = Space()
 def png_space(image: Image.Image, cicp: tuple[int, ...] | None) -> Space:
     """What a PNG says of its colours: its code points before sRGB before gamma and primaries."""
     if cicp is not None:
-        return Space(None, _PRIMARIES.get(cicp[0], _SRGB))
+        return Space(_GAMMAS.get(cicp[1]), _PRIMARIES.get(cicp[0], _SRGB))
     if "srgb" in image.info:
         return AS_SRGB
     gamma, primaries = image.info.get("gamma"), image.info.get("chromaticity", _SRGB)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,15 @@ def test_dtype(tok: Any, here: Path) -> None:
     tok("tokenize", "photo.png", "--rounds", 16, "-o", "a.npz")
     tok("tokenize", "photo.png", "--rounds", 16, "--dtype", "bfloat16", "-o", "b.npz")
     assert (here / "a.npz").read_bytes() != (here / "b.npz").read_bytes()
+
+
+def test_a_batch_takes_one_line_a_picture(tok: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal too, where a picture alone is described."""
+    monkeypatch.setattr("grn_cli.tokenize.Console.info", lambda console, text: print(text, file=sys.stderr))
+    assert "bits per pixel" in tok("tokenize", "photo.png", "-o", "one.npz").err
+    outcome = tok("tokenize", "photo.png", "photo.png", "-o", "two")
+    assert outcome.text.splitlines() == ["two/photo.npz", "two/photo-2.npz"]
+    assert outcome.err == ""
 
 
 def test_verbose_says_what_is_used(tok: Any, here: Path) -> None:

@@ -92,6 +92,7 @@ def gama(value: int) -> bytes:
         (gama(0), 128),
         (gama(100_000) + chunk(b"sRGB", b"\0"), 128),
         (gama(100_000) + chunk(b"cICP", bytes([1, 13, 0, 1])), 128),
+        (chunk(b"cICP", bytes([1, 8, 0, 1])), 188),  # linear
     ],
 )
 @pytest.mark.parametrize(("bits", "colour"), [(8, 2), (8, 0), (16, 0), (8, 6)])
