@@ -17,6 +17,7 @@ from recipes.findings import measure
 from recipes.findings.measure import SCORE, tomllib
 
 FINDINGS = {path.stem: tomllib.loads(path.read_text()) for path in sorted(measure.FOLDER.glob("*.toml"))}
+DOCS = Path(__file__).parents[2] / "docs"
 TRAINED = {name for name, finding in FINDINGS.items() if "train" in finding["base"]}
 
 
@@ -155,3 +156,14 @@ def test_classes_are_emoji_that_every_style_has(tmp_path: Path) -> None:
         ("noto-c", 1),
     ]
     assert found[3].image()[0, 0, 0] == 4
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (DOCS / "findings").glob("*.json")))
+def test_the_page_shows_what_was_measured_with_these_settings(name: str) -> None:
+    found = json.loads((DOCS / "findings" / f"{name}.json").read_text())
+    assert {key: found[key] for key in FINDINGS[name]} == FINDINGS[name]
+    page = (DOCS / "findings.md").read_text()
+    for line in measure.table_of(found["rows"]):
+        assert line in page
+    assert f"findings/{name}.svg" in page
+    assert (DOCS / "findings" / f"{name}.svg").is_file()
