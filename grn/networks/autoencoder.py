@@ -34,8 +34,10 @@ from grn.networks.autoencoder_layers import (
 )
 
 
-class EncoderStage(nn.Module):
-    """Residual blocks and a halving, with the folded average of the input added."""
+class _Stage(nn.Module):
+    """Residual blocks and a change of scale by 2: of space, of time, of both or of neither."""
+
+    Resample: type[Downsample] | type[Upsample]
 
     def __init__(
         self,
@@ -43,17 +45,23 @@ class EncoderStage(nn.Module):
         outputs: int,
         blocks: int,
         kernels: tuple[int, int],
-        halving: tuple[bool, bool],
+        scales: tuple[bool, bool],
         folds_time: bool,
     ) -> None:
         super().__init__()
-        halves_space, halves_time = halving
-        self.outputs, self.time, self.space = outputs, 2 if halves_time else 1, 2 if halves_space else 1
+        scales_space, scales_time = scales
+        self.outputs, self.time, self.space = outputs, 2 if scales_time else 1, 2 if scales_space else 1
         self.folds_time = folds_time
         self.blocks = nn.ModuleList(
             ResidualBlock(inputs if j == 0 else outputs, outputs, kernels) for j in range(blocks)
         )
-        self.resample = Downsample(outputs, halves_time) if halves_space else None
+        self.resample = self.Resample(outputs, scales_time) if scales_space else None
+
+
+class EncoderStage(_Stage):
+    """Residual blocks and a halving, with the folded average of the input added."""
+
+    Resample = Downsample
 
     def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
         shortcut = fold_average(x, self.outputs, self.time if self.folds_time else 1, self.space)
@@ -65,26 +73,10 @@ class EncoderStage(nn.Module):
         return x + shortcut  # not in its memory: a halving may remember its last frame
 
 
-class DecoderStage(nn.Module):
+class DecoderStage(_Stage):
     """Residual blocks and a doubling, with the input, spread out, added."""
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        blocks: int,
-        kernels: tuple[int, int],
-        doubling: tuple[bool, bool],
-        folds_time: bool,
-    ) -> None:
-        super().__init__()
-        doubles_space, doubles_time = doubling
-        self.outputs, self.time, self.space = outputs, 2 if doubles_time else 1, 2 if doubles_space else 1
-        self.folds_time = folds_time
-        self.blocks = nn.ModuleList(
-            ResidualBlock(inputs if j == 0 else outputs, outputs, kernels) for j in range(blocks)
-        )
-        self.resample = Upsample(outputs, doubles_time) if doubles_space else None
+    Resample = Upsample
 
     def forward(self, x: Tensor, cache: TimeCache | None, first: bool) -> Tensor:
         return self.finish(x, run_blocks(self.blocks, x, cache), cache, first)
