@@ -7,6 +7,20 @@ import sys
 import torch
 from torch import Tensor
 
+from grn.errors import EnvironmentFaultError, UsageError
+
+
+def checked(device: torch.device | str) -> torch.device:
+    """The device of a name. Raises UsageError for what is none, EnvironmentFaultError where it is not there."""
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device {device!r}: is not known; use cpu, cuda or cuda:N") from error
+    count = torch.cuda.device_count() if found.type == "cuda" else 0
+    if found.type == "cuda" and (found.index or 0) >= count:
+        raise EnvironmentFaultError(f"device {found}: is not there (found {count} CUDA devices); use cpu")
+    return found
+
 
 def fast_type(device: torch.device | str) -> torch.dtype:
     """The number format that networks compute in by default: bfloat16 where the device multiplies it faster, else float32."""

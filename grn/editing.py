@@ -1,6 +1,6 @@
 """Pictures and clips to start from, as the sampler takes them: image-to-image, inpainting, image-to-video, continuation.
 
-Axes: pictures are uint8 [H, W, 3] of the size that is drawn unless said otherwise; token maps are [t, h, w, E].
+Axes: pictures are PIL images or uint8 [H, W, 3], of the size that is drawn unless said otherwise; token maps are [t, h, w, E].
 
 A token of a causal tokenizer depends on its own and earlier frames only, so the first tokens of a clip that begins with given frames are
 those of the given frames, whatever follows.
@@ -12,10 +12,11 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from grn.errors import UsageError
-from grn.media import cover, fit, to_pixels
+from grn.media import cover, fit, read_image, to_pixels
 from grn.models.config import TextToVisualModelConfig
 from grn.pipeline import Pipeline
 from grn.refine.known import Known
@@ -24,9 +25,9 @@ Picture = NDArray[np.uint8]
 
 
 def refined_picture(
-    pipeline: Pipeline, picture: Picture, strength: float, mask: NDArray[np.bool_] | None = None
+    pipeline: Pipeline, picture: Picture | Image.Image, strength: float, mask: NDArray[np.bool_] | None = None
 ) -> Known:
-    """Image-to-image; with a mask, inpainting.
+    """Image-to-image; with a mask, inpainting. The picture is of the size that is drawn.
 
     strength: in (0, 1], the share of the refinement that is run; 1 keeps nothing of the picture outside the mask. mask:
     bool [H, W], True where to redraw: every token with such a pixel is redrawn, the others stay. Raises UsageError for a
@@ -34,6 +35,7 @@ def refined_picture(
     """
     if not 0 < strength <= 1:
         raise UsageError(f"strength {strength:g} is out of range (expected more than 0, at most 1)")
+    picture = read_image(picture)
     tokens = _tokens(pipeline, [picture])
     fixed = torch.zeros(tokens.shape, dtype=torch.bool)
     if mask is not None:
@@ -46,12 +48,15 @@ def refined_picture(
     return Known(tokens, fixed, 1 - strength)
 
 
-def animated_picture(pipeline: Pipeline, picture: Picture, frames: int, size: tuple[int, int] | None = None) -> Known:
+def animated_picture(
+    pipeline: Pipeline, picture: Picture | Image.Image, frames: int, size: tuple[int, int] | None = None
+) -> Known:
     """Image-to-video: a clip of `frames` frames that begins with the picture.
 
     size: (height, width) of the clip, by default the picture's; another picture is scaled to cover it, and cropped around
     its centre. Raises UsageError where no frame is left to draw.
     """
+    picture = read_image(picture)
     if size is not None:
         about = pipeline.generator.about
         trained = isinstance(about, TextToVisualModelConfig) and about.image_prompt_tag

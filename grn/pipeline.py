@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self, Unpack
 
-from grn.devices import fast_type
+from grn.devices import checked, fast_type
 from grn.errors import ModelMismatchError, ModelNotFoundError, UsageError
 from grn.files import display
 from grn.generator import Generator
@@ -114,8 +114,10 @@ class Pipeline:
         as the model says. at_once: what is loaded. "part": a text encoder's network is let go of as soon as the prompts
         of a call are encoded, and only then the generator's weights are read; it is loaded again for new prompts.
         "block": so, too, and of either only the block in use lies on the device, see `Generator.load`.
-        Raises ModelNotFoundError, ConfigError, ModelMismatchError, or UsageError for a part that the model has no use for.
+        Raises ModelNotFoundError, ConfigError, ModelMismatchError, UsageError for a part that the model has no use for, or
+        what `grn.devices.checked` does.
         """
+        checked(device)
         offload = at_once == "block"
         model = resolve(str(name), offline=offline, kind="generator", revision=revision).open()
         config = model.config
@@ -143,6 +145,9 @@ class Pipeline:
         placed = there if waits else None
         return cls(generator, made, encoder, source=str(name), text_source=where, tokenizer_device=placed)
 
+    def __repr__(self) -> str:
+        return f"Pipeline({self.source!r}, tokenizer={self.tokenizer.name!r}, device={str(self.device)!r}, dtype={self.dtype})"
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a model folder with all parts in it, in the number format that they have here.
 
@@ -161,8 +166,14 @@ class Pipeline:
         if isinstance(self.text, StaticWordVectors):
             self.text.save(folder / "text_encoder")
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move generator and tokenizer, or change their number format; prompts are encoded where they were."""
+    def to(self, device: str | torch.device | torch.dtype | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move generator and tokenizer, or change their number format, which may stand alone; prompts are encoded where they were.
+
+        Raises UsageError, or EnvironmentFaultError where there is no such device.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        device = None if device is None else checked(device)
         self.generator.to(device, dtype)
         self.tokenizer.network.to(device=device, dtype=dtype)
         if device is not None:
@@ -225,6 +236,7 @@ class Pipeline:
     @overload
     def __call__(self, prompts: Prompts, *, progress: bool = True, **options: Unpack[DrawOptions]) -> list[Result]: ...
 
+    @told_ours
     def __call__(
         self, prompts: Prompts | str | int, *, progress: bool = True, **options: Unpack[DrawOptions]
     ) -> Result | list[Result]:
@@ -246,6 +258,7 @@ class Pipeline:
             results = list(self._stream(replace(request, callback=both) if bar.shown else request))
         return results[0] if isinstance(prompts, str | int) else results
 
+    @told_ours
     def stream(self, prompts: Prompts, **options: Unpack[DrawOptions]) -> Iterator[Result]:
         """What a call does, without a bar: results in the order of the prompts, each as soon as it is its turn. Raises at once."""
         return self._stream(Request.of(prompts, **options))

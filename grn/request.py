@@ -33,9 +33,12 @@ HABITS = {
     "return_dict": "the results' .image, .images or .frames",
     "class_labels": "the prompts: class numbers or names",
     "prompt": "the first argument",
-    "image": "known (grn.editing)",
-    "mask_image": "known (grn.editing)",
-    "strength": "known (grn.editing)",
+    "n": "a list of prompts: [prompt] * 4",
+    "num_images": "a list of prompts: [prompt] * 4",
+    "image": "known=grn.refined_picture(...) or grn.animated_picture(...)",
+    "init_image": "known=grn.refined_picture(...)",
+    "mask_image": "known=grn.refined_picture(...)",
+    "strength": "known=grn.refined_picture(...)",
     "torch_dtype": "dtype",
     "local_files_only": "offline",
     "device_map": "device",
@@ -48,12 +51,13 @@ class DrawOptions(SamplerOverrides, total=False):
     """How to draw, beside the fields of `SamplerConfig`.
 
     seed: of a prompt's first picture, its next one in the list having the next seed; or one for each. size: for all, or
-    one for each; by default what the model was trained for. preset: settings that the model has under that name. known:
-    what all of them start from (`grn.editing`), of the same size. batch_size: how many are drawn at a time. callback: is shown each step of each.
+    one for each, a number being a square's side; by default what the model was trained for. preset: settings that the
+    model has under that name. known: what all of them start from (`grn.editing`), of the same size. batch_size: how many
+    are drawn at a time. callback: is shown each step of each.
     """
 
     seed: int | Sequence[int]
-    size: Size | Sequence[Size] | None
+    size: int | Size | Sequence[Size] | None
     negative_prompt: str
     preset: str | None
     batch_size: int
@@ -79,10 +83,14 @@ class Request:
     def of(cls, prompts: Prompts | str | int, **options: Unpack[DrawOptions]) -> "Request":
         """Raises UsageError for options of other libraries, and for numbers that do not fit."""
         refuse_habits(options)
+        if not isinstance(prompts, str | int | Iterable):
+            raise UsageError(f"prompts: expected a text, a class, or a list of them (found {prompts!r:.60})")
         asked: tuple[str | int, ...] = (prompts,) if isinstance(prompts, str | int) else tuple(prompts)
         size = options.get("size")
-        alike = size is None or isinstance(size[0], int)
-        sizes = cast("list[Size | None]", [size] * len(asked) if alike else list(size or ()))
+        if isinstance(size, SupportsIndex):
+            size = (int(size), int(size))
+        alike = size is None or isinstance(size[0], SupportsIndex)
+        sizes = cast("list[Size | None]", [size] * len(asked) if alike or size is None else list(size))
         _same_number(sizes, asked, "sizes")
         batch_size = options.get("batch_size", 16)
         if batch_size < 1:
@@ -129,9 +137,11 @@ def seeds_of(prompts: Sequence[str | int], seed: int | Sequence[int]) -> tuple[i
         for prompt in prompts:
             seeds.append(int(seed) + times.get(prompt, 0))
             times[prompt] = times.get(prompt, 0) + 1
-    else:
+    elif isinstance(seed, Iterable) and all(isinstance(one, SupportsIndex) for one in seed):
         seeds = [int(one) for one in seed]
         _same_number(seeds, prompts, "seeds")
+    else:
+        raise UsageError(f"seed {seed!r:.60}: expected a whole number, or one for each")
     if any(one < 0 for one in seeds):
         raise UsageError(f"seed {min(seeds)}: expected 0 or more")
     return tuple(seeds)

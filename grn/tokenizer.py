@@ -47,6 +47,9 @@ class Tokenizer:
         network, fingerprint = model.load_network(device, dtype, CausalAutoencoder.lay_out)
         return cls(network, model.config.name, fingerprint)
 
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.name!r}, device={str(self.device)!r}, dtype={self.dtype})"
+
     @property
     def config(self) -> TokenizerConfig:
         return self.network.config
@@ -179,6 +182,7 @@ class Tokenizer:
         return to_pixels(levels[:, rows, columns]).to(self.device, self.dtype)
 
     def _pad(self, pixels: Tensor) -> Tensor:
+        assert pixels.ndim == 5, f"pixels: expected [B, 3, T, H, W], found {list(pixels.shape)}"
         frames = pixels.shape[2]
         missing = self.config.pixel_frames(self.config.token_frames(frames)) - frames
         pixels = torch.cat([pixels, pixels[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)

@@ -8,8 +8,24 @@ import torch
 
 from grn import devices
 from grn.devices import multiplies_bfloat16
+from grn.errors import EnvironmentFaultError, GrnError, UsageError
+from grn.pipeline import Pipeline
 
 FLAGS = Path("/proc/cpuinfo")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("gpu", UsageError, "device 'gpu': is not known; use cpu, cuda or cuda:N"),
+        ("cuda:99", EnvironmentFaultError, "device cuda:99: is not there"),
+    ],
+)
+def test_a_device_that_is_not_there(name: str, kind: type[GrnError], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        devices.checked(name)
+    with pytest.raises(kind, match=says):
+        Pipeline.from_pretrained("emoji", name)
 
 
 def test_a_gpu_computes_in_bfloat16() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.generators import SIDE
+from PIL import Image
 
 from grn import editing
 from grn.errors import UsageError
@@ -52,7 +53,7 @@ def test_outside_the_mask_the_tokens_are_the_pictures(drawing: Pipeline, strengt
     mask = np.zeros((SIDE, SIDE), bool)
     mask[17:30, 40] = True  # in row 1 and column 2 of 4x4 tokens of 16 pixels
     mask[32, 63] = True
-    known = editing.refined_picture(drawing, photo, strength, mask)
+    known = editing.refined_picture(drawing, Image.fromarray(photo), strength, mask)
     frames, indices = _last(drawing, known, PICTURE, steps=8)
     kept = torch.ones(1, 4, 4, dtype=torch.bool)
     kept[0, 1, 2] = kept[0, 2, 3] = False

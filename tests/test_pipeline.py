@@ -291,6 +291,15 @@ def test_names_by_habit_of_other_libraries(drawing: Pipeline, words: Path) -> No
     habits = {"num_inference_steps": 3}
     with pytest.raises(UsageError, match="num_inference_steps: is not known here; it is steps"):
         drawing("cat", **habits)
+    habits = {"prompt": "cat"}
+    with pytest.raises(UsageError, match="prompt: is not known here; it is the first argument"):
+        drawing(**habits)
+
+
+def test_a_number_format_may_stand_alone(words: Path) -> None:
+    pipeline = Pipeline.from_pretrained(words, dtype=torch.float32)
+    assert pipeline.to(torch.bfloat16).dtype == pipeline.tokenizer.dtype == torch.bfloat16
+    assert "device='cpu', dtype=torch.bfloat16" in repr(pipeline)
 
 
 def test_from_the_pipeline_to_attention_in_five_calls(drawing: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ def test_a_size_for_all_or_for_each() -> None:
     assert Request.of(["a", "b"]).sizes == (None, None)
     assert Request.of(["a", "b"], size=(32, 64)).sizes == ((32, 64), (32, 64))
     assert Request.of(["a", "b"], size=[(32, 64), (9, 16, 16)]).sizes == ((32, 64), (9, 16, 16))
+    assert Request.of(["a", "b"], size=32).sizes == ((32, 32), (32, 32))
 
 
 def test_what_is_not_of_the_call_is_of_the_sampler() -> None:
@@ -44,6 +45,8 @@ def test_what_is_not_of_the_call_is_of_the_sampler() -> None:
     [
         ({"seed": [0]}, "1 seeds for 2 pictures: expected one for each, or one for all"),
         ({"seed": -1}, "seed -1: expected 0 or more"),
+        ({"seed": None}, "seed None: expected a whole number, or one for each"),
+        ({"seed": 1.5}, "seed 1.5: expected a whole number"),
         ({"seed": [3, -2]}, "seed -2: expected 0 or more"),
         ({"size": [(32, 32)]}, "1 sizes for 2 pictures"),
         ({"batch_size": 0}, "batch_size 0: expected 1 or more"),
@@ -61,12 +64,19 @@ def test_numbers_that_do_not_fit(options: dict[str, Any], says: str) -> None:
         ("guidance_scale", "guidance"),
         ("generator", "seed"),
         ("num_images_per_prompt", "a list of prompts"),
+        ("image", "known=grn.refined_picture"),
         ("height", r"size=\(height, width\)"),
     ],
 )
 def test_habits_are_told_our_names(habit: str, ours: str) -> None:
     with pytest.raises(UsageError, match=f"{habit}: is not known here; it is {ours}"):
         Request.of("a", **{habit: 30})
+
+
+def test_no_prompt_at_all() -> None:
+    nothing: Any = None
+    with pytest.raises(UsageError, match="prompts: expected a text, a class, or a list of them"):
+        Request.of(nothing)
 
 
 def test_no_habit_is_a_name_of_ours() -> None:

@@ -22,7 +22,7 @@ import json
 import math
 import reprlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -50,7 +50,7 @@ class Codes:
     weights that made them. source: SHA-256 of the file that they were made from and of how it was read, or "".
     """
 
-    indices: NDArray[np.uint16]
+    indices: NDArray[np.uint16] = field(repr=False)
     rounds: int
     kind: Literal["image", "video"]
     height: int

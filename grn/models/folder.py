@@ -18,6 +18,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from grn.devices import checked
 from grn.errors import ConfigError, EnvironmentFaultError, GrnError, ModelMismatchError, ModelNotFoundError
 from grn.files import atomic_folder, atomic_path, display
 from grn.models.config import FORMAT_VERSION, MODELS, ModelConfig
@@ -86,9 +87,11 @@ class ModelFolder:
     ) -> tuple[Any, str]:
         """The network with the folder's weights, ready to be used, and their fingerprint; dtype None is float32.
 
-        lay_out: chooses how the weights lie in memory before there are any. Raises what `load_weights` does.
+        lay_out: chooses how the weights lie in memory before there are any. Raises what `load_weights` does, and what
+        `grn.devices.checked` does.
         """
         wanted = dtype or torch.float32
+        checked(device)
         network = empty_network(
             lambda: lay_out(NETWORKS[self.config.kind](self.config.network).to(wanted)), device, wanted
         )

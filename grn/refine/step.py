@@ -3,7 +3,7 @@
 Axes: token maps and selection maps are [B, t, h, w, E] or of one sample [t, h, w, E]; logits have K classes behind.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,10 +24,10 @@ class StepView:
     step: int
     total: int
     ratio: float
-    prediction: Tensor
-    state: Tensor
-    selection: Tensor
-    before: Tensor
+    prediction: Tensor = field(repr=False)
+    state: Tensor = field(repr=False)
+    selection: Tensor = field(repr=False)
+    before: Tensor = field(repr=False)
 
     @property
     def filled(self) -> Tensor:
