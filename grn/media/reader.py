@@ -201,7 +201,7 @@ class _Video(Media):
         if self._lacking and not options.allow_partial:
             raise _partial(source.name, self._lacking)
         if not self._lacking and (odd := doubtful(source.file, self._demuxer)):
-            logger.warning(f"{source.name}: {odd}; the file was trimmed, or its index is damaged")
+            logger.warning(f"{source.name}: {odd}")
         self._info: VideoInfo = probe(self._path, self._demuxer, source.name)
         self.kind = "video"
         self.fps = options.cut.fps or float(self._info.fps)

@@ -4,13 +4,17 @@ ffmpeg decodes a file cut in half without an error status, and says nothing wher
 Containers state the length of their parts, so the end of the last part must be the end of the file.
 """
 
+import re
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from grn.media.mov import read_index
 from grn.media.sniff import HEAD_BYTES, ts_packet
 
 _EBML_SEGMENT = b"\x18\x53\x80\x67"
+# Among the frames of an AVI: a stream's number and what it has there, indices, and what fills gaps.
+_AVI_PART = re.compile(rb"\d\d\w\w|ix\d\d|idx1|JUNK|\0{4}")
 # MPEG program streams: start codes of what has a length of its own.
 _PACK, _PROGRAM_END = 0xBA, 0xB9
 
@@ -34,8 +38,27 @@ def missing_end(file: BinaryIO, demuxer: str) -> str | None:
 
 def doubtful(file: BinaryIO, demuxer: str) -> str | None:
     """What is odd about a file without `missing_end`, for a message: frames that it holds and does not show."""
+    if demuxer == "avi":
+        strange = (name for name in _avi_frames(file, 12, file.seek(0, 2)) if not _AVI_PART.fullmatch(name))
+        found = next(strange, None)
+        return f"a part called {ascii(found)[2:-1]} among its frames is left out; it is damaged" if found else None
     index = read_index(file) if demuxer == "mov" else None
-    return index.warning() if index else None
+    warning = index.warning() if index else None
+    return f"{warning}; the file was trimmed, or its index is damaged" if warning else None
+
+
+def _avi_frames(file: BinaryIO, position: int, end: int, inside: bool = False) -> Iterator[bytes]:
+    """The names of the parts that lie among the frames. inside: whether the place is there already."""
+    while position + 8 <= end:
+        file.seek(position)
+        name, size, kind = struct.unpack("<4sI4s", file.read(12).ljust(12))
+        if name in (b"LIST", b"RIFF"):
+            if inside or kind in (b"movi", b"AVIX"):
+                stop = min(end, position + 8 + size)
+                yield from _avi_frames(file, position + 12, stop, inside or kind == b"movi")
+        elif inside:
+            yield name
+        position += 8 + size + size % 2
 
 
 def _mov(file: BinaryIO, length: int) -> int:

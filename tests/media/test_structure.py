@@ -73,3 +73,15 @@ def test_an_avi_of_several_parts_is_cut_in_the_second(copies: dict[str, Path], t
     part = b"RIFF" + struct.pack("<I", 1000) + b"AVIX" + b"JUNK" + struct.pack("<I", 988) + bytes(988)
     assert numbers(put(tmp_path / "a.avi", whole + part)) == list(range(COUNT))
     refused_video(put(tmp_path / "b.avi", whole + part[:-1]), "1 of .* bytes are missing")
+
+
+def test_a_lost_frame_of_an_avi_is_said(
+    copies: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = copies["a.avi"].read_bytes()
+    assert numbers(put(tmp_path / "a.avi", data)) == list(range(COUNT))
+    assert not caplog.text
+    last = data.rindex(b"00dc", 0, data.index(b"idx1"))
+    with caplog.at_level(logging.WARNING):
+        numbers(put(tmp_path / "a.avi", data[:last] + b"\x1f" + data[last + 1 :]))
+    assert r"a part called \x1f0dc among its frames is left out" in caplog.text
