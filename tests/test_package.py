@@ -66,9 +66,10 @@ def test_what_is_safe_is_not() -> None:
     assert not list(unsafe("model.eval(); pickle.dumps(1); torch.load(file, weights_only=True); import torch"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_unsafe(path: Path) -> None:
-    assert list(unsafe(path.read_text(encoding="utf-8"))) == []
+def test_nothing_unsafe() -> None:
+    found = {str(path.relative_to(ROOT)): list(unsafe(path.read_text(encoding="utf-8"))) for path in FILES}
+    assert {path: calls for path, calls in found.items() if calls} == {}
+    assert len(found) > 200
 
 
 def test_importing_grn_is_light() -> None:
