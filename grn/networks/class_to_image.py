@@ -27,6 +27,7 @@ from grn.networks.layers import (
     RatioEmbedding,
     RMSNorm,
     logits_of,
+    recomputed,
     sum_of_columns,
 )
 from grn.networks.rope import frequencies, grid_turns, kept, rotate
@@ -72,8 +73,18 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(config.width, eps=EPSILON)
         self.mlp = GatedMLP(config.width, int(config.width * 4 * 2 / 3), bias=True)
         self.modulation = Modulation(config.width, 6)
+        self.recomputes = False
 
     def forward(self, x: Tensor, vector: Tensor, turns: Tensor) -> Tensor:
+        if self.recomputes:
+            return recomputed(self._forward, x, vector, turns)
+        return self._forward(x, vector, turns)
+
+    def recompute(self, compiled: bool) -> None:
+        """Keep only inputs for the backward pass, compiled or not."""
+        self.recomputes = True
+
+    def _forward(self, x: Tensor, vector: Tensor, turns: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(vector)
         query, key, value = self.attention.split(torch.addcmul(shift_a, self.attention_norm(x), 1 + scale_a))
         attended = F.scaled_dot_product_attention(rotate(query, turns), rotate(key, turns), value)

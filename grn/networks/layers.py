@@ -4,12 +4,20 @@ Axes: B samples, N tokens, D width, E elements of a token, K classes of an eleme
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 EPSILON = 1e-6
+
+
+def recomputed(call: Callable[..., Any], *given: Any) -> Any:
+    """The call, of which only what it is given is kept for the backward pass: it is computed once more there. A compiler may see it."""
+    return checkpoint(call, *given, use_reentrant=False, preserve_rng_state=False)
 
 
 def sum_of_columns(weight: Tensor, numbers: Tensor) -> Tensor:

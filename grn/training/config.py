@@ -149,7 +149,8 @@ class RunConfig(Section):
         (), description="where figures go beside log.jsonl; each is a package that has to be there"
     )
     recompute: bool = Field(
-        False, description="compute each block once more in the backward pass: much less memory, a third more work"
+        False,
+        description="compute each block once more in the backward pass: much less memory, a third more work; compiled text blocks but for attention",
     )
     parallel: Literal["ddp", "fsdp", "hybrid"] = Field(
         "ddp",
@@ -171,10 +172,6 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_use(self) -> "RunConfig":
-        if self.recompute and self.compile == "on":
-            raise ValueError(
-                'compile "on": blocks that are computed once more are not compiled; leave out one of the two'
-            )
         if not self.distance_every and self.distance_pictures != RunConfig.model_fields["distance_pictures"].default:
             raise ValueError("distance_pictures: no distances are measured; set distance_every or leave it out")
         return self

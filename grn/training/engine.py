@@ -4,7 +4,6 @@ With one process all of it is the identity.
 """
 
 import atexit
-import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,12 +19,10 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.utils.checkpoint import checkpoint
 
 from grn.errors import ConfigError
 
 T = TypeVar("T")
-_BLOCK = re.compile(r"blocks\.\d+")
 _UNIT = re.compile(
     r"blocks\.\d+|encoder|decoder"
 )  # of which one at a time is whole: a generator's blocks, an autoencoder's halves
@@ -90,15 +87,12 @@ class Engine:
         """Whether this is the process that writes."""
         return self._accelerator.is_main_process
 
-    def distribute(self, modules: nn.ModuleDict, calls: dict[str, nn.Module], recompute: bool = False) -> None:
+    def distribute(self, modules: nn.ModuleDict, calls: dict[str, nn.Module]) -> None:
         """Put what a step calls on the device, so that gradients become their mean over all processes.
 
-        "model" is sharded where that was asked for, in place; everything else is wrapped by DDP. recompute: blocks keep only their
-        inputs for the backward pass, and are computed once more in it.
+        "model" is sharded where that was asked for, in place; everything else is wrapped by DDP.
         """
         modules.to(self.device)
-        if recompute:
-            recompute_units(modules["model"])
         if self.sharded and self.processes > 1:
             self._shards = shard(modules["model"], self._mesh())
         for name, module in calls.items():
@@ -182,15 +176,6 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> list[FSDPModule]:
         for name in methods:
             register_fsdp_forward_method(module, name)
     return [module for module in parts if isinstance(module, FSDPModule)]
-
-
-def recompute_units(network: nn.Module) -> None:
-    """Activations inside a block are not kept for the backward pass but computed anew: less memory, a third more work.
-
-    Only of a generator's blocks: an autoencoder's parts hand frames on to their next call, and would do so twice.
-    """
-    for block in (module for name, module in network.named_modules() if _BLOCK.fullmatch(name)):
-        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 
 
 def _units(network: nn.Module) -> list[nn.Module]:

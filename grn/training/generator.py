@@ -18,7 +18,7 @@ from grn.errors import ConfigError, ModelMismatchError
 from grn.models.config import ClassToImageModelConfig, GeneratorModelConfig, TextToVisualModelConfig
 from grn.models.folder import save_model
 from grn.networks.class_to_image import ClassToImage
-from grn.networks.compiling import compile_blocks, forward_flop, pays
+from grn.networks.compiling import compile_blocks, forward_flop, pays, recompute_blocks
 from grn.networks.condition import ClassCondition, Condition, TextCondition, Texts
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.text_to_visual import TextToVisual
@@ -52,27 +52,30 @@ class Prediction(nn.Module):
     """The network in one call, p(Y | F, cond) of equation 5: (states, ratio, condition) -> logits, a batch or one a sample."""
 
     def __init__(self, network: ClassToImage | TextToVisual, run: RunConfig | None = None) -> None:
-        """run: decides whether the network is compiled; None: it is not."""
+        """run: decides whether the network's blocks are compiled and computed once more; None: they are not."""
         super().__init__()
         self.network, self._run = network, run
 
     def forward(self, states: Batched, ratio: Tensor, condition: Condition) -> Tensor | tuple[Tensor, ...]:
         """states: int64. Logits [B, t, h, w, E, K] where the states have one shape, else [t, h, w, E, K] each."""
         if self._run is not None:
-            self._compile(self._run, states)
+            self._settle(self._run, states)
         prepared = self.network.prepare(condition)
         if isinstance(states, Tensor):
             return self.network(states, ratio, prepared)
         return tuple(self.network.packed(states, ratio, prepared))
 
-    def _compile(self, run: RunConfig, states: Batched) -> None:
+    def _settle(self, run: RunConfig, states: Batched) -> None:
         """At the first call: by then the network is where it computes. A batch of the run is taken to be like these states."""
         self._run = None
         device = states[0].device
         tokens = sum(one[..., 0].numel() for one in states) / len(states) * run.batch_size * run.steps
         dtype = torch.bfloat16 if run.lowered(device.type) else torch.float32
         # Backward takes twice as much as forward.
-        if pays(run.compile, device, dtype, 3 * forward_flop(self.network, tokens)):
+        compiled = pays(run.compile, device, dtype, 3 * forward_flop(self.network, tokens))
+        if run.recompute:
+            recompute_blocks(self.network, compiled)
+        if compiled:
             compile_blocks(self.network)
 
 
@@ -97,7 +100,7 @@ class GeneratorTask:
         check_fit(recipe, tokenizer, text)
         self._progress, self._share = progress, share
         self.modules = nn.ModuleDict({"model": network})
-        self.calls: dict[str, nn.Module] = {"model": Prediction(network, None if recipe.run.recompute else recipe.run)}
+        self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run)}
 
     @cached_property
     def data(self) -> GeneratorData:

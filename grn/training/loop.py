@@ -68,7 +68,7 @@ class Loop(Generic[Example, B]):
         self.task, self.recipe, self.config, self.folder = task, recipe, config, folder
         self.engine = engine
         self.checkpoints = Checkpoints(folder, config.keep)
-        engine.distribute(task.modules, task.calls, config.recompute)
+        engine.distribute(task.modules, task.calls)
         self.optimizers = {name: Optimizers(m, task.settings(name), config.steps) for name, m in task.modules.items()}
         self.average = Average(task.modules["model"], config.ema) if config.ema else None
         self.distance = Distance(task, config.distance_pictures, engine) if config.distance_every else None

@@ -71,11 +71,6 @@ MISTAKES = [
     ("tokenizer", "run.recompute=true", "run.recompute: is of a generator's blocks"),
     ("tokenizer", "losses.motion=1.0", "losses.motion: is of clips, and there are none"),
     ("class", "words.turned=0.5", "words.turned: there are no words without text_encoder"),
-    (
-        "class",
-        'run={steps=1, batch_size=1, recompute=true, compile="on"}',
-        "blocks that are computed once more are not compiled",
-    ),
     ("class", "run.distance_pictures=3", "no distances are measured"),
     ("class", "fill=mask", 'fill is "mask" and sampling.fill "refine"'),
     ("class", 'ratio={drawn="uniform", mean=0.5}', 'mean: is of the normal; with drawn = "uniform" leave it out'),

@@ -12,11 +12,11 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from grn.networks.class_to_image import ClassToImage
-from grn.networks.compiling import compile_blocks
+from grn.networks.compiling import compile_blocks, recompute_blocks
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
-from grn.training.engine import Engine, recompute_units, shard
+from grn.training.engine import Engine, shard
 
 
 def gradients(network: nn.Module, loss: Tensor) -> list[Tensor]:
@@ -43,7 +43,7 @@ def test_recomputed_blocks_give_the_same_gradients() -> None:
 
     calls = counted(network.blocks[0].attention_norm)  # type: ignore[arg-type, union-attr]
     plain, once = gradients(network, loss()), len(calls)
-    recompute_units(network)
+    recompute_blocks(network, compiled=False)
     calls.clear()
     again = gradients(network, loss())
     assert len(calls) == 2 * once > 0
@@ -60,9 +60,13 @@ def alone(tmp_path: Path) -> Iterator[DeviceMesh]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("family", ["class", "text"])
-def test_compiled_blocks_of_a_sharded_network_give_the_same_gradients(alone: DeviceMesh, family: str) -> None:
+def test_compiled_blocks_of_a_sharded_network_give_the_same_gradients(
+    alone: DeviceMesh, family: str, recompute: bool
+) -> None:
     """Sharded first, and compiled at the first step, as in a run."""
+    torch.compiler.reset()
     torch.manual_seed(0)
     network: Any = (
         TextToVisual(TextToVisualConfig.tiny()) if family == "text" else ClassToImage(ClassToImageConfig.tiny())
@@ -84,6 +88,8 @@ def test_compiled_blocks_of_a_sharded_network_give_the_same_gradients(alone: Dev
 
     plain = [gradients(network, loss) for loss in losses()]
     shard(network, alone)
+    if recompute:
+        recompute_blocks(network, compiled=True)
     compile_blocks(network, "aot_eager")
     for one, other in zip(plain, [gradients(network, loss) for loss in losses()], strict=True):
         for gradient, compiled in zip(one, other, strict=True):

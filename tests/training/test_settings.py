@@ -22,7 +22,7 @@ from helpers.training import (
 from pydantic import BaseModel
 
 from grn.errors import GrnError
-from grn.training import engine
+from grn.training import generator
 from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 
 SHORT = {"run.steps": 2, "run.batch_size": 2, "run.save_every": 1, "run.sheet_every": 1, "run.keep": 2}
@@ -170,10 +170,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         found.append("compiled")
         return module
 
-    def recomputed(network: object) -> None:
+    def recomputed(network: object, compiled: bool) -> None:
         found.append("recomputed")
 
-    monkeypatch.setattr(engine, "recompute_units", recomputed)
+    monkeypatch.setattr(generator, "recompute_blocks", recomputed)
     monkeypatch.setattr(torch.utils.data.DataLoader, "__init__", watched)
     monkeypatch.setattr(torch, "compile", compiled)
     return found
