@@ -7,6 +7,7 @@ import pytest
 from helpers.training import VIDEO_NETWORK, caption, changed, make_clips, make_pictures, make_tokenizer, make_words, run
 
 from grn.networks.autoencoder_config import TokenizerConfig
+from grn.networks.presets import PRESETS
 from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.run import parameters
 
@@ -81,6 +82,13 @@ def test_architectures_are_table_8(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURE)
+def test_published_weights_can_be_trained_on(name: str) -> None:
+    """By run.init: a recipe's network is that of the model of this name."""
+    preset = PRESETS[name.replace("-bit", "") if name in CLASSES else name[:7]]
+    assert generator(name).network == preset.model_copy(update={"target": generator(name).network.target})
+
+
+@pytest.mark.parametrize("name", ARCHITECTURE)
 def test_tokenizers_are_table_8(name: str) -> None:
     recipe = generator(name)
     made = tokenizer(recipe.tokenizer).network
@@ -108,6 +116,10 @@ def test_sampling_is_the_papers_or_the_authors(name: str) -> None:
     sampling = generator(name).sampling
     assert (sampling.guidance, sampling.guidance_start, sampling.temperature) == SAMPLING[name]
     assert (sampling.guidance_end, sampling.steps, sampling.adaptive) == (1.0, 50, False)
+    curve = ("identity", "scheduled") if name in CLASSES else ("cosine", "kept")
+    assert (sampling.curve, sampling.ratio_shown) == curve
+    if name in TEXTS:
+        assert (sampling.curve_factor, sampling.ratio_of) == (0.95, "drawn")
     low, high = (1.0, 1.5) if name in CLASSES else (0.5, 1.5)
     assert low <= sampling.temperature <= high
     assert 1.0 <= sampling.guidance <= (3.0 if name in CLASSES else 4.0)
@@ -133,6 +145,8 @@ def test_text_models_train_as_the_authors_code(name: str) -> None:
     assert (recipe.ratio.mean, recipe.ratio.deviation, recipe.ratio.shown) == (-1.3, 1.3, "kept")
     assert (recipe.optimizer.betas, recipe.optimizer.clip, recipe.run.ema) == ((0.9, 0.999), 0.1, 0.999)
     assert recipe.optimizer.warmup_steps == 50
+    assert (recipe.run.tokens_per_batch, recipe.run.recompute, recipe.run.parallel) == (40_960, True, "hybrid")
+    assert [source.tag for source in recipe.data.sources] == ["<T2V>" if "t2v" in name else "<T2I>"]
     network: Any = recipe.network
     assert (network.text_width, network.hidden) == (4096, round(3.55 * 2304 / 256) * 256)
     assert recipe.network.width // recipe.network.heads == 128  # what FlexAttention asks for (appendix D)
@@ -183,7 +197,8 @@ def test_a_step_of_each_at_a_reduced_size(name: str, tmp_path: Path, monkeypatch
     make_pictures(tmp_path / "pictures")
     small = SMALL_CLASSES if name in CLASSES else SMALL_TEXT if name in TEXTS else SMALL_TOKENIZER
     values: dict[str, Any] = {f"network.{key}": value for key, value in small.items()}
-    values |= {"run.steps": 1, "run.batch_size": 4, "run.accumulate": 2, "run.compile": "off", "data.workers": 0}
+    values |= {"run.steps": 1, "run.batch_size": 4, "run.compile": "off", "data.workers": 0}
+    values |= {"run.tokens_per_batch": 3} if name in TEXTS else {"run.accumulate": 2}
     if name in TOKENIZERS:
         sources = [{"path": "pictures", "resize": (64, 64)}]
         values |= {"data.size": 64}
