@@ -27,12 +27,12 @@ from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import Tokenizer, save_tokenizer
-from grn.training.config import GeneratorRecipe, load_recipe
 from grn.training.engine import Engine
 from grn.training.figures import Meter, matmul_peak
 from grn.training.generator import GeneratorTask
 from grn.training.loader import load_parts
 from grn.training.loop import Loop
+from grn.training.recipe import GeneratorRecipe, load_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "paper"
 NAMES = {"grn-b": "grn-b", "grn-l": "grn-l", "text": "grn-t2i-256"}
