@@ -79,15 +79,22 @@ def nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A machine whose hub cache has all the published files; what is converted stays for the other tests."""
-    place = tmp_path_factory.mktemp("machine")
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hub cache with all the published files, small; tests only read it."""
     from helpers.published_files import hub_cache
 
-    hub_cache(place / "hub")
+    place = tmp_path_factory.mktemp("hub")
+    hub_cache(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, published: Path) -> Iterator[Path]:
+    """A machine whose hub cache has all the published files; what is converted stays for the other tests."""
+    place = tmp_path_factory.mktemp("machine")
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("GRN_CACHE", str(place / "grn"))
         changed.setenv("HF_HUB_OFFLINE", "1")
-        changed.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "hub"))
+        changed.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(published))
         yield place
