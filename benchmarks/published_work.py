@@ -208,7 +208,8 @@ class ClassTraining(GeneratorTask):
     def __init__(self, recipe: Any, network: ClassToImage) -> None:
         self.recipe, self.network, self.config, self.text = recipe, network, recipe.network, None
         self.modules = nn.ModuleDict({"model": network})
-        self.calls = {"model": Prediction(network, recipe.run)}
+        self.prediction = Prediction(network, recipe.run)
+        self.calls = {"model": self.prediction}
 
 
 def training(setting: Setting) -> Iterator[Work]:

@@ -43,7 +43,10 @@ def torch_type(dtype: DType | None) -> torch.dtype | None:
 def load_tokenizer(name: str | None, options: Computing | ExactComputing) -> Tokenizer:
     """A tokenizer, by default the embedded one. Raises as `Tokenizer.from_pretrained` does."""
     name, dtype = name or registry.DEFAULT_TOKENIZER, torch_type(options.dtype)
-    return Tokenizer.from_pretrained(name, device_of(options), dtype, options.offline)
+    made = Tokenizer.from_pretrained(name, device_of(options), dtype, options.offline)
+    shown = str(made.dtype).removeprefix("torch.")
+    _log.info("tokenizer %s, weights %s, on %s in %s", made.name, made.fingerprint[:12], made.device, shown)
+    return made
 
 
 def load_pipeline(name: str, options: Parts) -> "Pipeline":

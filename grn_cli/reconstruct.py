@@ -84,8 +84,7 @@ class _Run:
     def _tokenizer(self, codes: PackedCodes, item: Item) -> Tokenizer:
         name = self.options.tokenizer or _trusted(codes, item)
         if name not in self.tokenizers:
-            self.tokenizers[name] = loaded = load_tokenizer(name, self.options)
-            self.options.console.detail(f"tokenizer {loaded.name}, weights {loaded.fingerprint[:12]}")
+            self.tokenizers[name] = load_tokenizer(name, self.options)
         return self.tokenizers[name]
 
 

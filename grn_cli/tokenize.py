@@ -44,7 +44,6 @@ def tokenize(options: Tokenize) -> None:
     outputs = Outputs(options.out, many=many, force=options.force, resume=options.resume)
     if items:
         tokenizer = load_tokenizer(options.tokenizer, options)
-        console.detail(f"tokenizer {tokenizer.name}, weights {tokenizer.fingerprint[:12]}")
         for item in console.progress(items, "tokenize") if len(items) > 1 else items:
             with batch.item():
                 source = _source(item, options)

@@ -52,9 +52,10 @@ class Prediction(nn.Module):
     """The network in one call, p(Y | F, cond) of equation 5: (states, ratio, condition) -> logits, a batch or one a sample."""
 
     def __init__(self, network: ClassToImage | TextToVisual, run: RunConfig | None = None) -> None:
-        """run: decides whether the network's blocks are compiled and computed once more; None: they are not."""
+        """run: decides whether the network's blocks are computed once more, and they and the loss compiled; None: neither."""
         super().__init__()
         self.network, self._run = network, run
+        self.surprise = surprise
 
     def forward(self, states: Batched, ratio: Tensor, condition: Condition) -> Tensor | tuple[Tensor, ...]:
         """states: int64. Logits [B, t, h, w, E, K] where the states have one shape, else [t, h, w, E, K] each."""
@@ -77,6 +78,7 @@ class Prediction(nn.Module):
             recompute_blocks(self.network, compiled)
         if compiled:
             compile_blocks(self.network)
+            self.surprise = torch.compile(surprise, dynamic=True, fullgraph=True)
 
 
 class GeneratorTask:
@@ -100,7 +102,8 @@ class GeneratorTask:
         check_fit(recipe, tokenizer, text)
         self._progress, self._share = progress, share
         self.modules = nn.ModuleDict({"model": network})
-        self.calls: dict[str, nn.Module] = {"model": Prediction(network, recipe.run)}
+        self.prediction = Prediction(network, recipe.run)
+        self.calls: dict[str, nn.Module] = {"model": self.prediction}
 
     @cached_property
     def data(self) -> GeneratorData:
@@ -157,7 +160,7 @@ class GeneratorTask:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.run.lowered(device.type)):
             condition = self._condition(batch).to(device)
             logits = self.calls["model"](states, batch.ratio, condition)  # equation 5
-        losses = refinement_loss(logits, targets)  # equation 7, [B]
+        losses = refinement_loss(logits, targets, self.prediction.surprise)  # equation 7, [B]
         figures = _figures(losses.detach(), logits, targets, batch.ratio)
         if budget := self.recipe.run.tokens_per_batch:
             figures["padding"] = torch.tensor(max(0.0, 1 - batch.tokens / budget), device=device)
@@ -265,22 +268,25 @@ class GeneratorTask:
             self.text.save(folder / "text_encoder")
 
 
-def refinement_loss(logits: Tensor | tuple[Tensor, ...], targets: Batched) -> Tensor:
-    """Compute equation 7 of each sample: -1/N times the sum of log p(y_i | F, cond) over its N elements; float32 [B].
-
-    logits [..., E, K] and targets int64 [..., E], of all samples in one tensor, or of each in its own.
-    """
-    if isinstance(logits, Tensor) and isinstance(targets, Tensor):
-        return _surprise(logits, targets).flatten(1).mean(1)
-    return torch.stack([_surprise(x, y).mean() for x, y in zip(logits, targets, strict=True)])
-
-
-def _surprise(logits: Tensor, targets: Tensor) -> Tensor:
+def surprise(logits: Tensor, targets: Tensor) -> Tensor:
     """-log p of each target [..., E], float32."""
     if logits.shape[-1] == 2:  # a softmax over so few takes several times as long
         margin = logits[..., 1].float() - logits[..., 0].float()
         return F.binary_cross_entropy_with_logits(margin, targets.float(), reduction="none")
     return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none").view(targets.shape)
+
+
+def refinement_loss(
+    logits: Tensor | tuple[Tensor, ...], targets: Batched, surprise: Callable[[Tensor, Tensor], Tensor] = surprise
+) -> Tensor:
+    """Compute equation 7 of each sample: -1/N times the sum of log p(y_i | F, cond) over its N elements; float32 [B].
+
+    logits [..., E, K] and targets int64 [..., E], of all samples in one tensor, or of each in its own. surprise: computes
+    -log p, as the function of this name or compiled.
+    """
+    if isinstance(logits, Tensor) and isinstance(targets, Tensor):
+        return surprise(logits, targets).flatten(1).mean(1)
+    return torch.stack([surprise(x, y).mean() for x, y in zip(logits, targets, strict=True)])
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Losses of tokenizer training besides plain distances: perceptual, motion and PatchGAN. Pictures are [B, 3, H, W] in [-1, 1]."""
+"""Losses of tokenizer training: plain distances, perceptual, motion and PatchGAN. Pictures are [B, 3, H, W] in [-1, 1]."""
 
 from pathlib import Path
 
@@ -14,6 +14,13 @@ _GRAIN = 4  # pixels: the blocks that decoders compose pictures of, whose patter
 _PATCH = 8  # pixels
 _STILL = 8 / 127.5
 """Change of a pixel that counts half as motion: `grn.evaluation.video.THRESHOLD`, here of [-1, 1]."""
+
+
+def distances(reconstruction: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the mean absolute and the mean squared difference of two [B, ...], each [], and the former of each sample, [B]."""
+    difference = reconstruction - pixels
+    each = difference.abs().flatten(1).mean(1)
+    return difference.abs().mean(), difference.square().mean(), each
 
 
 def motion_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from grn.training.losses import (
     PatchGan,
     PerceptualLoss,
     discriminator_loss,
+    distances,
     generator_loss,
     motion_loss,
 )
@@ -77,9 +78,10 @@ class Reconstruction(nn.Module):
     """Encoder, quantization and decoder in one call: (pixels [B, 3, T, S, S], each sample's rounds) -> pixels."""
 
     def __init__(self, network: CausalAutoencoder, run: RunConfig) -> None:
-        """run: decides whether the network is compiled."""
+        """run: decides whether the network and the losses are compiled."""
         super().__init__()
         self.network, self._run = network, run
+        self.distances, self.motion = distances, motion_loss
         self._ways: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
 
     def forward(self, pixels: Tensor, rounds: Sequence[int | None]) -> Tensor:
@@ -89,6 +91,7 @@ class Reconstruction(nn.Module):
             self._ways = self.network.encode, self.network.decode
             if self._pays(pixels):
                 self._ways = torch.compile(self.network.encode), torch.compile(self.network.decode)
+                self.distances, self.motion = torch.compile(distances), torch.compile(motion_loss)
         encode, decode = self._ways
         return decode(quantize_each(encode(pixels), rounds))
 
@@ -119,7 +122,8 @@ class TokenizerTask:
     def __init__(self, recipe: TokenizerRecipe, network: CausalAutoencoder) -> None:
         self.recipe = recipe
         self.modules = nn.ModuleDict({"model": network})
-        self.calls: dict[str, nn.Module] = {"model": Reconstruction(network, recipe.run)}
+        self.reconstruction = Reconstruction(network, recipe.run)
+        self.calls: dict[str, nn.Module] = {"model": self.reconstruction}
         losses = recipe.losses
         if losses.gan:
             self.modules["discriminator"] = PatchGan() if losses.gan_network == "patchgan" else PatchDiscriminator()
@@ -184,11 +188,12 @@ class TokenizerTask:
         with torch.autocast(device, torch.bfloat16, enabled=self.recipe.run.lowered(device)):
             reconstruction = self.calls["model"](pixels, batch.rounds)
         reconstruction = reconstruction.float()
-        parts = {"l1": (reconstruction - pixels).abs().mean(), "l2": (reconstruction - pixels).square().mean()}
+        l1, l2, each = self.reconstruction.distances(reconstruction, pixels)
+        parts = {"l1": l1, "l2": l2}
         if "perceptual" in self.calls:
             parts["perceptual"] = self.calls["perceptual"](_frames(reconstruction), _frames(pixels))
         if weights.motion and pixels.shape[2] > 1:
-            parts["motion"] = motion_loss(reconstruction, pixels)
+            parts["motion"] = self.reconstruction.motion(reconstruction, pixels)
         fooling = "discriminator" in self.modules and step >= weights.gan_start
         if fooling:
             judge = self.modules["discriminator"]
@@ -199,7 +204,6 @@ class TokenizerTask:
             value = value + getattr(weights, name) * part
         figures = {name: part.detach() for name, part in parts.items()}
         figures = {"l1": figures.pop("l1"), "psnr": -10 * torch.log10(figures.pop("l2") / 4), **figures}
-        each = (reconstruction - pixels).abs().flatten(1).mean(1)
         count, _, frames, side, _ = pixels.shape
         operations = autoencoder_operations(self.recipe.network, frames, side, self.recipe.decoder_only)
         found = [Loss("model", value, figures, each, count * operations)]

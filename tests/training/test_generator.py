@@ -21,7 +21,7 @@ from grn.networks.text_to_visual import TextToVisual
 from grn.pipeline import Pipeline
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
-from grn.training.generator import GeneratorTask, refinement_loss
+from grn.training.generator import GeneratorTask, refinement_loss, surprise
 from grn.training.generator_data import corrupt
 from grn.training.recipe import GeneratorRecipe, RatioConfig
 from grn.training.task import Slot
@@ -106,6 +106,41 @@ def test_equation_7_is_of_each_sample(classes: int) -> None:
     torch.testing.assert_close(refinement_loss(tuple(logits), tuple(targets)), torch.stack(plain))
     together = refinement_loss(torch.stack(logits[:1] * 2), torch.stack(targets[:1] * 2))
     torch.testing.assert_close(together, torch.stack(plain[:1] * 2))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_loss_is_one_graph_of_any_size(classes: int) -> None:
+    graphs = []
+
+    def counted(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(surprise, backend=counted, dynamic=True, fullgraph=True)
+    for shape in [(3, 8, 5, 7, 6), (5, 3, 7, 9, 8)]:
+        logits, targets = torch.randn(*shape, classes, requires_grad=True), torch.randint(classes, shape)
+        losses = [refinement_loss(logits, targets, way) for way in (surprise, compiled)]
+        torch.testing.assert_close(*losses)
+        torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), logits)[0] for loss in losses))
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("wanted", ["on", "off"])
+def test_the_loss_is_compiled_where_the_network_is(
+    monkeypatch: pytest.MonkeyPatch, clips_place: Path, wanted: str
+) -> None:
+    named: list[str] = []
+
+    def watched(model: Any, **options: Any) -> Any:
+        named.append(getattr(model, "__name__", ""))
+        return model  # compiling takes long
+
+    monkeypatch.setattr(torch, "compile", watched)
+    made = task(text(CLIPS | {"run.compile": wanted}))
+    (loss,) = made.losses(made.collate([made.read(Slot(0, place, 0)) for place in (0, 1)]), 0)
+    assert bool(loss.value.isfinite())
+    assert ("surprise" in named) == (wanted == "on")
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])
