@@ -35,7 +35,7 @@ _REMEDIES: list[tuple[type[BaseException], str, str]] = [
     (errors.ModelMismatchError, "^the codes were made with ", "name it with --tokenizer, or --force to decode anyway"),
     (errors.CodesError, "larger than one file holds", "see --start and --duration"),
     (errors.UsageError, "is no class of ", "give another --class"),
-    (errors.UsageError, "draws from words, not from class numbers", "give a prompt"),
+    (errors.UsageError, "draws from words, not from class numbers", "give a prompt, and no --class"),
     (errors.BadInputError, "no such statistics file", "make one with grn eval stats"),
     (errors.BadInputError, "not a statistics file", "make one with grn eval stats"),
     (errors.ModelMismatchError, "statistics come from different networks", "compute both with the same --features"),
@@ -45,6 +45,19 @@ _REMEDIES: list[tuple[type[BaseException], str, str]] = [
     (errors.ConfigError, "^run.trackers: the package tensorboard", "pip install 'grn[track]'"),
     (errors.EnvironmentFaultError, "needs matplotlib", "pip install 'grn[plot]', or leave out --plot"),
 ]
+# What options are called in other programs for pictures, and here.
+_HABITS = {
+    "--num-inference-steps": "--steps",
+    "--guidance-scale": "--guidance",
+    "--cfg-scale": "--guidance",
+    "--height": "--size",
+    "--width": "--size",
+    "--num-images": "--num",
+    "--num-images-per-prompt": "--num",
+    "--num-frames": "--seconds",
+    "--output": "--out",
+    "--checkpoint": "--model",
+}
 SOME_BAD = 3
 _CLOSED_PIPE = 141
 
@@ -158,7 +171,17 @@ def _usage(error: Any) -> str:
     text = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
     hint = f"; see `{context.command_path} --help`" if context else ""
+    if text.startswith("No such option") and context:
+        hint = _meant(error.option_name, context) + hint
     return text[:1].lower() + text[1:] + hint
+
+
+def _meant(unknown: str, context: Any) -> str:
+    """What may have been meant by an option that there is not: ours for another program's, or the name of a file."""
+    if not unknown.startswith("--"):
+        return f"; a name that begins with '-' stands behind '--': {context.command_path} -- {unknown}..."
+    ours = _HABITS.get(unknown.replace("_", "-"), "")
+    return f"; here it is {ours}" if any(ours in option.opts for option in context.command.params) else ""
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import combining, normalize
 
 import numpy as np
 import torch
@@ -76,7 +77,8 @@ class Writer:
         return ".mp4" if self.clip else ".png"
 
     def _item(self, prompt: str | int, seed: int) -> Item:
-        slug = _SLUG.sub("-", str(prompt).lower()).strip("-")[:60] or "picture"
+        letters = (c for c in normalize("NFKD", str(prompt).lower().replace("ß", "ss")) if not combining(c))
+        slug = _SLUG.sub("-", "".join(letters)).strip("-")[:60] or "picture"
         return Item(None, Path(f"{slug}-{seed}" if self._numbered else slug))
 
     def _plan(self, prompt: str | int, seed: int) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """`grn inspect`: what a file or model folder says of itself."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from grn.codes import PackedCodes
 from grn.errors import BadInputError
 from grn.hub.resolve import resolve
-from grn.media import open_media
+from grn.media import READ_SUFFIXES, open_media
 from grn_cli.errors import Batch
 from grn_cli.models import describe
 from grn_cli.options.models import Inspect
@@ -31,6 +32,8 @@ def _inspect(place: str) -> Said:
     path = Path(place).expanduser()
     if path.is_dir() and (path / "run.toml").is_file():
         return _run(path)
+    if not path.exists() and path.suffix.lower() in (*READ_SUFFIXES, ".npz"):
+        raise BadInputError(f"{place}: no such file; check the name")
     if not path.is_file():
         return describe(resolve(place, offline=True), place)
     with path.open("rb") as file:
@@ -55,8 +58,7 @@ def _media(path: Path) -> Said:
         {key: value for key, value in made.items() if key not in ("pictures", *record)},
         *made.get("pictures", []),
     ]:
-        lines += [f"{key:16} {value}" for key, value in one.items() if key != "sampling" and value != ""]
-    lines += [f"{'sampling':16} {key} = {value}" for key, value in made.get("sampling", {}).items()]
+        lines += _rows(one)
     return {**record, "made": made or None}, *lines
 
 
@@ -82,4 +84,11 @@ def _run(folder: Path) -> Said:
 
 
 def _lines(path: Path, kind: str, record: dict[str, Any]) -> list[str]:
-    return [f"{'file':16} {path}", *(f"{key:16} {value}" for key, value in {**record, "kind": kind}.items())]
+    return list(_rows({"file": path, "kind": kind, **record}))
+
+
+def _rows(record: dict[str, Any]) -> Iterator[str]:
+    """A line for each fact that is there; of those with parts, one for each part."""
+    for key, value in record.items():
+        parts = [f"{name} = {part}" for name, part in value.items()] if isinstance(value, dict) else [value]
+        yield from (f"{key:16} {part}" for part in parts if part not in (None, ""))

@@ -19,7 +19,7 @@ from grn.data.shards import Maker, Progress, View, made_together, pieces
 from grn.data.sources import Source, open_codes
 from grn.devices import fast_type
 from grn.errors import BadInputError, ModelMismatchError
-from grn.files import cache_folder
+from grn.files import cache_folder, display
 from grn.networks.generator_config import ClassToImageConfig
 from grn.text.encoder import TextEncoder
 from grn.tokenizer import Tokenizer
@@ -130,7 +130,7 @@ class GeneratorData:
             if text is not None:
                 _check_captions(source, place.path)
             elif isinstance(recipe.network, ClassToImageConfig):
-                _check_classes(source, recipe.network.num_classes)
+                check_classes(source, place.path, recipe.network.num_classes)
         coded = [
             source if place.codes else _tokenized(source, recipe, place, tokenizer, progress, share)
             for source, place in zip(sources, recipe.data.sources, strict=True)
@@ -285,10 +285,18 @@ def _check_captions(source: Source, path: str) -> None:
         logger.warning("%s: %d of %d have no caption and are learnt without words", path, without, len(source))
 
 
-def _check_classes(source: Source, classes: int) -> None:
+def check_classes(source: Source, path: str, classes: int) -> None:
+    """Warn where class folders are not as many as the network's classes. BadInputError for samples of none of these."""
     labels = source.labels()
     for number in np.flatnonzero((labels < 0) | (labels >= classes))[:1]:
         sample = source[int(number)]
         if sample.label is None:
             raise BadInputError(f"{sample}: has no class; a class-to-image generator needs class folders or .cls files")
         raise BadInputError(f"{sample}: class {sample.label} is not one of network.num_classes {classes}")
+    if source.classes and len(source.classes) != classes:
+        logger.warning(
+            "%s: has %d class folders and network.num_classes is %d: the model will not know their names",
+            display(path),
+            len(source.classes),
+            classes,
+        )

@@ -26,6 +26,7 @@ from grn.tokenizer import Tokenizer
 from grn.training.engine import Engine
 from grn.training.estimate import Estimate, check_memory, estimate
 from grn.training.generator import GeneratorTask, check_fit
+from grn.training.generator_data import check_classes
 from grn.training.loop import Loop
 from grn.training.mixture import MixedSource
 from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
@@ -89,7 +90,11 @@ def check(recipe: TokenizerRecipe | GeneratorRecipe) -> int:
         resolve(str(recipe.run.init), kind=recipe.kind)
     if isinstance(recipe, GeneratorRecipe):
         check_fit(recipe, Tokenizer.from_pretrained(recipe.tokenizer), _text_encoder(recipe, "cpu"))
-    return len(MixedSource(recipe.data, recipe.run.seed))
+    data = MixedSource(recipe.data, recipe.run.seed)
+    if isinstance(recipe.network, ClassToImageConfig):
+        for source, place in zip(data.sources, recipe.data.sources, strict=True):
+            check_classes(source, place.path, recipe.network.num_classes)
+    return len(data)
 
 
 def measure(recipe: TokenizerRecipe | GeneratorRecipe) -> Estimate:

@@ -46,6 +46,13 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
         ("tokenize x --rounds 17", 2, "'--rounds': 17 is out of range (expected 1 to 16); see `grn tokenize --help`\n"),
         ("tokenize x --rounds two", 2, "grn: error: invalid value for '--rounds'"),
         ("tokenize x --roundz 2", 2, "--rounds"),
+        (
+            "generate x --num_inference_steps 2",
+            2,
+            "num_inference_steps; here it is --steps; see `grn generate --help`\n",
+        ),
+        ("inspect x --num_inference_steps 2", 2, "no such option: --num_inference_steps; see `grn inspect --help`\n"),
+        ("tokenize -x.png", 2, "a name that begins with '-' stands behind '--': grn tokenize -- -x...; see"),
         ("tokenize x --size 0", 2, "'0' is no size; give a number of pixels, or WIDTHxHEIGHT"),
         ("tokenize x --device gpu", 2, "'gpu' is none of auto, cpu, cuda, cuda:N"),
         ("tokenize x --dtype int8", 2, "grn: error: invalid value for '--dtype'"),

@@ -159,7 +159,11 @@ TABLE = [
     ("generate --prompts photo.png @w", 3, "photo.png: is not text in UTF-8"),
     ("generate --prompts - @w", 3, "-: holds no prompt; give one a line"),
     ("generate @w", 2, "nothing to draw; give a prompt, --prompts FILE or --class N"),
-    ("generate --class 1 @w", 2, "1: tiny-words draws from words, not from class numbers; give a prompt"),
+    (
+        "generate --class 1 @w",
+        2,
+        "1: tiny-words draws from words, not from class numbers; give a prompt, and no --class",
+    ),
     ("generate --like none.png", 3, "none.png: no such file"),
     ("generate --like text.png", 3, "text.png: "),
     ("generate --like photo.png", 3, "photo.png: does not say how it was made"),

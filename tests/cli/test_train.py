@@ -111,6 +111,18 @@ def test_a_dry_run_says_that_memory_does_not_suffice(run: Any, monkeypatch: pyte
     assert outcome.text.endswith("into runs/tiny\n")
 
 
+def test_class_folders_that_are_not_as_many_as_the_classes_are_said(
+    run: Any, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before an hour of training: the model would not know their names."""
+    monkeypatch.setattr(command, "measure", lambda recipe: None)
+    dry = ["generator.toml", "--dry-run", "--set", f"tokenizer={tokenizer}", "--set", "data.size=64"]
+    says = "pictures: has 2 class folders and network.num_classes is 5: the model will not know their names"
+    assert says in run(*dry, "--set", "network.num_classes=5").err
+    assert "class folders" not in run(*dry, "--set", "network.num_classes=2").err
+    assert "class 1 is not one of network.num_classes 1" in run(*dry, "--set", "network.num_classes=1").err
+
+
 def test_a_dry_run_opens_data(run: Any) -> None:
     outcome = run("tiny.toml", "--dry-run", "--set", "data.sources=[{path = 'absent'}]")
     assert (
