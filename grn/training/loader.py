@@ -26,12 +26,11 @@ class Part(Generic[B]):
     """What was wrong with those that others stand in for, by their numbers."""
 
     def bad(self, loss: Loss) -> list[int]:
-        """The numbers of the samples whose own loss is not finite; of all, where none stands out."""
-        numbers = [slot.number for slot in self.slots]
+        """The numbers of the samples whose own loss is not finite."""
         if loss.samples is None:
-            return numbers
+            return []
         finite = loss.samples.isfinite().tolist()
-        return [number for number, fine in zip(numbers, finite, strict=True) if not fine] or numbers
+        return [slot.number for slot, fine in zip(self.slots, finite, strict=True) if not fine]
 
     def pin_memory(self) -> "Part[B]":
         """For a quick copy to a GPU; the data loader asks for it by this name."""

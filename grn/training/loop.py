@@ -237,19 +237,23 @@ class Loop(Generic[Example, B]):
     def _skip(self, losses: Sequence[tuple[Part[B], Loss]], norms: Mapping[str, float]) -> None:
         """Say which samples spoilt a step; the weights stay. TrainingDivergedError where that was the last straw."""
         self._bad_in_a_row += 1
-        names = [
-            self.task.sample(number) for number in dict.fromkeys(n for part, loss in losses for n in part.bad(loss))
-        ]
+        here = dict.fromkeys(n for part, loss in losses for n in part.bad(loss))
+        all_here = dict.fromkeys(slot.number for part, _ in losses for slot in part.slots)
+        found = self.engine.gather(tuple([self.task.sample(n) for n in some] for some in (here, all_here)))
+        # Of all processes; every sample of the step, where none stands out.
+        names = [name for bad, _ in found for name in bad] or [name for _, some in found for name in some]
         shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
         figures = ", ".join(
             f"{name} loss {_mean([float(loss.value) for _, loss in losses if loss.trains == name]):g}, "
             f"gradient norm {norm:g}"
             for name, norm in norms.items()
         )
-        said = f"step {self.step}: {figures}, on {shown or 'samples of another process'}"
-        write_row(self.folder / "log.jsonl", {"step": self.step + 1, "skipped": names})
+        said = f"step {self.step}: {figures}, on {shown}"
+        if self.engine.first:
+            write_row(self.folder / "log.jsonl", {"step": self.step + 1, "skipped": names})
         if self._bad_in_a_row < self.config.bad_steps and self.step + 1 < self.config.steps:
-            _log.warning("%s: skipped", said)
+            if self.engine.first:
+                _log.warning("%s: skipped", said)
             return
         rescue = self.save()
         raise TrainingDivergedError(

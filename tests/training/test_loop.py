@@ -16,6 +16,7 @@ from grn.devices import fast_type
 from grn.errors import ConfigError, TrainingDivergedError
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.training import loop as loops
+from grn.training.engine import Engine
 from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
 from grn.training.run import parameters, train
 from grn.training.task import Loss
@@ -163,6 +164,25 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(place: Path, monkeypa
             run(recipe, Path("a"))
     run(changed(recipe, {"run.steps": 2}), Path("b"))
     assert same(weights("a", 2), weights("b", 2))
+
+
+def test_what_another_process_has_found_spoils_the_step_of_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = changed(tokenizer_recipe("pictures"), {"run.save_every": 1, "run.steps": 2})
+    largest, once = Engine.largest, iter([[1]])
+
+    def spoilt(self: Engine, values: list[int]) -> list[int]:
+        found = largest(self, values)
+        return next(once, found) if values == [False] else found
+
+    monkeypatch.setattr(Engine, "largest", spoilt)
+    there = ["there.png"], ["there.png"]
+    monkeypatch.setattr(Engine, "gather", lambda self, own: [own, there] if isinstance(own, tuple) else [own])
+    run(recipe, Path("a"))
+    log = [json.loads(line) for line in Path("a/log.jsonl").read_text().splitlines()]
+    assert log[0] == {"step": 1, "skipped": ["there.png"]}
+    assert [row["step"] for row in log[1:]] == [1, 2]
+    assert "loss" not in log[1]
+    assert "l1" in log[2]
 
 
 def test_a_bad_step_is_skipped_with_its_samples_named(
