@@ -34,6 +34,8 @@ def _inspect(place: str) -> Said:
         return _run(path)
     if not path.exists() and path.suffix.lower() in (*READ_SUFFIXES, ".npz"):
         raise BadInputError(f"{place}: no such file; check the name")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return _media(path)  # which says why no pipe or device is read
     if not path.is_file():
         return describe(resolve(place, offline=True), place)
     with path.open("rb") as file:

@@ -1,6 +1,7 @@
 """Bad input of every kind -> one clear line on stderr, the exit code of its kind, and nothing left behind."""
 
 import json
+import os
 import shutil
 import struct
 import zlib
@@ -306,3 +307,11 @@ def test_bad_items_of_many_are_listed_and_the_rest_done(
         "text.png:", "empty.png:", "none.png:", "huge.png:",
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo.npz", "second.npz"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(grn: Any, here: Path) -> None:
+    os.mkfifo(here / "pipe")
+    outcome = grn("inspect", "pipe")
+    assert outcome.code == 3
+    assert "pipe: is a pipe or a device" in outcome.err
