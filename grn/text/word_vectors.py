@@ -189,12 +189,8 @@ class StaticWordVectors:
 
     def _find_rows(self, prompt: str) -> tuple[tuple[int, ...], ...]:
         """The rows of each word that counts."""
-        words = split_words(prompt)
-        counting = [word for word in words if word not in STOP_WORDS]
-        found = [
-            [tuple(self._row[piece] for piece in self.pieces(word)) for word in some] for some in (counting, words)
-        ]
-        rows = [row for row in found[0] if row] or [row for row in found[1] if row]
+        words = [(word, tuple(self._row[piece] for piece in self.pieces(word))) for word in split_words(prompt)]
+        rows = [row for word, row in words if row and word not in STOP_WORDS] or [row for _, row in words if row]
         if not rows and clean_prompt(prompt):
             raise BadInputError(f"prompt {prompt[:80]!r}: holds no word that this model can read; use English words")
         return tuple(rows)
