@@ -23,6 +23,7 @@ Frame = npt.NDArray[np.uint8]
 
 _TICK = Fraction(1, 1000)
 _QUALITY = 90
+_BESIDE = (b"EXIF", b"XMP ", b"ICCP")  # what may stand with the pictures of an animation
 _REPLACES = b"\x02"  # put in place of what was there, not blended with it
 
 
@@ -30,7 +31,7 @@ def read_webp(file: BinaryIO) -> Animation | None:
     """The times of an animated WebP; None for a still. Raises ValueError or struct.error where the structure breaks off."""
     (declared,) = struct.unpack("<4xI4x", take(file, 12))
     delays: list[Fraction] = []
-    size = (0, 0)
+    size, moves = (0, 0), False
     position = 4
     while position + 8 <= declared:
         name, length = struct.unpack("<4sI", take(file, 8))
@@ -41,6 +42,9 @@ def read_webp(file: BinaryIO) -> Animation | None:
             size = (1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little"))
         elif name == b"ANMF":
             delays.append(int.from_bytes(body[12:15], "little") * _TICK)
+        elif moves and name not in _BESIDE:  # Pillow passes over a picture whose name is damaged
+            raise ValueError(f"a part called {ascii(name)[2:-1]} among its pictures")
+        moves = moves or name == b"ANIM"
     return Animation(size, (), Timeline.of(delays, _TICK)) if delays else None
 
 

@@ -83,3 +83,16 @@ def test_cut_animations_are_refused(tmp_path: Path, suffix: str, share: float) -
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(BadInputError):
         numbers(path)
+
+
+def test_a_lost_picture_of_an_animation_is_noticed(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (8, 8), (40 * index, 0, 0)) for index in range(5)]
+    path = tmp_path / "a.webp"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100, exif=b"Exif\0\0", xmp=b"<x/>")
+    data = path.read_bytes()
+    with open_media(path) as media:
+        assert len(list(media)) == 5
+    for at in (data.index(b"ANMF"), data.rindex(b"ANMF")):
+        path.write_bytes(data[:at] + b"AN\x0dF" + data[at + 4 :])
+        with pytest.raises(BadInputError, match=r"a part called AN\\rF among its pictures"):
+            open_media(path)
