@@ -35,7 +35,7 @@ def test_a_finding_compares_settings_and_nothing_else(name: str) -> None:
         SamplerConfig(**settings)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", sorted(TRAINED))
 def test_trained_sides_have_the_same_budget_and_differ_in_what_is_asked(name: str) -> None:
     base, path = FINDINGS[name]["base"], measure.FOLDER / "train" / f"{FINDINGS[name]['base']['train']}.toml"
     assert len(set(base["seeds"])) >= 3
@@ -46,7 +46,7 @@ def test_trained_sides_have_the_same_budget_and_differ_in_what_is_asked(name: st
         assert (recipe.run, recipe.data, recipe.optimizer) == (own.run, own.data, own.optimizer)
 
 
-@pytest.mark.parametrize("name", FINDINGS.keys() - TRAINED)
+@pytest.mark.parametrize("name", sorted(FINDINGS.keys() - TRAINED))
 def test_what_is_not_trained_is_measured_several_times(name: str) -> None:
     assert FINDINGS[name]["base"]["repeats"] >= 3
 
