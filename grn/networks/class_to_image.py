@@ -11,6 +11,7 @@ The ratio's and the class's embeddings add up to one vector that scales, shifts 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -73,18 +74,12 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(config.width, eps=EPSILON)
         self.mlp = GatedMLP(config.width, int(config.width * 4 * 2 / 3), bias=True)
         self.modulation = Modulation(config.width, 6)
-        self.recomputes = False
-
-    def forward(self, x: Tensor, vector: Tensor, turns: Tensor) -> Tensor:
-        if self.recomputes:
-            return recomputed(self._forward, x, vector, turns)
-        return self._forward(x, vector, turns)
 
     def recompute(self, compiled: bool) -> None:
         """Keep only inputs for the backward pass, compiled or not."""
-        self.recomputes = True
+        self.forward = partial(recomputed, self.forward)  # type: ignore[method-assign]
 
-    def _forward(self, x: Tensor, vector: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, x: Tensor, vector: Tensor, turns: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(vector)
         query, key, value = self.attention.split(torch.addcmul(shift_a, self.attention_norm(x), 1 + scale_a))
         attended = F.scaled_dot_product_attention(rotate(query, turns), rotate(key, turns), value)

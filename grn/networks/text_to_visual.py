@@ -13,7 +13,8 @@ sequence in every step. Maps of different sizes and lengths share one sequence (
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,40 +105,31 @@ class Block(nn.Module):
         self.attention = AttentionProjections(config.width, config.heads, bias=False)
         self.mlp_norm = RMSNorm(config.width, eps=EPSILON)
         self.mlp = GatedMLP(config.width, config.hidden, bias=False)
-        self._recomputes: Literal["nothing", "block", "halves"] = "nothing"
 
     def forward(self, x: Tensor, turns: Tensor, text: Text, attend: Attend) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, N, D] -> the same after the block, and its keys and values [B, heads, N, d]."""
-        if self._recomputes == "block":
-            return recomputed(self._forward, x, turns, text, attend)
-        return self._forward(x, turns, text, attend)
+        query, key, value = self.enter(x, turns)
+        return self.leave(x, attend(query, key, value, text)), key, value
+
+    def enter(self, x: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What comes before attention: queries, keys and values."""
+        query, key, value = self.attention.split(self.attention_norm(x))
+        return rotate(query, turns), rotate(key, turns), value
+
+    def leave(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What comes after attention."""
+        x = x + self.attention.merge(attended)
+        return x + self.mlp(self.mlp_norm(x))
 
     def recompute(self, compiled: bool) -> None:
         """Keep only inputs for the backward pass: the block's, or of compiled ones their halves', and what attention takes and gives.
 
         An uncompiled block around compiled halves could meet another graph of them in the backward pass, which keeps other tensors.
         """
-        self._recomputes = "halves" if compiled else "block"
-
-    def enter(self, x: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What comes before attention: queries, keys and values."""
-        return recomputed(self._enter, x, turns) if self._recomputes == "halves" else self._enter(x, turns)
-
-    def leave(self, x: Tensor, attended: Tensor) -> Tensor:
-        """What comes after attention."""
-        return recomputed(self._leave, x, attended) if self._recomputes == "halves" else self._leave(x, attended)
-
-    def _forward(self, x: Tensor, turns: Tensor, text: Text, attend: Attend) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = self.enter(x, turns)
-        return self.leave(x, attend(query, key, value, text)), key, value
-
-    def _enter(self, x: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = self.attention.split(self.attention_norm(x))
-        return rotate(query, turns), rotate(key, turns), value
-
-    def _leave(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = x + self.attention.merge(attended)
-        return x + self.mlp(self.mlp_norm(x))
+        if compiled:
+            self.enter, self.leave = partial(recomputed, self.enter), partial(recomputed, self.leave)  # type: ignore[method-assign]
+        else:
+            self.forward = partial(recomputed, self.forward)  # type: ignore[method-assign]
 
     def compile(self, *how: Any, **options: Any) -> None:
         """Compile both halves, as `nn.Module.compile`; attention lies between them, which differs by who sees whom."""
