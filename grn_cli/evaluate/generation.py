@@ -160,6 +160,7 @@ class Reference:
             assert statistics is not None, "a reference has pictures or statistics"
             return Measured(statistics)
         pictures: Iterable[Picture] = self.pictures
+        work.options.console.info(f"measuring the {len(self.pictures)} pictures of {work.options.reference}")
         shown = work.options.console.progress(pictures, "reference", len(self.pictures))
         pixels = batches(shown, size, work.options.batch_size, work.device)
         if not keep:
