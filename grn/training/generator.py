@@ -27,6 +27,7 @@ from grn.refine.step import MASK, mix
 from grn.text.encoder import TextEncoder
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
+from grn.training.card import card_of
 from grn.training.config import OptimizerConfig, RunConfig
 from grn.training.generator_data import (
     Batched,
@@ -262,7 +263,7 @@ class GeneratorTask:
                 fps=data.fps,
                 text_encoder=str(recipe.text_encoder) if named else None,
             )
-        save_model(folder, config, state, dtype=torch.float16)
+        save_model(folder, config, state, torch.float16, card_of(self.recipe, state))
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if isinstance(self.text, StaticWordVectors):
             self.text.save(folder / "text_encoder")

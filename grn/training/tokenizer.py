@@ -22,6 +22,7 @@ from grn.models.config import TokenizerModelConfig
 from grn.models.folder import save_model
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.compiling import forward_flop, pays
+from grn.training.card import card_of
 from grn.training.config import OptimizerConfig, RunConfig
 from grn.training.losses import (
     LpipsLoss,
@@ -257,7 +258,7 @@ class TokenizerTask:
         network = self.modules["model"]
         assert isinstance(network, CausalAutoencoder)
         config = TokenizerModelConfig(name=self.recipe.name, network=network.config)
-        save_model(folder, config, state, dtype=torch.float16)
+        save_model(folder, config, state, torch.float16, card_of(self.recipe, state))
 
 
 def read_crop(source: MixedSource, slot: Slot, seed: int) -> Tensor:

@@ -217,6 +217,7 @@ def test_a_class_model_trains_from_class_folders(place: Path) -> None:
     rows = run(changed(class_recipe("pictures", "tokenizer"), {"run.steps": 2}), Path("g"))
     assert rows[0]["loss"] == pytest.approx(math.log(4), abs=0.02)  # the head starts at zero: every class alike
     assert Path("g/final/model.safetensors").exists()
+    assert Path("g/final/README.md").read_text().startswith("# ")
     assert Path("g/samples/00000002.png").exists()
     folders = tuple(sorted(folder.name for folder in Path("pictures").iterdir()))
     assert Pipeline.from_pretrained(Path("g/final")).class_names == folders
