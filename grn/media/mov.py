@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 _LARGEST = 1 << 28  # bytes of an index that is looked at; 100 hours have less
-_MOST = 1 << 26  # frames that are counted one by one
+_MOST = 1 << 22  # frames that are counted one by one: 38 hours of them; a table of a few bytes may claim any number
+_MOST_EDITS = 1000
+_DEEPEST = 8  # boxes in a track; tables lie in the fifth
 _UNKNOWN = (0, 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF)  # as a duration
 _CONTAINERS = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl")
 
@@ -58,7 +60,7 @@ class Index:
 
     def _outside(self) -> int:
         """How many stored frames are outside of every edit."""
-        if self.samples > _MOST:
+        if self.samples > _MOST or len(self.edits) > _MOST_EDITS:
             return 0
         counts, ticks = self.durations.T
         times = np.repeat(ticks, counts).cumsum() - np.repeat(ticks, counts)
@@ -127,11 +129,13 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += size
 
 
-def _flat(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _flat(data: bytes, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """The tables of a track, out of the boxes that they are nested in."""
+    if depth > _DEEPEST:
+        raise ValueError("boxes nested too deep")
     for name, body in _boxes(data):
         if name in _CONTAINERS:
-            yield from _flat(body)
+            yield from _flat(body, depth + 1)
         elif name != b"hdlr" or body[4:8] != b"dhlr":  # QuickTime has a second one, for where its data is
             yield name, body
 

@@ -15,6 +15,7 @@ from grn.media.sniff import HEAD_BYTES, ts_packet
 _EBML_SEGMENT = b"\x18\x53\x80\x67"
 # Among the frames of an AVI: a stream's number and what it has there, indices, and what fills gaps.
 _AVI_PART = re.compile(rb"\d\d\w\w|ix\d\d|idx1|JUNK|\0{4}")
+_DEEPEST = 4  # lists in lists
 # MPEG program streams: start codes of what has a length of its own.
 _PACK, _PROGRAM_END = 0xBA, 0xB9
 
@@ -47,15 +48,15 @@ def doubtful(file: BinaryIO, demuxer: str) -> str | None:
     return f"{warning}; the file was trimmed, or its index is damaged" if warning else None
 
 
-def _avi_frames(file: BinaryIO, position: int, end: int, inside: bool = False) -> Iterator[bytes]:
+def _avi_frames(file: BinaryIO, position: int, end: int, inside: bool = False, depth: int = 0) -> Iterator[bytes]:
     """The names of the parts that lie among the frames. inside: whether the place is there already."""
     while position + 8 <= end:
         file.seek(position)
         name, size, kind = struct.unpack("<4sI4s", file.read(12).ljust(12))
-        if name in (b"LIST", b"RIFF"):
+        if name in (b"LIST", b"RIFF") and depth < _DEEPEST:
             if inside or kind in (b"movi", b"AVIX"):
                 stop = min(end, position + 8 + size)
-                yield from _avi_frames(file, position + 12, stop, inside or kind == b"movi")
+                yield from _avi_frames(file, position + 12, stop, inside or kind == b"movi", depth + 1)
         elif inside:
             yield name
         position += 8 + size + size % 2
