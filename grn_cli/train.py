@@ -61,7 +61,7 @@ def train(options: Train) -> None:
 
 
 def _dry_run(recipe: Recipe, folder: Path, console: Console) -> None:
-    """The resolved recipe, and what it would train and take."""
+    """The resolved recipe, which may be kept and trained; in comments behind it what it would train and take."""
     count, samples, cost = parameters(recipe), _samples(recipe, console), _cost(recipe, console)
     record = {
         "kind": recipe.kind,
@@ -72,18 +72,18 @@ def _dry_run(recipe: Recipe, folder: Path, console: Console) -> None:
         "recipe": recipe.model_dump(mode="json"),
     }
     steps, batch = recipe.run.steps, recipe.run.batch_size
-    lines = [
-        *tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)).splitlines(),
-        "",
-        f"{recipe.kind} {recipe.name}: {count / 1e6:.1f}M parameters, {steps} steps of {batch} from {samples or 'no'} samples, into {folder}",
-    ]
+    answer = {
+        "trains": f"{recipe.kind} {recipe.name}, {count / 1e6:.1f}M parameters, into {folder}",
+        "data": f"{samples or 'no'} samples; {steps} steps of {batch}",
+    }
     if cost is not None:
-        lines.append(
-            f"{cost.step_seconds:.3g} s a step of {batch}, {_duration(steps * cost.step_seconds)} in all, {cost.memory / 1e9:.1f} GB, "
-            f"{cost.flop_per_s / 1e9:,.0f} GFLOP/s ({cost.peak_share:.0%} of the peak), by steps of {cost.samples} here; "
-            "sheets, distances and reading are not counted"
-        )
-    console.result(record, *lines)
+        answer |= {
+            "time": f"{_duration(steps * cost.step_seconds)}, {cost.step_seconds:.3g} s a step; sheets, distances and reading come on top",
+            "memory": f"{cost.memory / 1e9:.1f} GB",
+            "speed": f"{cost.flop_per_s / 1e9:,.0f} GFLOP/s, {cost.peak_share:.0%} of the peak, by steps of {cost.samples} here",
+        }
+    resolved = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)).splitlines()
+    console.result(record, *resolved, "", *(f"# {name + ':':8}{text}" for name, text in answer.items()))
 
 
 def _cost(recipe: Recipe, console: Console) -> Estimate | None:

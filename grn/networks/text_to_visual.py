@@ -287,3 +287,6 @@ class TextToVisual(nn.Module):
             for last in (block.attention.out, block.mlp.down):
                 nn.init.normal_(last.weight, std=0.02 / (2 * self.config.depth) ** 0.5)
         nn.init.zeros_(self.head.weight)
+        # An empty prompt may be a token of zeros: behind norms, which divide by next to nothing there, its gradients
+        # would be a million times those of all others.
+        nn.init.normal_(self.text.bias, std=0.02)

@@ -134,15 +134,12 @@ class RunConfig(Section):
     ema: Share = Field(
         0.999, description="decay of the weights' moving average, which is what is kept in the end; 0: none"
     )
-    save_every: int = Field(1000, ge=1, le=10**9, description="steps between checkpoints")
+    save_every: Steps = Field(1000, description="steps between checkpoints; 0: at the end alone")
     keep: int = Field(2, ge=2, le=10**6, description="good checkpoints kept")
-    log_every: int = Field(50, ge=1, le=10**9, description="steps between lines of log.jsonl")
-    sheet_every: int = Field(1000, ge=1, le=10**9, description="steps between sample sheets")
-    distance_every: int = Field(
-        0,
-        ge=0,
-        le=10**9,
-        description="steps between quick Frechet distances of the averaged model to the data; 0: none",
+    log_every: Steps = Field(50, description="steps between lines of log.jsonl; 0: at the end alone")
+    sheet_every: Steps = Field(1000, description="steps between sample sheets, and one at the end; 0: none")
+    distance_every: Steps = Field(
+        0, description="steps between quick Frechet distances of the averaged model to the data; 0: none"
     )
     distance_pictures: int = Field(512, ge=2, le=10**6, description="how many pictures of each those are of")
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field(

@@ -6,7 +6,7 @@ With one process all of it is the identity.
 import atexit
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -52,10 +52,9 @@ class Engine:
             )  # accelerate's own call meets the addresses of processes that torchrun has restarted
         self._parallel = parallel
         self._shards: list[FSDPModule] = []
-        # Pictures leave the weights of a joint tokenizer's time axis alone: not every step uses every weight.
-        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self._ddp = DistributedDataParallelKwargs()
         self._accelerator = Accelerator(
-            cpu=not gpu, kwargs_handlers=[unused], log_with=list(trackers) or None, project_dir=folder
+            cpu=not gpu, kwargs_handlers=[self._ddp], log_with=list(trackers) or None, project_dir=folder
         )
         if absent := sorted(set(trackers) - {str(one) for one in self._accelerator.log_with}):
             raise ConfigError(f"run.trackers: the package {absent[0]} is not installed")
@@ -87,10 +86,13 @@ class Engine:
         """Whether this is the process that writes."""
         return self._accelerator.is_main_process
 
-    def distribute(self, modules: nn.ModuleDict, calls: dict[str, nn.Module]) -> None:
+    def distribute(
+        self, modules: nn.ModuleDict, calls: dict[str, nn.Module], partly_used: Collection[str] = ()
+    ) -> None:
         """Put what a step calls on the device, so that gradients become their mean over all processes.
 
-        "model" is sharded where that was asked for, in place; everything else is wrapped by DDP.
+        "model" is sharded where that was asked for, in place; everything else is wrapped by DDP. partly_used: names of those of
+        which a step may leave weights alone: DDP has to look for these in every step.
         """
         modules.to(self.device)
         if self.sharded and self.processes > 1:
@@ -98,6 +100,7 @@ class Engine:
         for name, module in calls.items():
             trained = any(p.requires_grad for p in module.parameters())
             whole = trained and not (name == "model" and self._shards)
+            self._ddp.find_unused_parameters = name in partly_used
             calls[name] = self._accelerator.prepare_model(module) if whole else module.to(self.device)
 
     def _mesh(self) -> DeviceMesh:

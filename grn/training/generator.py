@@ -112,6 +112,15 @@ class GeneratorTask:
         return GeneratorData(self.recipe, self.tokenizer, self.text, self._progress, self._share)
 
     @property
+    def partly_used(self) -> tuple[str, ...]:
+        config = self.config
+        if isinstance(config, ClassToImageConfig) and not (
+            config.context_tokens and config.context_start < config.depth
+        ):
+            return ("model",)  # the positions of context tokens that never join
+        return ()
+
+    @property
     def samples(self) -> int:
         return len(self.data.source)
 

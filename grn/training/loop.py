@@ -68,7 +68,7 @@ class Loop(Generic[Example, B]):
         self.task, self.recipe, self.config, self.folder = task, recipe, config, folder
         self.engine = engine
         self.checkpoints = Checkpoints(folder, config.keep)
-        engine.distribute(task.modules, task.calls)
+        engine.distribute(task.modules, task.calls, task.partly_used)
         self.optimizers = {name: Optimizers(m, task.settings(name), config.steps) for name, m in task.modules.items()}
         self.average = Average(task.modules["model"], config.ema) if config.ema else None
         self.distance = Distance(task, config.distance_pictures, engine) if config.distance_every else None
@@ -163,17 +163,18 @@ class Loop(Generic[Example, B]):
             self.step += 1
             if first:
                 on_step(self.step)
-            if self.step % config.log_every == 0 or self.step == config.steps:
+            if self._due(config.log_every) or self.step == config.steps:
                 self._report(meter, report)
-            if self.distance is not None and self.step % config.distance_every == 0:
+            if self.distance is not None and self._due(config.distance_every):
                 with self._averaged():
                     self._say({"step": self.step, "distance": self.distance.measure()}, report)
             # A signal may reach one process only, and clocks differ: all must leave at the same step.
             signum, late = engine.largest([self._signal or 0, time.monotonic() > end])
             last = self.step == config.steps or bool(signum) or bool(late)
-            if self.step % config.save_every == 0 or last:
+            if self._due(config.save_every) or last:
                 self.save()
-            if (first or engine.sharded) and (self.step % config.sheet_every == 0 or self.step == config.steps):
+            shown = self._due(config.sheet_every) or (self.step == config.steps and config.sheet_every)
+            if shown and (first or engine.sharded):
                 with self._averaged():
                     path = self.folder / "samples" / f"{self.step:08d}.png"
                     self.task.sheet(self.step, path if first else None)
@@ -300,6 +301,10 @@ class Loop(Generic[Example, B]):
         """What is kept in the end stands in the model, ready to be used."""
         self.task.modules["model"].eval()
         return self.average.in_place() if self.average else nullcontext()
+
+    def _due(self, every: int) -> bool:
+        """Whether this step is one of those that come every so many; 0: there are none."""
+        return every > 0 and self.step % every == 0
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._signal is not None:

@@ -1,6 +1,6 @@
 """What a training run is of, as the loop sees it: samples in an order, batches, losses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -71,6 +71,10 @@ class Task(Protocol[Example, B]):
 
     An engine puts these on its device, and wraps them where there are several.
     """
+
+    @property
+    def partly_used(self) -> Collection[str]:
+        """The names in `calls` of what has weights that a step may leave alone."""
 
     @property
     def samples(self) -> int:

@@ -145,6 +145,11 @@ class TokenizerTask:
         return MixedSource(self.recipe.data, self.recipe.run.seed)
 
     @property
+    def partly_used(self) -> tuple[str, ...]:
+        pictures = not all(source.clips for source in self.recipe.data.sources)
+        return ("model",) if pictures and self.recipe.network.time_stride > 1 else ()  # no time is halved in those
+
+    @property
     def samples(self) -> int:
         return len(self.source)
 

@@ -17,6 +17,7 @@ from grn.errors import EnvironmentFaultError
 from grn.files import locked
 from grn.media import write_image
 from grn.training.checkpoint import verify_checkpoint
+from grn.training.recipe import load_recipe
 from grn_cli import train as command
 
 
@@ -89,11 +90,19 @@ def test_quiet_and_json(run: Any) -> None:
 
 def test_a_dry_run_trains_nothing(run: Any, tmp_path: Path) -> None:
     outcome = run("tiny.toml", "--dry-run", "--set", "run.steps=7", "--set", "network.encoder_width=40")
-    *recipe, what, cost = outcome.text.splitlines()
-    assert re.fullmatch(r"tokenizer tiny: [\d.]+M parameters, 7 steps of 2 from \d+ samples, into runs/tiny", what)
-    assert re.match(r"[\d.]+ s a step of 2, [\d.]+ min in all, [\d.]+ GB, [\d,]+ GFLOP/s \(\d+% of the peak\)", cost)
-    assert "encoder_width = 40" in recipe
+    answer = "\n".join(outcome.text.splitlines()[-5:])
+    assert re.fullmatch(
+        r"# trains: tokenizer tiny, [\d.]+M parameters, into runs/tiny\n"
+        r"# data:   4 samples; 7 steps of 2\n"
+        r"# time:   [\d.]+ min, [\d.e-]+ s a step; sheets, distances and reading come on top\n"
+        r"# memory: [\d.]+ GB\n"
+        r"# speed:  [\d,]+ GFLOP/s, \d+% of the peak, by steps of 2 here",
+        answer,
+    )
     assert not (tmp_path / "runs").exists()
+    (tmp_path / "resolved.toml").write_text(outcome.text)  # what is printed is a recipe
+    resolved = load_recipe(tmp_path / "resolved.toml")
+    assert resolved == load_recipe(tmp_path / "tiny.toml", ["run.steps=7", "network.encoder_width=40"])
     record = json.loads(run("tiny.toml", "--dry-run", "--json").text)
     assert (record["kind"], record["name"], record["recipe"]["run"]["steps"]) == ("tokenizer", "tiny", 4)
     assert record["parameters"] > 100
@@ -108,7 +117,7 @@ def test_a_dry_run_says_that_memory_does_not_suffice(run: Any, monkeypatch: pyte
     monkeypatch.setattr(command, "measure", refuse)
     outcome = run("tiny.toml", "--dry-run")
     assert (outcome.code, outcome.err) == (0, "grn: warning: not measured: cpu: too small\n")
-    assert outcome.text.endswith("into runs/tiny\n")
+    assert outcome.text.endswith("into runs/tiny\n# data:   4 samples; 4 steps of 2\n")
 
 
 def test_class_folders_that_are_not_as_many_as_the_classes_are_said(
@@ -129,7 +138,7 @@ def test_a_dry_run_opens_data(run: Any) -> None:
         outcome.err
         == "grn: warning: absent: no such folder or tar; give a folder of pictures, a WebDataset .tar or a .jsonl list\n"
     )
-    assert " from no samples, " in outcome.text
+    assert "# data:   no samples; " in outcome.text
 
 
 # Overrides

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 import grn.devices
 from grn.errors import ConfigError
+from grn.training.engine import Engine
 from grn.training.loop import Stopped
 from grn.training.recipe import Recipe
 from grn.training.run import train
@@ -54,6 +55,15 @@ def train_interrupted() -> dict[str, Any]:
     rank = int(os.environ["RANK"])
     said: dict[str, Any] = {"reported": []}
     losses, sent, all_recipes = TokenizerTask.losses, [], recipes()
+    said["looks"] = looks = {}
+    distribute = Engine.distribute
+
+    def noted(self: Any, modules: Any, calls: Any, partly_used: Any) -> None:
+        distribute(self, modules, calls, partly_used)
+        looks[current] = {name: m.find_unused_parameters for name, m in calls.items() if hasattr(m, "reducer")}
+
+    Engine.distribute = noted  # type: ignore[method-assign]
+    current = "tokenizer"
 
     def report(step: int, row: Any) -> None:
         said["reported"].append(step)
@@ -71,8 +81,9 @@ def train_interrupted() -> dict[str, Any]:
         said["stopped"] = stop.signum
     TokenizerTask.losses = losses  # type: ignore[method-assign]
     said["checkpoints"] = sorted(path.name for path in Path("two/tokenizer").glob("step-*"))
-    for name, recipe in all_recipes.items():
-        train(recipe, Path("two") / name, report)
+    for current, recipe in all_recipes.items():
+        train(recipe, Path("two") / current, report)
+    Engine.distribute = distribute  # type: ignore[method-assign]
     run = all_recipes["tokenizer"].run.model_copy(update={"batch_size": 6})
     try:
         train(all_recipes["tokenizer"].model_copy(update={"run": run}), Path("two/odd"), report)

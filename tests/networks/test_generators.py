@@ -386,3 +386,20 @@ def test_elements_and_classes_follow_from_the_target() -> None:
     }
     assert {t: (c.elements, c.classes) for t, c in sizes.items()} == {"ind": (16, 16), "bit": (64, 2), "flip": (64, 2)}
     assert TextToVisualConfig(width=2304, depth=1, heads=18).hidden == 8192
+
+
+@pytest.mark.parametrize("text_attention", ["one-way", "joint"])
+def test_an_empty_prompt_of_zeros_does_not_blow_up_gradients(text_attention: Any) -> None:
+    """Norms divide by next to nothing there, were it not for the bias of new weights."""
+    torch.manual_seed(0)
+    network = TextToVisual(TextToVisualConfig.tiny(text_attention=text_attention))
+    nn.init.normal_(network.head.weight, std=0.02)
+    maps, mask = torch.randint(2, (1, 1, 4, 4, 8)), torch.ones(1, 1, dtype=torch.bool)
+
+    def norm(token: Tensor) -> float:
+        network.zero_grad()
+        logits = network(maps, torch.tensor([0.5]), network.prepare(TextCondition(token, mask)))
+        nn.functional.cross_entropy(logits.flatten(0, -2), maps.flatten()).backward()
+        return float(nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None]))
+
+    assert norm(torch.zeros(1, 1, 6)) < 2 * norm(torch.randn(1, 1, 6))

@@ -18,6 +18,7 @@ from helpers.training import (
     run,
     text_recipe,
     tokenizer_recipe,
+    video_recipe,
 )
 from safetensors.torch import load_file
 
@@ -27,6 +28,7 @@ from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 FAST = {"run.save_every": 2, "run.batch_size": 8, "run.accumulate": 2, "optimizer.lr": 1e-3}
 RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
     "tokenizer": changed(tokenizer_recipe("pictures"), FAST | {"losses.gan": 0.2, "losses.gan_start": 1}),
+    "joint": changed(video_recipe("pictures", "clips"), FAST | {"data.cache": 0.0}),
     "classes": changed(class_recipe("pictures", "tokenizer"), FAST),
     "shapes": changed(
         text_recipe("captioned", "tokenizer", "words"), FAST | {"data.sizes": [[16, 16], [20, 16]], "run.ema": 0.9}
@@ -34,7 +36,8 @@ RECIPES: dict[str, TokenizerRecipe | GeneratorRecipe] = {
 }
 
 
-def test_two_processes_train_as_one_and_stop_together(place: Path) -> None:
+def test_two_processes_train_as_one_and_stop_together(place: Path, made: Path) -> None:
+    shutil.copytree(made / "clips", place / "clips")
     pictures = make_pictures(place / "captioned")
     write_image(pictures / "left" / "1.png", np.zeros((20, 20, 3), np.uint8))  # a square among wide ones
     caption(pictures)
@@ -47,6 +50,13 @@ def test_two_processes_train_as_one_and_stop_together(place: Path) -> None:
     assert first["checkpoints"] == second["checkpoints"] == ["step-00000002"]
     assert second["reported"] == []
     assert "run.batch_size 6 is not a multiple of the 2 processes" in first["odd"] == second["odd"]
+    # Pictures leave weights alone that clips use; else every step uses all, and none is looked for.
+    assert first["looks"] == {
+        "tokenizer": {"model": False, "discriminator": False},
+        "joint": {"model": True, "discriminator": False},
+        "classes": {"model": False},
+        "shapes": {"model": False},
+    }
     for name in RECIPES:
         rows = [log_rows(place / run / name) for run in ("one", "two")]
         assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [1, 2, 3, 4, 5, 6]

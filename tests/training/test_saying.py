@@ -24,6 +24,14 @@ def test_a_row_has_every_figure(place: Path) -> None:
     assert all(row["flop_per_s"] > 0 and 0 < row["peak_share"] < 1 and row["gradient_norm"] > 0 for row in rows)
 
 
+def test_what_comes_every_0_steps_comes_at_the_end_or_never(place: Path) -> None:
+    never = dict.fromkeys(("run.save_every", "run.log_every", "run.sheet_every", "run.distance_every"), 0)
+    run(changed(class_recipe("pictures", "tokenizer"), never), Path("a"))
+    assert [row["step"] for row in log_rows(Path("a"))] == [6]
+    left = {path.name for path in Path("a").iterdir() if path.is_dir()}
+    assert left == {"step-00000006", "final"}
+
+
 def test_speed_is_of_all_processes_and_its_share_of_one_device() -> None:
     meter = Meter(10, peak=1e6)
     meter.add({"loss": (3.0, 2)}, samples=2, tokens=20, operations=1e5, waited=0.0)
