@@ -187,7 +187,7 @@ complete -c grn -n '__grn_at eval fid' -s q -l quiet -d 'No bars and no warnings
 complete -c grn -n '__grn_at eval fid' -s v -l verbose -d 'Say what is used and found.'
 complete -c grn -n '__grn_at eval fid' -s h -l help -d 'Show this message and exit.'
 complete -c grn -n '__grn_at eval recon' -f
-complete -c grn -n '__grn_at eval recon' -l data -r -F -d 'Pictures, or clips, to take through the tokenizer.'
+complete -c grn -n '__grn_at eval recon' -l data -r -F -d 'Pictures (also an .npz with arr_0), or clips, to take through the tokenizer.'
 complete -c grn -n '__grn_at eval recon' -l tokenizer -r -F -a 'emoji-tokenizer emoji-pictures emoji-video-tokenizer hbq-16 hbq-64' -d 'The embedded one if not given.'
 complete -c grn -n '__grn_at eval recon' -l rounds -r -f -d 'Numbers of rounds; \'none\' is without quantization.'
 complete -c grn -n '__grn_at eval recon' -l size -r -f -d 'Scale the short side to N and crop the centre.'

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from grn.data.samples import FilePart
+from grn.errors import EnvironmentFaultError
 from grn.files import cache_folder
 
 _SETTLED_SECONDS = 2.0
@@ -77,7 +78,10 @@ class _Memory:
 
     def __init__(self) -> None:
         self._base: sqlite3.Connection | None = None
-        path = cache_folder("digests", make=True) / "digests.sqlite"
+        try:
+            path = cache_folder("digests", make=True) / "digests.sqlite"
+        except EnvironmentFaultError:
+            return
         for _ in range(2):
             try:
                 self._base = sqlite3.connect(path, timeout=_WAIT_SECONDS)

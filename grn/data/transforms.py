@@ -6,7 +6,7 @@ frames. Randomness comes from the generator that is passed in.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from grn.data.samples import Sample
 from grn.media import square, to_batch
+
+T = TypeVar("T")
 
 
 def nearest_shape(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> int:
@@ -84,7 +86,7 @@ def clip_batches(
         yield torch.stack(group).to(device)
 
 
-def pick(samples: Sequence[Sample], count: int | None, seed: int) -> list[Sample]:
+def pick(samples: Sequence[T], count: int | None, seed: int) -> list[T]:
     """Choose `count` samples by the seed, all for None, and keep their order."""
     if count is None or count >= len(samples):
         return list(samples)

@@ -13,7 +13,7 @@ pictures, so both numbers are reported with it, and only distances of the same n
 import functools
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
-from grn.evaluation.kept import Kept
+from grn.evaluation.blocks import Arrays
 from grn.features.efficientnet import FeatureNetwork
 from grn.files import atomic_path, display
 
@@ -149,19 +149,6 @@ class Moments:
         self.mean = self.mean + step * (count / total)
         self.count = total
 
-    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        """What has been gathered, by names that begin so; `of` makes moments of it again."""
-        count = torch.tensor(self.count)
-        return {f"{prefix}count": count, f"{prefix}mean": self.mean, f"{prefix}scatter": self.scatter}
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], prefix: str = "") -> "Moments":
-        """The moments that `tensors` gave."""
-        moments = cls(len(tensors[f"{prefix}mean"]))
-        moments.count = int(tensors[f"{prefix}count"])
-        moments.mean, moments.scatter = tensors[f"{prefix}mean"], tensors[f"{prefix}scatter"]
-        return moments
-
     def statistics(self, network: str, preparation: str = "") -> Statistics:
         """Return the statistics so far. Raises UsageError for fewer than 2 pictures, which have no covariance."""
         if self.count < 2:
@@ -181,21 +168,43 @@ def gather_moments(parts: Iterable[Tensor], dim: int) -> Moments:
 
 
 @torch.inference_mode()
-def gather(
-    batches: Iterable[Tensor], network: FeatureNetwork, preparation: str = "", kept: Kept | None = None
-) -> Statistics:
-    """Compute statistics of batches of pixels [B, 3, H, W] in [-1, 1]; preparation: how they were made ready.
+def features_in(batches: Iterable[Tensor], network: FeatureNetwork) -> Arrays:
+    """Features of batches of pixels [B, 3, H, W] in [-1, 1], as a block of `grn.evaluation.blocks`."""
+    return {"features": torch.cat([network(pixels).float().cpu() for pixels in batches]).numpy()}
 
-    kept: what an earlier run has gathered, of the `kept.done` pictures before these.
-    """
-    moments = Moments.of(kept.tensors) if kept is not None and kept.done else None
-    for pixels in batches:
-        features = network(pixels)
-        moments = moments or Moments(features.shape[1])
-        moments.add(features)
-        if kept is not None:
-            kept.note(moments.count, moments.tensors)
-    return (moments or Moments(network.dim)).statistics(network.name, preparation)
+
+def condensed(parts: Iterable[Tensor]) -> Arrays:
+    """Features that come in parts [B, D], as arrays: themselves, or their moments where those are smaller."""
+    rows: list[Tensor] = []
+    moments: Moments | None = None
+    for part in parts:
+        rows.append(part.detach().float().cpu())
+        if sum(map(len, rows)) > part.shape[1]:
+            moments = moments or Moments(part.shape[1])
+            moments.add(torch.cat(rows))
+            rows = []
+    if moments is None:
+        return {"features": torch.cat(rows).numpy()} if rows else {}
+    if rows:
+        moments.add(torch.cat(rows))
+    return {"count": np.array(moments.count), "mean": moments.mean.numpy(), "scatter": moments.scatter.numpy()}
+
+
+def gather_condensed(blocks: Iterable[Arrays], dim: int) -> Moments:
+    """Gather the moments of what `condensed` gave; without a feature, empty moments of `dim` features."""
+    found: Moments | None = None
+    for arrays in blocks:
+        if "features" in arrays:
+            features = torch.from_numpy(arrays["features"])
+            found = found or Moments(features.shape[1])
+            found.add(features)
+        elif arrays:
+            other = Moments(len(arrays["mean"]))
+            other.count = int(arrays["count"])
+            other.mean, other.scatter = torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["scatter"])
+            found = found or Moments(len(other.mean))
+            found.merge(other)
+    return found or Moments(dim)
 
 
 def _low_rank_factor(matrix: Tensor, rank: int) -> Tensor:

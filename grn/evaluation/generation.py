@@ -12,8 +12,7 @@ changes it. Of a clip, the first frame counts.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,17 +24,15 @@ from torch import Tensor
 
 from grn.data.samples import Sample
 from grn.errors import BadInputError, UsageError
+from grn.evaluation.blocks import BLOCK, Arrays, Blocks
 from grn.evaluation.frechet import Statistics, frechet_distance, gather_moments
 from grn.evaluation.rows import mapped_rows
 from grn.evaluation.scores import SPLITS, inception_score
-from grn.evaluation.shares import shares
 from grn.features.efficientnet import FeatureNetwork
 from grn.files import atomic_path, display
 from grn.media import read_image, read_note, to_batch, write_image
 from grn.result import png_texts
 
-BLOCK = 64
-"""Pictures of a block: what is lost when a run is ended."""
 _AT_ONCE = 32  # pictures that are measured at a time, always the same ones together, so that results repeat
 _FORMAT = "grn-evaluation"
 _PLAN = "plan.json"
@@ -95,7 +92,7 @@ class Generated:
     """What is known of a plan's pictures, in the order of their numbers.
 
     features: float32 [N, D] in a mapped file, where they were to be kept. inception_score: mean and deviation, where
-    the network tells classes. seconds: spent drawing, not measuring, summed over the processes. size: the shorter side.
+    the network tells classes. seconds: spent drawing, not measuring, summed over the processes.
     """
 
     statistics: Statistics
@@ -104,7 +101,6 @@ class Generated:
     steps: list[int]
     entropies: list[float | None]
     seconds: float
-    size: int
 
 
 class Work:
@@ -129,34 +125,32 @@ class Work:
         """
         self.folder, self.plan, self.network = folder, plan, network
         self.device, self.classes, self.pictures = device, classes, pictures
-        for one in (folder, *([pictures] if pictures else [])):
-            one.mkdir(parents=True, exist_ok=True)
+        self.blocks = Blocks(folder, len(plan.prompts), BLOCK)
+        if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
         self._claim()
 
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return -(-len(self.plan.prompts) // BLOCK)
-
-    def left(self) -> int:
-        """How many pictures are not measured yet, by any process."""
-        return sum(len(self._numbers(block)) for block in range(self.blocks) if not self._done(block))
-
-    def run(self, draw: Draw, note: Callable[[], None] = lambda: None, wait: bool = True) -> None:
-        """Draw and measure what is missing. note: is called after every picture. wait: for what other processes draw."""
-        with closing(shares(self.folder, self.blocks, self._done, wait)) as mine:  # an end lets go of what it holds
-            for block in mine:
-                self._measure(block, draw, note)
+    def run(
+        self,
+        draw: Draw,
+        note: Callable[[], None] = lambda: None,
+        left: Callable[[int], None] = lambda left: None,
+        wait: bool = True,
+    ) -> None:
+        """Draw and measure what is missing. note: is called after every picture, left: now and then with the number of those
+        that are missing. wait: for what other processes draw.
+        """
+        self.blocks.run(lambda numbers: self._measure(numbers, draw, note), left, wait)
 
     def collect(self, keep: bool = False) -> Generated:
         """What all blocks hold together. keep: each picture's features, too."""
         found = _Gathered()
-        moments = gather_moments((found.take(block) for block in self._loaded()), self.network.dim)
-        features = (torch.from_numpy(block["features"]) for block in self._loaded())
+        moments = gather_moments(map(found.take, self.blocks), self.network.dim)
+        features = (torch.from_numpy(block["features"]) for block in self.blocks)
         many = len(self.plan.prompts)
         score = None
         if self.classes and many >= SPLITS:
-            score = inception_score((torch.from_numpy(block["probabilities"]) for block in self._loaded()), many)
+            score = inception_score((torch.from_numpy(block["probabilities"]) for block in self.blocks), many)
         return Generated(
             moments.statistics(self.network.name),
             mapped_rows(features) if keep else None,
@@ -164,12 +158,10 @@ class Work:
             found.steps,
             found.entropies,
             found.seconds,
-            found.size,
         )
 
     @torch.inference_mode()
-    def _measure(self, block: int, draw: Draw, note: Callable[[], None]) -> None:
-        numbers = self._numbers(block)
+    def _measure(self, numbers: range, draw: Draw, note: Callable[[], None]) -> Arrays:
         frames: dict[int, NDArray[np.uint8]] = {}
         made: dict[int, tuple[int, float | None]] = {}
         for number in numbers:
@@ -194,14 +186,12 @@ class Work:
         held = {"features": self._features(pixels, self.network)}
         if self.classes:
             held["probabilities"] = self._features(pixels, self.network.probabilities)  # type: ignore[attr-defined]
-        held |= {
+        return {
+            **held,
             "steps": np.array([made[number][0] for number in numbers]),
             "entropies": np.array([_number(made[number][1]) for number in numbers]),
             "seconds": np.array(seconds),
-            "size": np.array(min(pixels[0].shape[:2])),
         }
-        with atomic_path(self._file(block)) as temporary, temporary.open("wb") as file:
-            np.savez(file, **held)  # type: ignore[arg-type]
 
     def _features(
         self, frames: Sequence[NDArray[np.uint8]], network: Callable[[Tensor], Tensor]
@@ -247,28 +237,9 @@ class Work:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(wanted, indent=1))
 
-    def _numbers(self, block: int) -> range:
-        return range(block * BLOCK, min((block + 1) * BLOCK, len(self.plan.prompts)))
-
-    def _file(self, block: int) -> Path:
-        return self.folder / f"features-{block:06d}.npz"
-
     def _picture(self, number: int) -> Path:
         assert self.pictures is not None, "pictures are not kept"
         return self.pictures / f"{number:06d}.png"
-
-    def _done(self, block: int) -> bool:
-        return self._file(block).is_file()
-
-    def _loaded(self) -> Iterator[Mapping[str, NDArray[Any]]]:
-        for block in range(self.blocks):
-            try:
-                with np.load(self._file(block), allow_pickle=False) as arrays:
-                    yield {name: arrays[name] for name in arrays.files}
-            except (OSError, ValueError, EOFError) as error:
-                raise BadInputError(
-                    f"{display(self._file(block))}: cannot be read ({display(str(error))}); remove it to draw its pictures again"
-                ) from error
 
 
 class _Gathered:
@@ -277,14 +248,13 @@ class _Gathered:
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.entropies: list[float | None] = []
-        self.seconds, self.size = 0.0, 0
+        self.seconds = 0.0
 
-    def take(self, block: Mapping[str, NDArray[Any]]) -> Tensor:
+    def take(self, block: Arrays) -> Tensor:
         """The block's features, its other figures noted."""
         self.steps += block["steps"].tolist()
         self.entropies += [None if np.isnan(entropy) else entropy for entropy in block["entropies"].tolist()]
         self.seconds += float(block["seconds"])
-        self.size = int(block["size"])
         return torch.from_numpy(block["features"])
 
 

@@ -5,15 +5,17 @@ Frechet distance is of pairs of frames; reconstructions are rounded to bytes bef
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from grn.evaluation.blocks import Arrays
 from grn.evaluation.frechet import Moments, frechet_distance, gather_moments
-from grn.evaluation.kept import Kept
 from grn.evaluation.metrics import SMALLEST_MS_SSIM, ms_ssim, psnr, ssim, to_bytes
 from grn.evaluation.video import frames_of, pair_network_name, pairs_of
 from grn.features.efficientnet import FeatureNetwork
@@ -43,89 +45,93 @@ class Quality:
     fvd: float | None = None
 
 
-_FIGURES = ("psnr", "ssim", "ms_ssim", "lpips", "clips")
+_FIGURES = ("psnr", "ssim", "ms_ssim", "lpips")
 
 
 class _Sums:
-    """What one number of rounds has gathered so far: of each picture, and of an image network's features."""
+    """What one number of rounds has gathered so far: figures of each picture, and the moments of features."""
 
     def __init__(self, dim: int) -> None:
-        self.of_each: dict[str, list[Tensor]] = {name: [] for name in _FIGURES}
-        self.moments = Moments(dim)
+        self.of_each: dict[str, list[NDArray[np.float32]]] = {name: [] for name in _FIGURES}
+        self.moments, self.clips = Moments(dim), list[Tensor]()
 
-    def tensors(self, prefix: str) -> dict[str, Tensor]:
-        found = {f"{prefix}{name}": torch.cat(parts) for name, parts in self.of_each.items() if parts}
-        return found | self.moments.tensors(prefix)
+    def take(self, arrays: Arrays, prefix: str) -> None:
+        """Add what a block holds under names that begin so."""
+        for name, parts in self.of_each.items():
+            if f"{prefix}{name}" in arrays:
+                parts.append(arrays[f"{prefix}{name}"])
+        self.moments.add(torch.from_numpy(arrays[f"{prefix}features"]))
+        if f"{prefix}clips" in arrays:
+            self.clips.append(torch.from_numpy(arrays[f"{prefix}clips"]))
 
-    def restore(self, tensors: Mapping[str, Tensor], prefix: str) -> None:
-        self.of_each = {name: [tensors[key]] if (key := f"{prefix}{name}") in tensors else [] for name in _FIGURES}
-        self.moments = Moments.of(tensors, prefix)
-
-    def mean(self, name: str) -> float:
-        return float(torch.cat(self.of_each[name]).double().mean())
+    def mean(self, name: str) -> float | None:
+        """None where it was not measured."""
+        return float(np.concatenate(self.of_each[name]).mean(dtype=np.float64)) if self.of_each[name] else None
 
 
-@torch.inference_mode()
-def evaluate_rounds(
-    tokenizer: "Tokenizer",
-    batches: Iterable[Tensor],
-    rounds: Sequence[int | None],
-    network: FeatureNetwork,
-    lpips: Lpips | None = None,
-    clips: bool = False,
-    i3d: I3dFeatures | None = None,
-    kept: Kept | None = None,
-) -> list[Quality]:
-    """Reconstruct every batch at every number of rounds; the Frechet distance is that to the originals.
+@dataclass(frozen=True)
+class RoundTrip:
+    """Pictures taken through a tokenizer at some numbers of rounds, and what they are measured with.
 
-    clips: the batches are of clips, which are measured as wholes too where `i3d` is given. kept: what an earlier run has
-    gathered, of the `kept.done` samples before these.
+    clips: what is measured are clips, which are measured as wholes too where `i3d` is given.
     """
-    name = pair_network_name(network) if clips else network.name
-    dim = 2 * network.dim if clips else network.dim
-    originals, sums = _Sums(dim), [_Sums(dim) for _ in rounds]
-    counted = torch.zeros(3, dtype=torch.int64)  # samples, tokens, pixels
-    named = {"originals.": originals, **{f"{place}.": sum_ for place, sum_ in enumerate(sums)}}
-    if kept is not None and kept.done:
-        counted = kept.tensors["counted"]
-        for prefix, sum_ in named.items():
-            sum_.restore(kept.tensors, prefix)
 
-    def gathered() -> dict[str, Tensor]:
-        parts = (sum_.tensors(prefix) for prefix, sum_ in named.items())
-        return {"counted": counted, **{key: value for part in parts for key, value in part.items()}}
+    tokenizer: "Tokenizer"
+    rounds: Sequence[int | None]
+    network: FeatureNetwork
+    lpips: Lpips | None = None
+    clips: bool = False
+    i3d: I3dFeatures | None = None
 
-    for batch in batches:
-        pixels = batch if clips else batch.unsqueeze(2)
-        if i3d is not None:
-            originals.of_each["clips"].append(i3d(pixels).cpu())
-        originals.moments.add(_features(pixels, network, clips))
-        counted += torch.tensor([len(pixels), _tokens(tokenizer, pixels), pixels.numel() // 3])
-        for count, sum_ in zip(rounds, sums, strict=True):
-            restored = to_bytes(tokenizer.reconstruct_pixels(pixels, count))
-            for figure, values in _compared(restored, pixels, lpips, i3d).items():
-                sum_.of_each[figure].append(values)
-            sum_.moments.add(_features(restored, network, clips))
-        if kept is not None:
-            kept.note(int(counted[0]), gathered)
-    reference = originals.moments.statistics(name)
-    real = gather_moments(originals.of_each["clips"], 0).statistics(i3d.name) if i3d is not None else None
-    values_per_pixel = int(counted[1]) * tokenizer.config.channels / int(counted[2])
-    return [
-        Quality(
-            rounds=count,
-            bits_per_pixel=None if count is None else count * values_per_pixel,
-            psnr=sum_.mean("psnr"),
-            ssim=sum_.mean("ssim"),
-            frechet=frechet_distance(sum_.moments.statistics(name), reference),
-            lpips=sum_.mean("lpips") if sum_.of_each["lpips"] else None,
-            ms_ssim=sum_.mean("ms_ssim") if sum_.of_each["ms_ssim"] else None,
-            fvd=None
-            if real is None
-            else frechet_distance(gather_moments(sum_.of_each["clips"], 0).statistics(real.network), real),
-        )
-        for count, sum_ in zip(rounds, sums, strict=True)
-    ]
+    @torch.inference_mode()
+    def measure(self, batches: Iterable[Tensor]) -> Arrays:
+        """Reconstruct some batches, and measure: a block of `grn.evaluation.blocks`."""
+        found: dict[str, list[Tensor]] = {}
+        counted = torch.zeros(2, dtype=torch.int64)  # tokens, pixels
+        for batch in batches:
+            pixels = batch if self.clips else batch.unsqueeze(2)
+            parts = {"originals.features": _features(pixels, self.network, self.clips)}
+            if self.i3d is not None:
+                parts["originals.clips"] = self.i3d(pixels)
+            counted += torch.tensor([_tokens(self.tokenizer, pixels), pixels.numel() // 3])
+            for place, count in enumerate(self.rounds):
+                restored = to_bytes(self.tokenizer.reconstruct_pixels(pixels, count))
+                of_one = _compared(restored, pixels, self.lpips, self.i3d)
+                of_one["features"] = _features(restored, self.network, self.clips)
+                parts |= {f"{place}.{name}": values for name, values in of_one.items()}
+            for name, values in parts.items():
+                found.setdefault(name, []).append(values.float().cpu())
+        return {"counted": counted.numpy(), **{name: torch.cat(values).numpy() for name, values in found.items()}}
+
+    def summary(self, blocks: Iterable[Arrays]) -> list[Quality]:
+        """The quality at each number of rounds, of all blocks; the Frechet distance is that to the originals."""
+        name = pair_network_name(self.network) if self.clips else self.network.name
+        dim = 2 * self.network.dim if self.clips else self.network.dim
+        originals, sums = _Sums(dim), [_Sums(dim) for _ in self.rounds]
+        counted = np.zeros(2, np.int64)
+        for arrays in blocks:
+            counted += arrays["counted"]
+            originals.take(arrays, "originals.")
+            for place, one in enumerate(sums):
+                one.take(arrays, f"{place}.")
+        reference = originals.moments.statistics(name)
+        real = gather_moments(originals.clips, 0).statistics(self.i3d.name) if self.i3d is not None else None
+        values_per_pixel = int(counted[0]) * self.tokenizer.config.channels / int(counted[1])
+        return [
+            Quality(
+                rounds=count,
+                bits_per_pixel=None if count is None else count * values_per_pixel,
+                psnr=one.mean("psnr") or 0.0,
+                ssim=one.mean("ssim") or 0.0,
+                frechet=frechet_distance(one.moments.statistics(name), reference),
+                lpips=one.mean("lpips"),
+                ms_ssim=one.mean("ms_ssim"),
+                fvd=None
+                if real is None
+                else frechet_distance(gather_moments(one.clips, 0).statistics(real.network), real),
+            )
+            for count, one in zip(self.rounds, sums, strict=True)
+        ]
 
 
 def _compared(restored: Tensor, pixels: Tensor, lpips: Lpips | None, i3d: I3dFeatures | None) -> dict[str, Tensor]:
@@ -138,7 +144,7 @@ def _compared(restored: Tensor, pixels: Tensor, lpips: Lpips | None, i3d: I3dFea
         found["lpips"] = lpips(*pair)
     if i3d is not None:
         found["clips"] = i3d(restored)
-    return {name: values.cpu() for name, values in found.items()}
+    return found
 
 
 def _features(pixels: Tensor, network: FeatureNetwork, pairs: bool) -> Tensor:

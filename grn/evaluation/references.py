@@ -6,7 +6,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -43,6 +43,8 @@ class PicturesFile:
     def __init__(self, path: Path) -> None:
         """Raises BadInputError where it holds no pictures."""
         self.path = path
+        self._reading: Iterator[NDArray[np.uint8]] = iter(())
+        self._next = 0  # number of the picture that is read next
         try:
             with zipfile.ZipFile(path) as archive, archive.open(_PICTURES) as member:
                 self.shape = _shape(member)
@@ -57,17 +59,34 @@ class PicturesFile:
 
     def __iter__(self) -> Iterator[Shown]:
         """Raises BadInputError where the file is damaged."""
+        return self.chosen(range(len(self)))
+
+    def chosen(self, numbers: Sequence[int]) -> Iterator[Shown]:
+        """The pictures of these numbers, which rise. Asked for part by part in their order, the file is gone through once.
+
+        Raises BadInputError where the file is damaged.
+        """
+        for number in numbers:
+            if not 0 < self._next <= number:
+                self._reading, self._next = self._frames(), 0
+            for frame in self._reading:
+                self._next += 1
+                if self._next > number:
+                    yield Shown(frame)
+                    break
+
+    def _frames(self) -> Iterator[NDArray[np.uint8]]:
         height, width = self.shape[1:3]
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(_PICTURES) as member:
                 _shape(member)
-                for _ in range(len(self)):
+                for number in range(1, len(self) + 1):
                     data = member.read(height * width * 3)
                     if len(data) < height * width * 3:
                         raise EOFError("the file ends early")
-                    yield Shown(np.frombuffer(data, np.uint8).reshape(height, width, 3))
-                if member.read(1):  # the end is where damage is noticed
-                    raise ValueError("there is more than the header says")
+                    if number == len(self) and member.read(1):  # the end is where damage is noticed
+                        raise ValueError("there is more than the header says")
+                    yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
         except _BROKEN as error:
             raise self._fault(error) from error
 

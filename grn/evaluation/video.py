@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from grn.errors import BadInputError
-from grn.evaluation.frechet import Moments, Statistics, gather_moments
+from grn.evaluation.blocks import Arrays
+from grn.evaluation.frechet import Statistics, condensed, gather_condensed
 from grn.features.efficientnet import FeatureNetwork
 from grn.features.i3d import I3dFeatures
 from grn.media import to_batch
@@ -51,19 +52,6 @@ def pair_features(frames: Iterable[np.ndarray], network: FeatureNetwork, device:
         last = found[-1:]
 
 
-def gather_clips(clips: Iterable[Iterable[np.ndarray]], network: FeatureNetwork, device: str = "cpu") -> Statistics:
-    """Compute statistics of all frame pairs of the clips. Raises BadInputError where no clip has two frames."""
-    moments = Moments(2 * network.dim)
-    for clip in clips:
-        for features in pair_features(clip, network, device):
-            moments.add(features)
-    if moments.count < 2:
-        raise BadInputError(
-            f"the clips hold {moments.count} pairs of frames (expected 2 or more); give clips that move"
-        )
-    return moments.statistics(pair_network_name(network))
-
-
 def windows(frames: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
     """Clips uint8 [length, H, W, 3], one after the other; the frames that are left over are left out."""
     group: list[np.ndarray] = []
@@ -74,17 +62,33 @@ def windows(frames: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
             group = []
 
 
-def gather_windows(
-    videos: Iterable[Iterable[np.ndarray]], network: I3dFeatures, length: int, device: str = "cpu"
-) -> Statistics:
-    """Statistics of all clips of `length` frames. Raises BadInputError for fewer than 2."""
-    clips = (clip for video in videos for clip in windows(video, length))
-    moments = gather_moments((network(to_batch(clip[None]).to(device)).cpu() for clip in clips), 0)
-    if moments.count < 2:
+@torch.inference_mode()
+def measure_clips(
+    clips: Iterable[Iterable[np.ndarray]], network: FeatureNetwork | I3dFeatures, length: int, device: str = "cpu"
+) -> Arrays:
+    """Features of clips of uint8 frames [H, W, 3], streamed, as a block of `grn.evaluation.blocks`: of every `length` frames
+    with I3D, else of every pair of neighbouring frames.
+    """
+    if isinstance(network, I3dFeatures):
+        taken = (to_batch(window[None]).to(device) for clip in clips for window in windows(clip, length))
+        return condensed(map(network, taken))
+    return condensed(features for clip in clips for features in pair_features(clip, network, device))
+
+
+def clips_statistics(blocks: Iterable[Arrays], network: FeatureNetwork | I3dFeatures, length: int) -> Statistics:
+    """Statistics of all that `measure_clips` measured. Raises BadInputError for fewer than 2 clips, or pairs of frames."""
+    moments = gather_condensed(blocks, 1)
+    if moments.count < 2 and isinstance(network, I3dFeatures):
         raise BadInputError(
             f"the videos hold {moments.count} clips of {length} frames (expected 2 or more); give longer ones or more"
         )
-    return moments.statistics(network.name, f"clips of {length} frames, {network.preparation}")
+    if moments.count < 2:
+        raise BadInputError(
+            f"the clips hold {moments.count} pairs of frames (expected 2 or more); give clips that move"
+        )
+    if isinstance(network, I3dFeatures):
+        return moments.statistics(network.name, f"clips of {length} frames, {network.preparation}")
+    return moments.statistics(pair_network_name(network))
 
 
 def _groups(frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:

@@ -16,11 +16,13 @@ def adaptive(options: Adaptive) -> None:
     refuse_existing(options.plot, options.force)
     work = Generation(options)
     prompts, reference, name = work.prompts(), work.reference(), work.pipeline.name
+    measured = reference.features()
     fixed = work.draw(prompts, "fixed", adaptive=False)
     drawn = work.draw(prompts, "adaptive", adaptive=True)
-    if fixed is None or drawn is None:
+    work.finish()
+    if fixed is None or drawn is None or measured is None:
         return
-    real = reference.features(drawn.size).statistics
+    real = measured.statistics
     found = compare(fixed, drawn, real)
     mean = sum(drawn.steps) / len(drawn.steps)
     if options.plot:
@@ -39,7 +41,6 @@ def adaptive(options: Adaptive) -> None:
         "prompts": prompts,
     }
     keep_report(options.out, record)
-    work.finish()
     lines = [
         *report.histogram(drawn.steps),
         f"mean {mean:.1f} steps, {min(drawn.steps)} to {max(drawn.steps)}, {len(prompts)} prompts by {name}",

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grn.data.digests import digest_of
 from grn.data.samples import Sample
 from grn.data.transforms import pick
 from grn.errors import UsageError
 from grn.evaluation import report
+from grn.evaluation.blocks import Arrays
 from grn.evaluation.frechet import frechet_distance
 from grn.evaluation.generation import captions
-from grn.evaluation.video import THRESHOLD, gather_clips, gather_windows, measure_motion
+from grn.evaluation.video import THRESHOLD, clips_statistics, measure_clips, measure_motion
 from grn.features.i3d import I3dFeatures
 from grn.media import READ_CLIP_SUFFIXES, open_media, square
 from grn_cli.errors import Batch
-from grn_cli.evaluate.sets import feature_network, load_model, open_set
+from grn_cli.evaluate.sets import Chosen, feature_network, identity_of, leads, load_model, open_set
+from grn_cli.evaluate.shared import CLIPS, Shared
 from grn_cli.generate_job import overrides
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Motion, Video
@@ -35,14 +38,18 @@ def video(options: Video) -> None:
     network = i3d or feature_network(options, device)
     found = [_clips(path) for path in (options.reference, options.clips)]
     rate = options.fps or _rate([clip for side in found for clip in side])
-    sides = []
-    for side in found:
-        shown = options.console.progress(side, "clips")
-        videos = (islice(_frames(clip, options.fps), 0, None, options.stride) for clip in shown)
-        if isinstance(network, I3dFeatures):
-            sides.append(gather_windows(videos, network, options.frames, device=device))
-        else:
-            sides.append(gather_clips(videos, network, device))
+    shared = Shared(options.console)
+
+    def measure(some: Iterable[Path]) -> Arrays:
+        videos = (islice(_frames(clip, options.fps), 0, None, options.stride) for clip in some)
+        return measure_clips(videos, network, options.frames, device)
+
+    decides = [identity_of(network), options.fps, options.stride, options.frames if i3d else None]
+    works = [shared.measure("clips", decides, _chosen(clips), measure, CLIPS) for clips in found]
+    if not leads():
+        return shared.finish()
+    sides = [clips_statistics(blocks, network, options.frames) for blocks in works]
+    shared.finish()
     distance, of = frechet_distance(*sides), "pairs" if i3d is None else "clips"
     record = {
         "kind": "clips",
@@ -60,6 +67,7 @@ def video(options: Video) -> None:
     taken += f", stride {options.stride}" + (f", {rate:g} frames a second" if rate else "")
     text = f"{name} {distance:.3f} ({sides[0].network}; {taken})"
     options.console.result(record, text)
+    return None
 
 
 def motion(options: Motion) -> None:
@@ -89,6 +97,11 @@ def _cropped(sample: Sample, frames: int, fps: float | None, size: int) -> NDArr
 
 def _clips(path: Path) -> list[Path]:
     return [item.path for item in expand([str(path)], READ_CLIP_SUFFIXES, Batch(alone=True)) if item.path is not None]
+
+
+def _chosen(clips: list[Path]) -> Chosen:
+    identity = " ".join(digest_of(clip).hex() for clip in clips)
+    return Chosen(len(clips), identity, lambda some: clips[some.start : some.stop])
 
 
 def _rate(clips: list[Path]) -> float | None:

@@ -1,7 +1,6 @@
 """What `grn eval fid`, `adaptive` and `sweep` share: pictures of prompts, drawn once, and those they are held against."""
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +10,32 @@ import torch
 
 from grn.data.sources import Source
 from grn.data.transforms import Picture, batches, pick, preparation
-from grn.errors import ModelMismatchError, UsageError
-from grn.evaluation.frechet import Statistics, check_comparable, gather
+from grn.errors import BadInputError, ModelMismatchError, UsageError
+from grn.evaluation.blocks import Arrays
+from grn.evaluation.frechet import Statistics, check_comparable, features_in, gather_condensed
 from grn.evaluation.generation import Generated, Plan, Result, Work, captions, spread
 from grn.evaluation.references import PicturesFile, open_reference_file
+from grn.evaluation.rows import mapped_rows
 from grn.evaluation.scores import Features as Measured
-from grn.evaluation.scores import features_of
 from grn.features.inception import find_weights
-from grn.files import atomic_path, cache_folder
+from grn.files import atomic_path
 from grn.hub import registry
-from grn_cli.evaluate.sets import INCEPTION_FILE, drawing_record, feature_network, leads, load_model, open_set
+from grn_cli.evaluate.sets import (
+    INCEPTION_FILE,
+    drawing_record,
+    feature_network,
+    identity_of,
+    leads,
+    load_model,
+    open_set,
+    whole,
+)
+from grn_cli.evaluate.shared import Shared, blocks_of, name_of
 from grn_cli.generate_job import overrides, read_prompts
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Adaptive, Fid, Sweep
 
+_MOST_KEPT = 16  # statistics of references, 13 to 34 MB each
 Prompts = list[str] | list[int]
 Drawn = Fid | Adaptive | Sweep
 
@@ -33,12 +44,10 @@ class Generation:
     """What the commands that generate share: the network that measures, then the model."""
 
     def __init__(self, options: Drawn) -> None:
-        if not leads():
-            options.console.hush()
+        self.shared = Shared(options.console)
         self.options, self.device = _as_published(options), device_of(options)
         self.network = feature_network(self.options, self.device)
         self.pipeline = load_model(options)
-        self._folders: list[Path] = []
         self._pictures: Path | None = getattr(options, "save", None)
 
     def prompts(self) -> Prompts:
@@ -71,11 +80,10 @@ class Generation:
         drawing = drawing_record(pipeline, given, options.negative_prompt)
         measuring = {"network": self.network.name, "classes": classes}
         plan = Plan(prompts, options.seed if seed is None else seed, drawing, measuring)
-        folder = (options.out or cache_folder("evaluations", make=True)) / plan.digest
-        self._folders.append(folder)
+        folder = options.out / plan.digest if options.out else self.shared.folder(plan.digest)
         pictures = self._pictures / plan.digest if self._pictures and isinstance(options, Sweep) else self._pictures
         work = Work(folder, plan, self.network, device=self.device, classes=classes, pictures=pictures)
-        left = work.left()
+        left = work.blocks.left()
         if left < len(prompts):
             options.console.info(f"{len(prompts) - left} of {len(prompts)} pictures are drawn already")
 
@@ -85,20 +93,14 @@ class Generation:
             )
 
         with options.console.bar(description, left) as bar:
-
-            def note() -> None:
-                bar.advance()
-
-            work.run(draw, note, wait=leads())
+            work.run(draw, bar.advance, lambda now: bar.to(left - now), wait=leads())
         if not leads():
             return None
         return work.collect(keep)
 
     def finish(self) -> None:
         """Let go of the work that is not to be kept."""
-        if leads() and self.options.out is None:
-            for folder in self._folders:
-                shutil.rmtree(folder, ignore_errors=True)
+        self.shared.finish()
 
     def record(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What was drawn and how, for a report. given: what is changed of the model's settings."""
@@ -148,9 +150,11 @@ class Reference:
                     raise
                 self._statistics = None  # of another network; the pictures are there to be measured
 
-    def features(self, size: int, keep: bool = False) -> Measured:
-        """Of pictures, at the size of the generated ones. keep: each picture's own, too, where there are pictures."""
-        work, statistics = self._work, self._statistics
+    def features(self, keep: bool = False) -> Measured | None:
+        """Of pictures, at the size of the generated ones. keep: each picture's own, too, where there are pictures; else what an
+        earlier command measured is taken. None in a process that does not lead.
+        """
+        work, statistics, size = self._work, self._statistics, self._work.pipeline.size
         if statistics is not None and statistics.preparation not in ("", preparation(size)):
             work.options.console.warn(
                 f"{work.options.reference}: is of pictures that were prepared otherwise ({statistics.preparation}; the generated "
@@ -159,14 +163,40 @@ class Reference:
         if self.pictures is None or (statistics is not None and not keep):
             assert statistics is not None, "a reference has pictures or statistics"
             return Measured(statistics)
-        pictures: Iterable[Picture] = self.pictures
-        work.options.console.info(f"measuring the {len(self.pictures)} pictures of {work.options.reference}")
-        shown = work.options.console.progress(pictures, "reference", len(self.pictures))
-        pixels = batches(shown, size, work.options.batch_size, work.device)
-        if not keep:
-            return Measured(gather(pixels, work.network, preparation(size)))
-        found = features_of(pixels, work.network, preparation(size))
-        return found if statistics is None else replace(found, statistics=statistics)
+        samples, decides = whole(self.pictures), [identity_of(work.network), size]
+        kept = work.shared.cache / f"statistics-{name_of([samples.identity, decides])}.npz"
+        if not keep and (found := _load(kept)) is not None:
+            work.options.console.detail(f"{work.options.reference}: was measured before, {kept}")
+            return Measured(found)
+        work.options.console.info(f"measuring the {samples.count} pictures of {work.options.reference}")
+        batch_size = work.options.batch_size
+
+        def measure(some: Iterable[Picture]) -> Arrays:
+            return features_in(batches(some, size, batch_size, work.device), work.network)
+
+        blocks = work.shared.measure("reference", decides, samples, measure, blocks_of(batch_size))
+        if not leads():
+            return None
+        found = gather_condensed(blocks, work.network.dim).statistics(work.network.name, preparation(size))
+        found.save(kept)
+        _make_room(kept.parent)
+        rows = mapped_rows(torch.from_numpy(block["features"]) for block in blocks) if keep else None
+        return Measured(statistics or found, rows)
+
+
+def _load(path: Path) -> Statistics | None:
+    """Statistics that were kept; None where there are none that can be read."""
+    try:
+        return Statistics.load(path)
+    except BadInputError:
+        return None
+
+
+def _make_room(folder: Path) -> None:
+    """Leave the newest of the statistics that are kept."""
+    there = sorted(folder.glob("statistics-*.npz"), key=lambda path: path.stat().st_mtime)
+    for path in there[:-_MOST_KEPT]:
+        path.unlink(missing_ok=True)
 
 
 def _as_published(options: Drawn) -> Drawn:

@@ -1,19 +1,23 @@
 """`grn eval recon`: what a tokenizer loses, in numbers."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from grn.data.digests import digest_of
 from grn.data.transforms import batches, clip_batches
 from grn.errors import UsageError
 from grn.evaluation import report
+from grn.evaluation.blocks import Arrays
 from grn.evaluation.metrics import SIGMA, WINDOW
-from grn.evaluation.reconstruction import evaluate_rounds
+from grn.evaluation.reconstruction import RoundTrip
 from grn.evaluation.video import pair_network_name
 from grn.features.i3d import FEWEST, I3dFeatures
 from grn.features.lpips import Lpips
 from grn.hbq import MAX_ROUNDS
-from grn_cli.evaluate.sets import feature_network, left, open_set, refuse_existing
+from grn_cli.evaluate.sets import chosen, feature_network, identity_of, leads, refuse_existing
+from grn_cli.evaluate.shared import CLIPS, Shared, blocks_of
 from grn_cli.loading import device_of, load_tokenizer
 from grn_cli.options.evaluate import Recon
 
@@ -41,29 +45,33 @@ def recon(options: Recon) -> None:
     if options.i3d is not None and (frames is None or frames < FEWEST):
         raise UsageError(f"--i3d: measures clips of {FEWEST} frames or more; give --frames too")
     refuse_existing(options.plot, options.force)
-    source = open_set(options.data, options, clips=frames is not None)
+    shared, samples = Shared(options.console), chosen(options.data, options, clips=frames is not None)
     device = device_of(options)
     tokenizer = load_tokenizer(options.tokenizer, options)
     network = feature_network(options, device)
     lpips = Lpips(options.lpips) if options.lpips else None
     i3d = I3dFeatures(options.i3d, device) if options.i3d else None
-    kind = "pictures" if frames is None else "clips"
-    measuring = {
+    kind, count = "pictures" if frames is None else "clips", samples.count
+    round_trip = RoundTrip(tokenizer, rounds, network, lpips, frames is not None, i3d)
+
+    def measure(some: Iterable[Any]) -> Arrays:
+        if frames is None:
+            return round_trip.measure(batches(some, options.size, options.batch_size, device))
+        length = (frames, options.fps)
+        return round_trip.measure(clip_batches(some, options.size, length, options.batch_size, device))
+
+    decides = {
         "tokenizer": tokenizer.fingerprint,
-        "network": network.name,
+        "network": identity_of(network),
         "rounds": rounds,
         "pixels": [options.size, frames, options.fps, options.dtype],
-        "files": [str(path) for path in (options.lpips, options.i3d)],
+        "files": [digest_of(path).hex() if path else None for path in (options.lpips, options.i3d)],
     }
-    samples, kept = left(source, options, measuring)
-    count = kept.done + len(samples)
-    shown = options.console.progress(samples, kind)
-    pixels = (
-        clip_batches(shown, options.size, (frames, options.fps), options.batch_size, device)
-        if frames
-        else batches(shown, options.size, options.batch_size, device)
-    )
-    rows = evaluate_rounds(tokenizer, pixels, rounds, network, lpips, clips=frames is not None, i3d=i3d, kept=kept)
+    blocks = shared.measure(kind, decides, samples, measure, CLIPS if frames else blocks_of(options.batch_size))
+    if not leads():
+        return shared.finish()
+    rows = round_trip.summary(blocks)
+    shared.finish()
     more = [("LPIPS", [row.lpips for row in rows]), ("MS-SSIM", [row.ms_ssim for row in rows])]
     more.append(("rFVD", [row.fvd for row in rows]))
     more = [(name, values) for name, values in more if values[0] is not None]
@@ -72,7 +80,6 @@ def recon(options: Recon) -> None:
         [row.rounds or "none", row.bits_per_pixel, row.psnr, row.ssim, row.frechet, *(values[i] for _, values in more)]
         for i, row in enumerate(rows)
     ]
-    kept.clear()
     pictures = f"{count} {kind} of {options.size}x{options.size}" + (f", {frames} frames" if frames else "")
     measured = network.name if frames is None else pair_network_name(network)
     title = f"{tokenizer.name}, {pictures}; Frechet distance with {measured}; SSIM in windows of {WINDOW} pixels"
@@ -92,6 +99,7 @@ def recon(options: Recon) -> None:
         report.plot_rounds(rows, measured, options.plot)
     table = report.table(headers, cells, options.markdown)
     options.console.result(record, title, *([""] if options.markdown else []), *table)
+    return None
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:

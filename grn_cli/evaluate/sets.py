@@ -1,21 +1,23 @@
 """What the commands of `grn eval` measure on and with: sets, networks and models, by their options."""
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grn.data.samples import Sample
+import torch
+
+from grn.data.digests import digest_of
 from grn.data.sources import Source, open_source
 from grn.data.transforms import pick
 from grn.errors import BadInputError, UsageError
-from grn.evaluation.kept import Kept
+from grn.evaluation.references import PicturesFile, open_reference_file
 from grn.features.efficientnet import FeatureNetwork, OfflineFeatures
+from grn.features.i3d import I3dFeatures
 from grn.features.inception import InceptionFeatures, find_weights
 from grn.features.vision import VisionFeatures
-from grn.files import cache_folder
 from grn.hub import registry
 from grn.pipeline import Pipeline
 from grn_cli.loading import load_pipeline
@@ -63,22 +65,50 @@ def open_set(path: Path, options: Keep, clips: bool = False) -> Source:
     return kept
 
 
-def left(source: Source, options: Stats | Recon, measuring: Mapping[str, Any]) -> tuple[list[Sample], Kept]:
-    """The samples of a set that --num and --seed choose and that are not measured yet, and what was gathered of the others.
+@dataclass(frozen=True)
+class Chosen:
+    """The samples of a set that are measured. identity: says which they are. take: those of these numbers."""
 
-    measuring: what else decides what is gathered, as JSON.
+    count: int
+    identity: str
+    take: Callable[[range], Iterable[Any]]
+
+
+def chosen(path: Path, options: Stats | Recon, clips: bool = False) -> Chosen:
+    """The pictures or clips of a set that --keep, --num and --seed choose. Raises as `open_set`, and BadInputError for an
+    .npz without pictures.
     """
-    samples = pick(source, options.num, options.seed)
-    kept = kept_of([source.identity(), options.num, options.seed, measuring])
-    if kept.done:
-        options.console.info(f"{kept.done} of {len(samples)} are measured already")
-    return samples[kept.done :], kept
+    if path.suffix != ".npz":
+        source = open_set(path, options, clips)
+        samples = pick(source, options.num, options.seed)
+        identity = f"{source.identity()} {options.num} {options.seed}"
+        return Chosen(len(samples), identity, lambda some: samples[some.start : some.stop])
+    pictures = open_reference_file(path).pictures
+    if pictures is None:
+        raise BadInputError(f"{path}: holds statistics already, and no pictures")
+    if options.keep or clips:
+        raise UsageError(f"{path}: holds pictures alone; leave out {'--keep' if options.keep else '--frames'}")
+    numbers = pick(range(len(pictures)), options.num, options.seed)
+    identity = f"{digest_of(path).hex()} {options.num} {options.seed}"
+    return Chosen(len(numbers), identity, lambda some: pictures.chosen(numbers[some.start : some.stop]))
 
 
-def kept_of(decides: Any) -> Kept:
-    """What an earlier run of the same measurement has gathered. decides: all that decides it, as JSON."""
-    name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
-    return Kept(cache_folder("evaluations", make=True) / f"{name}.safetensors")
+def whole(pictures: Source | PicturesFile) -> Chosen:
+    """All of a set's pictures."""
+    if isinstance(pictures, PicturesFile):
+        return Chosen(len(pictures), digest_of(pictures.path).hex(), pictures.chosen)
+    return Chosen(len(pictures), pictures.identity(), lambda some: pictures[some.start : some.stop])
+
+
+def identity_of(network: FeatureNetwork | I3dFeatures) -> str:
+    """Says which network measures: its name, and a digest of its weights and, of TorchScript, its program."""
+    inner = getattr(network, "network", None)
+    weights = network if isinstance(network, torch.nn.Module) else inner
+    assert isinstance(weights, torch.nn.Module), "every network that measures has weights"
+    digest = hashlib.sha256(str(getattr(inner, "code", "")).encode())
+    for name, tensor in weights.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return f"{network.name} {digest.hexdigest()}"
 
 
 def load_model(options: Model, clips: bool = False) -> Pipeline:
@@ -88,7 +118,7 @@ def load_model(options: Model, clips: bool = False) -> Pipeline:
 
 def refuse_existing(path: Path | None, force: bool) -> None:
     """Raises UsageError where a file would be overwritten without --force."""
-    if path is not None and os.path.lexists(path) and not force:
+    if path is not None and leads() and os.path.lexists(path) and not force:
         raise UsageError(f"{path}: exists already; choose another name, or --force to overwrite it")
 
 

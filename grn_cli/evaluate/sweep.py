@@ -28,15 +28,14 @@ def sweep(options: Sweep) -> None:
     many = len(prompts)
     runs = [prompts[first : first + options.num] for first in range(0, many, options.num)]
     rows: list[dict[str, Any]] = []
-    real: Measured | None = None
+    real = reference.features()
     for number, point in enumerate(points, 1):
         found = []
         for repeat, some in enumerate(runs):
             said = f"setting {number} of {len(points)}" + (f", run {repeat + 1}" if len(runs) > 1 else "")
             drawn = work.draw(some, said, seed=options.seed + repeat * options.num, **_given(point))
-            if drawn is None:
+            if drawn is None or real is None:
                 continue
-            real = real or reference.features(drawn.size)
             made = Measured(drawn.statistics, None, drawn.inception_score)
             metrics = ("fid", "isc") if drawn.inception_score and options.num >= SPLITS else ("fid",)
             steps = sum(drawn.steps) / len(drawn.steps)
@@ -44,9 +43,9 @@ def sweep(options: Sweep) -> None:
         if found:
             rows.append(_row(point, found))
             options.console.detail(", ".join(f"{name} {value}" for name, value in rows[-1].items()))
+    work.finish()
     if rows:
         _show(options, work, list(axes), rows)
-    work.finish()
 
 
 def _axes(options: Sweep) -> dict[str, list[Any]]:

@@ -11,6 +11,7 @@ from grn_cli.options.shared import ExactComputing, OnDevice, Overwriting, Parts,
 
 SET = "FOLDER|TAR"
 EMOJI = Path("data/emoji")  # where recipes/emoji/prepare.py puts its tars
+SHARED = "Several processes (torchrun) share the work, and the same command goes on where it was interrupted."
 RANDOM = "Decides everything random."
 
 
@@ -109,7 +110,7 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
     """`grn eval stats`."""
 
     WORK = "evaluate.fid:stats"
-    MORE = "Prints the path of the file written. What was interrupted goes on by the same command."
+    MORE = f"Prints the path of the file written. {SHARED}"
     EXAMPLES = ("grn eval stats photographs/ -o photographs.npz", "grn eval stats data/emoji/train.tar --keep style=3d")
 
     data: Path = argument("Pictures (also an .npz with arr_0).", "FOLDER|TAR|FILE.npz")
@@ -129,14 +130,16 @@ class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
     """`grn eval recon`."""
 
     WORK = "evaluate.recon:recon"
-    MORE = "What was interrupted goes on by the same command."
+    MORE = SHARED
     EXAMPLES = (
         "grn eval recon --data photographs/",
         "grn eval recon --data photographs/ --rounds 1,2,4 --size 256 --plot rounds.png",
         "grn eval recon --data clips/ --tokenizer emoji-video-tokenizer --frames 17 --fps 6",
     )
 
-    data: Path = option("Pictures, or clips, to take through the tokenizer.", SET, default=...)
+    data: Path = option(
+        "Pictures (also an .npz with arr_0), or clips, to take through the tokenizer.", f"{SET}|FILE.npz", default=...
+    )
     tokenizer: str | None = option("The embedded one if not given.", "TOKENIZER|FOLDER")
     rounds: str = option("Numbers of rounds; 'none' is without quantization.", "M,...", default="1,2,4,6,8,none")
     size: int = option("Scale the short side to N and crop the centre.", "N", min=1, default=128)
@@ -226,7 +229,7 @@ class Video(Measuring, OnDevice, Speaking):
     WORK = "evaluate.clips:video"
     MORE = (
         "With --i3d it is FVD. Without, it is a distance of pairs of frames under an image network, which is not the FVD of the "
-        "literature."
+        f"literature. {SHARED}"
     )
     EXAMPLES = (
         "grn eval video real-clips/ generated-clips/",

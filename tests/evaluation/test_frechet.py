@@ -11,7 +11,7 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
-from grn.evaluation.frechet import Moments, Statistics, frechet_distance, gather
+from grn.evaluation.frechet import Moments, Statistics, features_in, frechet_distance, gather_condensed
 from grn.evaluation.scores import inception_score
 
 
@@ -70,7 +70,7 @@ def test_one_picture_has_no_covariance():
         statistics(features(1, 4, seed=0))
 
 
-def test_gather_uses_the_networks_features_and_name():
+def test_features_are_the_networks():
     class MeanColour:
         name, dim = "mean colour", 3
 
@@ -78,8 +78,8 @@ def test_gather_uses_the_networks_features_and_name():
             return pixels.mean((2, 3))
 
     pixels = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    found = gather(pixels.split(2), MeanColour())
-    assert (found.network, found.count) == ("mean colour", 5)
+    found = gather_condensed([features_in(pixels.split(2), MeanColour())], 3).statistics("mean colour")
+    assert found.count == 5
     torch.testing.assert_close(found.mean, pixels.mean((0, 2, 3)).double(), atol=1e-6, rtol=0)
 
 

@@ -8,7 +8,7 @@ import torch
 from grn import hbq
 from grn.evaluation.frechet import Moments, frechet_distance
 from grn.evaluation.metrics import psnr, ssim, to_bytes
-from grn.evaluation.reconstruction import evaluate_rounds
+from grn.evaluation.reconstruction import Quality, RoundTrip
 from grn.networks.autoencoder_config import TokenizerConfig
 
 
@@ -27,12 +27,16 @@ class Corners:
         return pixels[:, :, 0, 0]
 
 
+def quality(round_trip: RoundTrip, *batches: torch.Tensor) -> list[Quality]:
+    return round_trip.summary([round_trip.measure(batches)])
+
+
 def pictures() -> torch.Tensor:
     return torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 def test_quality_rises_with_rounds_to_that_of_no_quantization():
-    found = evaluate_rounds(PixelTokenizer(), pictures().split(4), [1, 4, 8, None], Corners())
+    found = quality(RoundTrip(PixelTokenizer(), [1, 4, 8, None], Corners()), *pictures().split(4))
     assert [row.rounds for row in found] == [1, 4, 8, None]
     assert [row.bits_per_pixel for row in found] == [3, 12, 24, None]
     assert [row.psnr for row in found] == sorted(row.psnr for row in found)
@@ -42,7 +46,7 @@ def test_quality_rises_with_rounds_to_that_of_no_quantization():
 
 
 def test_numbers_are_means_over_pictures_whatever_the_batches():
-    whole, split = (evaluate_rounds(PixelTokenizer(), pictures().split(n), [2], Corners())[0] for n in (6, 4))
+    whole, split = (quality(RoundTrip(PixelTokenizer(), [2], Corners()), *pictures().split(n))[0] for n in (6, 4))
     drawn = to_bytes(hbq.decode(hbq.encode(pictures(), 2), 2))
     assert whole.psnr == pytest.approx(psnr(drawn, pictures()).mean().item(), rel=1e-6)
     assert whole.ssim == pytest.approx(ssim(drawn, pictures()).mean().item(), rel=1e-6)
@@ -50,17 +54,24 @@ def test_numbers_are_means_over_pictures_whatever_the_batches():
     assert split.frechet == pytest.approx(whole.frechet, rel=1e-6, abs=1e-9)
 
 
+def test_blocks_say_what_their_pictures_together_do() -> None:
+    one = RoundTrip(PixelTokenizer(), [1, None], Corners())
+    apart = one.summary(one.measure([part]) for part in pictures().split(4))
+    for found, plain in zip(apart, quality(one, *pictures().split(4)), strict=True):
+        assert (found.psnr, found.ssim, found.bits_per_pixel) == (plain.psnr, plain.ssim, plain.bits_per_pixel)
+        assert found.frechet == pytest.approx(plain.frechet, rel=1e-9, abs=1e-9)
+
+
 def test_bits_count_whole_tokens():
     tokenizer = PixelTokenizer()
     tokenizer.config = TokenizerConfig(channels=8)
-    (found,) = evaluate_rounds(tokenizer, [torch.zeros(2, 3, 16, 24)], [4], Corners())
+    (found,) = quality(RoundTrip(tokenizer, [4], Corners()), torch.zeros(2, 3, 16, 24))
     assert found.bits_per_pixel == pytest.approx(2 * 8 * 4 / (16 * 24))  # 24 columns take two tokens
 
 
 def test_lpips_is_measured_when_given():
-    (found,) = evaluate_rounds(
-        PixelTokenizer(), [pictures()], [1], Corners(), lambda a, b: (a - b).abs().mean((1, 2, 3))
-    )
+    lpips = lambda a, b: (a - b).abs().mean((1, 2, 3))  # noqa: E731
+    (found,) = quality(RoundTrip(PixelTokenizer(), [1], Corners(), lpips), pictures())
     assert found.lpips is not None
     assert found.lpips > 0
 
@@ -70,7 +81,7 @@ def clips() -> torch.Tensor:
 
 
 def test_clips_are_measured_frame_by_frame_and_compared_by_pairs():
-    (found,) = evaluate_rounds(PixelTokenizer(), clips().split(3), [2], Corners(), clips=True)
+    (found,) = quality(RoundTrip(PixelTokenizer(), [2], Corners(), clips=True), *clips().split(3))
     frames = clips().transpose(1, 2).flatten(0, 1)
     drawn = to_bytes(hbq.decode(hbq.encode(frames, 2), 2))
     assert found.psnr == pytest.approx(psnr(drawn, frames).mean().item(), rel=1e-6)

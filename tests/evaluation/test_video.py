@@ -1,12 +1,14 @@
 """Frame pairs: streamed in groups, named for what they are, sensitive to motion; and how much clips move."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from grn.errors import BadInputError, ModelNotFoundError
 from grn.evaluation import video
-from grn.evaluation.frechet import frechet_distance
+from grn.evaluation.frechet import Statistics, frechet_distance
 from grn.evaluation.video import Motion, measure_motion
 from grn.features.i3d import I3dFeatures
 
@@ -32,18 +34,34 @@ def test_pairs_are_a_frame_and_the_change_also_across_groups(monkeypatch):
     assert found.shape == (4, 6)
 
 
+def statistics(clips: list[list[np.ndarray]], network: Any, length: int = 0) -> Statistics:
+    blocks = [video.measure_clips([clip], network, length) for clip in clips]
+    return video.clips_statistics(blocks, network, length)
+
+
 def test_reversing_time_changes_the_distance_though_the_frames_are_the_same():
     rise, fall = clip(list(range(0, 250, 7))), clip(list(range(0, 250, 7))[::-1])
-    forward, again, backward = (video.gather_clips([c], MeanColour()) for c in (rise, rise, fall))
+    forward, again, backward = (statistics([c], MeanColour()) for c in (rise, rise, fall))
     assert forward.network == "mean colour, frame pairs"
     assert forward.count == 35
     assert frechet_distance(forward, again) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(forward, backward) > 0.01
 
 
+def test_blocks_of_long_clips_are_as_large_as_those_of_short_ones() -> None:
+    rise = clip(list(range(0, 250, 7)))
+    long, short = (video.measure_clips([c], MeanColour(), 0) for c in (rise, rise[:5]))
+    assert {name: value.shape for name, value in long.items()} == {"count": (), "mean": (6,), "scatter": (6, 6)}
+    assert {name: value.shape for name, value in short.items()} == {"features": (4, 6)}
+    found, plain = statistics([rise, rise[:5]], MeanColour()), torch.cat([
+        torch.cat(list(video.pair_features(iter(c), MeanColour()))) for c in (rise, rise[:5])
+    ])  # fmt: skip
+    torch.testing.assert_close(found.covariance, plain.double().T.cov())
+
+
 def test_still_pictures_are_refused():
     with pytest.raises(BadInputError, match="0 pairs"):
-        video.gather_clips([clip([1]), clip([2])], MeanColour())
+        statistics([clip([1]), clip([2])], MeanColour())
 
 
 def still(level: int, count: int = 3) -> list[np.ndarray]:
@@ -98,14 +116,14 @@ def test_fvd_is_of_whole_clips_and_says_how_they_were_taken(tmp_path):
     torch.jit.save(torch.jit.script(Motionless()), tmp_path / "net.pt")
     network = I3dFeatures(tmp_path / "net.pt")
     still, moving = clip([100] * 40), clip([0, 200] * 20)
-    same = video.gather_windows([still, clip([90] * 23)], network, 10)
+    same = statistics([still, clip([90] * 23)], network, 10)
     assert (same.count, same.network, same.preparation) == (6, "I3D", "clips of 10 frames, 224x224 pixels, bilinear")
-    other = video.gather_windows([moving], network, 10)
+    other = statistics([moving], network, 10)
     assert frechet_distance(same, same) < 1e-6
     assert frechet_distance(same, other) > 0.1
     assert [len(one) for one in video.windows(iter(clip([0] * 25)), 10)] == [10, 10]
     with pytest.raises(BadInputError, match="hold 1 clips of 30 frames"):
-        video.gather_windows([still], network, 30)
+        statistics([still], network, 30)
 
 
 def test_the_published_file_is_given_bytes(tmp_path):

@@ -167,7 +167,7 @@ class Result:
 class FakePipeline:
     """Draws the picture that it knows for a caption, spoilt by noise: the less of it, the more steps and guidance."""
 
-    name = "fake"
+    name, size = "fake", 20
     known: ClassVar[dict[str, np.ndarray]] = {}
 
     def __init__(self, **config: int) -> None:
@@ -260,7 +260,8 @@ def test_fid_takes_published_files_of_pictures(grn, here, pictures, pipeline):
         from_tar["frechet"], rel=1e-5
     )
     assert grn("eval", "stats", "theirs.npz", *FAST).code == 3
-    assert grn("eval", "stats", "pictures.npz", "-n", "4", *FAST).code == 2
+    assert json.loads(grn("eval", "stats", "pictures.npz", "-n", "4", "--json", *FAST).text)["pictures"] == 4
+    assert grn("eval", "stats", "pictures.npz", "--keep", "a=b", *FAST).code == 2
     # Statistics of another network beside the pictures are passed over; alone, they are refused before anything is drawn.
     np.savez("both.npz", frames, mu=np.zeros(2048), sigma=np.eye(2048))
     assert json.loads(grn(*base, "--reference", "both.npz").text)["frechet"] == pytest.approx(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from grn.evaluation.generation import BLOCK
+from grn.evaluation.blocks import BLOCK
 from grn.media import read_image
 from grn.pipeline import Pipeline
 from grn.refine.config import SamplerConfig
