@@ -62,6 +62,11 @@ class Tokenizer:
     def dtype(self) -> torch.dtype:
         return self.network.to_latent.weight.dtype
 
+    @property
+    def dtype_name(self) -> str:
+        """The number format as codes say it: "float32"."""
+        return str(self.dtype).removeprefix("torch.")
+
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> Tensor:
         """pixels -> float32 features [B, C, t, h, w] in (-1, 1), before quantization."""
@@ -118,8 +123,8 @@ class Tokenizer:
             height, width = group[0].shape[:2]
         if not frames:
             raise BadInputError(f"{media.name}: holds no frames; give an image or a clip with at least one")
-        fps = media.fps if media.kind == "video" else None
-        return PackedCodes(packer.planes(), shape, media.kind, height, width, frames, fps, self.name, self.fingerprint)
+        facts = media.kind, height, width, frames, media.fps if media.kind == "video" else None
+        return PackedCodes(packer.planes(), shape, *facts, self.name, self.fingerprint, dtype=self.dtype_name)
 
     def reconstruct(self, codes: Codes | PackedCodes, *, any_tokenizer: bool = False) -> Iterator[np.ndarray]:
         """Codes -> uint8 frames [H, W, 3] of the original size and number, streamed.

@@ -44,8 +44,7 @@ def load_tokenizer(name: str | None, options: Computing | ExactComputing) -> Tok
     """A tokenizer, by default the embedded one. Raises as `Tokenizer.from_pretrained` does."""
     name, dtype = name or registry.DEFAULT_TOKENIZER, torch_type(options.dtype)
     made = Tokenizer.from_pretrained(name, device_of(options), dtype, options.offline)
-    shown = str(made.dtype).removeprefix("torch.")
-    _log.info("tokenizer %s, weights %s, on %s in %s", made.name, made.fingerprint[:12], made.device, shown)
+    _log.info("tokenizer %s, weights %s, on %s in %s", made.name, made.fingerprint[:12], made.device, made.dtype_name)
     return made
 
 

@@ -68,7 +68,8 @@ class _Run:
                 compare = stack.enter_context(Comparison(options.reference, codes, item, options.reference_start))
                 frames = compare.along(frames, console.warn)
             written = _write(frames, codes, self.outputs, item, console, foreign)
-        record = {"input": item.name, "output": written, **facts(codes), **(compare.record() if compare else {})}
+        made = facts(codes) | {"dtype": tokenizer.dtype_name}  # of what was written
+        record = {"input": item.name, "output": written, **made, **(compare.record() if compare else {})}
         likeness = [compare.text()] if compare else []
         if not self.outputs.stdout:
             console.result(record, written, *likeness)

@@ -72,7 +72,7 @@ def _source(item: Item, options: Tokenize) -> str:
 
 
 def _done(path: Path, source: str, tokenizer: Tokenizer, options: Tokenize) -> bool:
-    """Whether the codes are there, whole, and made of the same file as they would be now."""
+    """Whether the codes are there, whole, and made of the same file as they would be now, in the same number format if they say."""
     if not source or not path.is_file():
         return False
     try:
@@ -80,7 +80,8 @@ def _done(path: Path, source: str, tokenizer: Tokenizer, options: Tokenize) -> b
     except CodesError:
         return False
     rounds = options.rounds or tokenizer.config.rounds
-    return (found.source, found.fingerprint, found.rounds) == (source, tokenizer.fingerprint, rounds)
+    same = (found.source, found.fingerprint, found.rounds) == (source, tokenizer.fingerprint, rounds)
+    return same and found.dtype in ("", tokenizer.dtype_name)
 
 
 def _codes(item: Item, tokenizer: Tokenizer, options: Tokenize, alone: bool) -> PackedCodes:
@@ -119,7 +120,7 @@ def _write(codes: PackedCodes, item: Item, outputs: Outputs, console: Console) -
 def facts(codes: PackedCodes) -> dict[str, Any]:
     """What codes say of themselves, for programs."""
     names = ("kind", "width", "height", "frames", "fps", "rounds", "shape", "bits_per_pixel", "tokenizer")
-    return {name: getattr(codes, name) for name in names}
+    return {name: getattr(codes, name) for name in names} | {"dtype": codes.dtype or None}
 
 
 class _Watched:

@@ -20,6 +20,7 @@ read. The checksums detect damage, not forgery.
 import hashlib
 import json
 import math
+import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ _MAX_PAYLOAD = 2**32 - 2**20  # what a zip of the plain kind can hold
 _MAX_SIDE = 2**31 - 1
 _MAX_FPS = 1_000_000
 _MAX_NAME = 256
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,8 @@ class Codes:
 
     indices: uint16 [t, h, w, C] in [0, 2^rounds). height, width: pixels of the original. frames: how many it has, 1 for
     an image. fps: frames a second, None for an image or where unknown. tokenizer, fingerprint: name and SHA-256 of the
-    weights that made them. source: SHA-256 of the file that they were made from and of how it was read, or "".
+    weights that made them. source: SHA-256 of the file that they were made from and of how it was read, or "". dtype: the
+    number format that they were computed in, as torch names it, or "" where that is not known.
     """
 
     indices: NDArray[np.uint16] = field(repr=False)
@@ -60,6 +63,7 @@ class Codes:
     tokenizer: str
     fingerprint: str
     source: str = ""
+    dtype: str = ""
 
     def __post_init__(self) -> None:
         assert self.indices.dtype == np.uint16, f"indices must be uint16, not {self.indices.dtype}"
@@ -126,6 +130,7 @@ class PackedCodes:
     tokenizer: str
     fingerprint: str
     source: str = ""
+    dtype: str = ""
 
     def __post_init__(self) -> None:
         fault = _fault(self._meta())
@@ -153,7 +158,7 @@ class PackedCodes:
     def truncate(self, rounds: int) -> "PackedCodes":
         """The same codes at fewer rounds."""
         assert 1 <= rounds <= self.rounds, f"cannot keep {rounds} of {self.rounds} rounds"
-        return PackedCodes(self.planes[:rounds], self.shape, **_fields(self))
+        return self if rounds == self.rounds else PackedCodes(self.planes[:rounds], self.shape, **_fields(self))
 
     def unpack(self) -> Codes:
         """Unpack the bits into a token map."""
@@ -209,12 +214,13 @@ class PackedCodes:
         return _description(self.shape, self.rounds, _fields(self))
 
 
-_FIELDS = ("kind", "height", "width", "frames", "fps", "tokenizer", "fingerprint", "source")
+_OPTIONAL = ("source", "dtype")  # left out where they are empty: files of the first grn have neither
+_FIELDS = ("kind", "height", "width", "frames", "fps", "tokenizer", "fingerprint", *_OPTIONAL)
 
 
 def _fields(codes: Codes | PackedCodes) -> dict[str, Any]:
     found = {name: getattr(codes, name) for name in _FIELDS}
-    return found if found["source"] else {name: value for name, value in found.items() if name != "source"}
+    return {name: value for name, value in found.items() if value or name not in _OPTIONAL}
 
 
 def _description(shape: Sequence[int], rounds: int, fields: dict[str, Any]) -> dict[str, Any]:
@@ -250,6 +256,8 @@ def _fault(meta: dict[str, Any]) -> str | None:
         return "fps is missing (expected a positive number or none)"
     if "source" in meta and not _digest(meta["source"]):
         return f"source is {reprlib.repr(meta['source'])} (expected 64 hexadecimal digits, or nothing)"
+    if "dtype" in meta and not _number_format(meta["dtype"]):
+        return f"dtype is {reprlib.repr(meta['dtype'])} (expected the name of a number format, or nothing)"
     return None
 
 
@@ -258,7 +266,11 @@ def _whole(value: object, most: int = _MAX_SIDE) -> bool:
 
 
 def _digest(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+    return isinstance(value, str) and len(value) == 64 and _HEXADECIMAL.issuperset(value)
+
+
+def _number_format(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,31}", value, re.ASCII) is not None
 
 
 def _payload_size(meta: dict[str, Any]) -> int:

@@ -157,8 +157,9 @@ class Maker:
         kind: Any = "image" if view.frames is None else "video"
         _, length, height, width, _ = frames.shape
         facts = (view.rounds or tokenizer.config.rounds, kind, height, width, length, view.fps if view.frames else None)
+        made_by, name = (tokenizer.name, tokenizer.fingerprint), str(form).removeprefix("torch.")
         for maps in zip(*sides, strict=True):
-            yield [Codes(one, *facts, tokenizer.name, tokenizer.fingerprint).to_bytes() for one in maps]
+            yield [Codes(one, *facts, *made_by, dtype=name).to_bytes() for one in maps]
 
     def _texts(self, captions: list[str]) -> bytes:
         assert self.text is not None

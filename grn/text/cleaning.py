@@ -22,12 +22,17 @@ def clean_text(prompt: str) -> str:
 
 def clean_prompt(prompt: str) -> str:
     """The cleaned text for a table of words: NFKC, lowercase, without control characters, single spaces."""
-    text = unicodedata.normalize("NFKC", clean_text(prompt)).lower()
+    text = clean_text(prompt)
+    if text.isascii() and text.isprintable():  # as nearly all are, of which training reads thousands
+        return text.lower()
+    text = unicodedata.normalize("NFKC", text).lower()
     return " ".join("".join(c for c in text if c == " " or unicodedata.category(c)[0] != "C").split())
 
 
 def name_pictures(text: str) -> str:
     """The text with its emoji and other symbols as words, by their Unicode names: a cat's face is " cat face "."""
+    if text.isascii():
+        return text
     return "".join(f" {_name(c)} " if ord(c) >= _FIRST_PICTURE and unicodedata.category(c) == "So" else c for c in text)
 
 

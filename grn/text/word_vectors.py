@@ -37,8 +37,9 @@ def split_words(prompt: str) -> list[str]:
 
     Emoji are the words of their Unicode names.
     """
-    plain = unicodedata.normalize("NFKD", name_pictures(clean_prompt(prompt)))
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    plain = name_pictures(clean_prompt(prompt))
+    if not plain.isascii():
+        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
     return [_POSSESSIVE.sub("", word) for word in _WORD.findall(plain)]
 
 

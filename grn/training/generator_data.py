@@ -216,8 +216,10 @@ class GeneratorData:
     def _length(self, step: int) -> int | None:
         """To how many frames of tokens the clips of a step are cut, all alike, so that they stay one tensor; None: they are not."""
         whole = self.tokenizer.token_frames(self.recipe.data.frames)
+        if whole == 1 or not self.recipe.cut:
+            return None
         rng = np.random.default_rng([self.recipe.run.seed, step, 0, 1])
-        return int(rng.integers(1, whole)) if rng.random() < self.recipe.cut and whole > 1 else None
+        return int(rng.integers(1, whole)) if rng.random() < self.recipe.cut else None
 
 
 def collate(examples: Sequence[GeneratorExample]) -> GeneratorBatch:

@@ -41,6 +41,7 @@ def test_tokenize_goes_on(grn: Any, here: Path, tokenizer: Path) -> None:
     assert run("--force") == {"photo.npz"}
     assert run("--rounds", 2, "--force") == everything
     assert run("--rounds", 2, "--start", 0.1, "--force") == everything
+    assert run("--rounds", 2, "--start", 0.1, "--dtype", "bfloat16", "--force") == everything
     assert stamps(here / "out").keys() == everything
 
 

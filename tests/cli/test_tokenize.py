@@ -182,10 +182,15 @@ def test_allow_partial(tok: Any, here: Path) -> None:
     assert tok("tokenize", "cut.webm", "--allow-partial", "-q").err == ""
 
 
-def test_dtype(tok: Any, here: Path) -> None:
+def test_dtype(tok: Any, grn: Any, here: Path) -> None:
     tok("tokenize", "photo.png", "--rounds", 16, "-o", "a.npz")
     tok("tokenize", "photo.png", "--rounds", 16, "--dtype", "bfloat16", "-o", "b.npz")
-    assert (here / "a.npz").read_bytes() != (here / "b.npz").read_bytes()
+    exact, fast = Codes.load(here / "a.npz"), Codes.load(here / "b.npz")
+    assert not np.array_equal(exact.indices, fast.indices)
+    assert (exact.dtype, fast.dtype) == ("float32", "bfloat16")
+    assert "dtype            bfloat16" in grn("inspect", "b.npz").text.splitlines()
+    back = json.loads(tok("reconstruct", "b.npz", "--json").text)
+    assert back["dtype"] == "float32"  # of the picture
 
 
 def test_a_batch_takes_one_line_a_picture(tok: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

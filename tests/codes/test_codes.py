@@ -108,6 +108,15 @@ def test_golden_file() -> None:
     assert np.array_equal(Codes.load(GOLDEN).indices, golden.indices)
 
 
+def test_the_number_format_stays_with_the_codes() -> None:
+    codes = load_codes(make_codes(dtype="bfloat16").to_bytes())
+    found = [codes, codes.truncate(2), codes.pack(), codes.pack().truncate(1).unpack()]
+    assert [one.dtype for one in found] == ["bfloat16"] * 4
+    assert Codes.load(GOLDEN).dtype == ""  # written before files said it
+    with pytest.raises(AssertionError, match="dtype is 'bf 16'"):
+        make_codes(dtype="bf 16")
+
+
 def test_a_codes_object_cannot_be_inconsistent() -> None:
     with pytest.raises(AssertionError, match="does not fit in 2 rounds"):
         Codes(np.full((1, 1, 1, 1), 4, np.uint16), 2, "image", 16, 16, 1, None, "emoji", FINGERPRINT)

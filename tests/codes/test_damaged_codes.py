@@ -148,6 +148,8 @@ DESCRIPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "tokenizer": ({"tokenizer": 3}, "tokenizer is 3"),
     "long name": ({"tokenizer": "x" * 257}, "at most 256 characters"),
     "fingerprint": ({"fingerprint": "0" * 63}, "fingerprint is"),
+    "dtype": ({"dtype": 16}, "dtype is 16 (expected the name of a number format, or nothing)"),
+    "dtype of two lines": ({"dtype": "float32\n"}, "dtype is 'float32\\n'"),
     "fingerprint list": ({"fingerprint": [0] * 64}, "fingerprint is"),
     "sha256": ({"sha256": "0" * 64}, "do not match their checksum"),
     "no sha256": ({"sha256": None}, "sha256 is missing"),

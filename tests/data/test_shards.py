@@ -91,6 +91,9 @@ def test_codes_are_those_of_encoding_directly(tmp_path: Path, flip: bool) -> Non
     with io.BytesIO(found[1].data()) as file:
         codes = Codes.load(file)
     assert (codes.kind, codes.width, codes.height, codes.frames, codes.tokenizer) == ("image", 8, 8, 1, "t")
+    assert codes.dtype == "float32"
+    fast = coded(source, replace(how, number_format=torch.bfloat16), tmp_path / "fast")
+    assert read_codes(fast[1], ("t", "0" * 64), 2).dtype == "bfloat16"
 
 
 def made(source: Source, how: Maker, folder: Path) -> list[bool]:
