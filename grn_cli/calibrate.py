@@ -11,7 +11,7 @@ from grn.hub.resolve import resolve
 from grn.models.folder import write_config
 from grn.refine.schedule import adaptive_steps
 from grn.refine.schedule import calibrate as find_b
-from grn_cli.evaluate.sets import open_set, refuse_existing
+from grn_cli.evaluate.sets import check_plot, open_set
 from grn_cli.loading import load_pipeline
 from grn_cli.options.models import Calibrate
 
@@ -27,7 +27,7 @@ def calibrate(options: Calibrate) -> None:
     others = values_of(options.others) if options.others else []
     if not all(isinstance(k, int | float) for k in others):
         raise UsageError(f"--others {options.others}: expected numbers, as in 400,800")
-    refuse_existing(options.plot, options.force)
+    check_plot(options.plot, options.force)
     labels = getattr(pipeline.generator.config, "num_classes", None)
     prompts: Any = (
         captions(pick(open_set(options.captions, options), options.num, options.seed))

@@ -27,6 +27,7 @@ from grn.features.efficientnet import FeatureNetwork
 from grn.files import atomic_path, display
 
 _FORMAT, _VERSION = "grn-statistics", 1
+_MEMBERS = ("mu", "sigma", "meta")
 _MAX_BYTES = 1 << 30  # a file that claims more than 1 GiB of moments is not one
 
 
@@ -79,7 +80,8 @@ class Statistics:
         """Read what `save` wrote, or another tool's `mu` and `sigma`. Raises BadInputError."""
         try:
             with zipfile.ZipFile(path) as archive:
-                claimed = sum(member.file_size for member in archive.infolist())
+                named = [f"{name}.npy" for name in _MEMBERS]  # pictures may lie beside them, which are not read here
+                claimed = sum(member.file_size for member in archive.infolist() if member.filename in named)
             if claimed > _MAX_BYTES:
                 raise ValueError(f"{claimed} bytes unpacked (limit {_MAX_BYTES})")
             with np.load(path, allow_pickle=False) as arrays:

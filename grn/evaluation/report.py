@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from grn.errors import EnvironmentFaultError, UsageError
 from grn.evaluation.records import FigureRow
 from grn.evaluation.sweep import curves
-from grn.files import atomic_path
+from grn.files import atomic_path, display
 
 if TYPE_CHECKING:
     from grn.evaluation.reconstruction import Quality
@@ -44,6 +44,13 @@ def histogram(values: Sequence[int], width: int = 40) -> list[str]:
         bar = "#" * max(round(counts[value] * scale), counts[value] > 0)
         lines.append(f"{value:4d} | {bar} {counts[value]}".rstrip())
     return lines
+
+
+def check_plot(path: Path) -> None:
+    """Raises UsageError for a file of a kind that no plot can be, EnvironmentFaultError where none can be drawn."""
+    kinds = _figure(1, 1).canvas.get_supported_filetypes()
+    if path.suffix and path.suffix.lower()[1:] not in kinds:
+        raise UsageError(f"{display(path)}: no plot can be a {path.suffix} file (expected .png, .svg or .pdf)")
 
 
 def plot_rounds(rows: Sequence["Quality"], network: str, path: Path) -> None:

@@ -37,7 +37,8 @@ def scores(generated: Features, reference: Features, metrics: tuple[str, ...]) -
     the reference has statistics only and kid or prc is asked for, and for too few pictures.
     """
     classes = generated.inception_score is not None
-    check_metrics(metrics, reference.features is not None, classes, generated.statistics.count)
+    pictures = 0 if reference.features is None else len(reference.features)
+    check_metrics(metrics, pictures, classes, generated.statistics.count)
     found: dict[str, float] = {}
     if "isc" in metrics and generated.inception_score is not None:
         mean, deviation = generated.inception_score
@@ -68,17 +69,22 @@ def settings_of(metrics: tuple[str, ...], generated: int, reference: int) -> dic
     return found
 
 
-def check_metrics(metrics: tuple[str, ...], has_pictures: bool, has_classes: bool, count: int) -> None:
+def check_metrics(metrics: tuple[str, ...], pictures: int, has_classes: bool, count: int) -> None:
     """Raises UsageError for a metric that cannot be had, before anything is generated for it.
 
-    has_pictures: the reference is of pictures, not of statistics. has_classes: the network tells classes. count: of
-    generated pictures.
+    pictures: of the reference; 0: it holds statistics only. has_classes: the network tells classes. count: of generated
+    pictures.
     """
     for metric in metrics:
         if metric not in METRICS:
             raise UsageError(f"metric {metric!r} is not known (expected some of {', '.join(METRICS)})")
-        if metric in ("kid", "prc") and not has_pictures:
+        if metric in ("kid", "prc") and not pictures:
             raise UsageError(f"metric {metric} needs the reference's pictures, and it holds statistics only")
+        fewest = {"kid": 2, "prc": NEIGHBOURS + 1}.get(metric, 0)
+        if min(pictures, count) < fewest:
+            raise UsageError(
+                f"metric {metric} needs at least {fewest} pictures on each side, found {min(pictures, count)}"
+            )
         if metric == "isc" and not has_classes:
             raise UsageError("metric isc needs a network that tells classes, as Inception does")
         if metric == "isc" and count < SPLITS:

@@ -4,7 +4,7 @@ from grn.errors import UsageError
 from grn.evaluation import report
 from grn.evaluation.generation import compare
 from grn_cli.evaluate.generation import Generation, keep_report
-from grn_cli.evaluate.sets import refuse_existing
+from grn_cli.evaluate.sets import check_plot
 from grn_cli.generate_job import overrides
 from grn_cli.options.evaluate import Adaptive
 
@@ -13,15 +13,14 @@ def adaptive(options: Adaptive) -> None:
     """Generate the same prompts with both schedules, and compare."""
     if options.tmin > options.tmax:
         raise UsageError(f"--tmin {options.tmin} is above --tmax {options.tmax}; swap them")
-    refuse_existing(options.plot, options.force)
+    check_plot(options.plot, options.force)
     work = Generation(options)
     prompts, reference, name = work.prompts(), work.reference(), work.pipeline.name
     measured = reference.features()
     fixed = work.draw(prompts, "fixed", adaptive=False)
     drawn = work.draw(prompts, "adaptive", adaptive=True)
-    work.finish()
     if fixed is None or drawn is None or measured is None:
-        return
+        return work.finish()
     real = measured.statistics
     found = compare(fixed, drawn, real)
     mean = sum(drawn.steps) / len(drawn.steps)
@@ -41,6 +40,7 @@ def adaptive(options: Adaptive) -> None:
         "prompts": prompts,
     }
     keep_report(options.out, record)
+    work.finish()
     lines = [
         *report.histogram(drawn.steps),
         f"mean {mean:.1f} steps, {min(drawn.steps)} to {max(drawn.steps)}, {len(prompts)} prompts by {name}",
@@ -49,3 +49,4 @@ def adaptive(options: Adaptive) -> None:
         f"time {found.seconds[1]:.1f} s against {found.seconds[0]:.1f} s: {found.time_ratio:.2f} times as fast",
     ]
     options.console.result(record, *lines)
+    return None

@@ -65,7 +65,8 @@ def video(options: Video) -> None:
     name = "Frechet distance" if i3d is None else "FVD"
     taken = f"{sides[1].count} against {sides[0].count} {of}" + (f" of {options.frames} frames" if i3d else "")
     taken += f", stride {options.stride}" + (f", {rate:g} frames a second" if rate else "")
-    text = f"{name} {distance:.3f} ({sides[0].network}; {taken})"
+    resized = f", {i3d.preparation}" if i3d else ""
+    text = f"{name} {distance:.3f} ({sides[0].network}{resized}; {taken})"
     options.console.result(record, text)
     return None
 

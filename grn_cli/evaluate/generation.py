@@ -58,6 +58,8 @@ class Generation:
         many = options.num * getattr(options, "repeats", 1)
         labels = getattr(self.pipeline.generator.config, "num_classes", None)
         if labels is not None:
+            if options.captions is not None:
+                raise UsageError(f"--captions: {self.pipeline.name} draws from classes, not from words; leave it out")
             return spread(labels, options.num) * (many // options.num)
         source = options.captions or options.reference
         if source.suffix == ".npz":

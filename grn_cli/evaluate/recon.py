@@ -16,7 +16,7 @@ from grn.evaluation.video import pair_network_name
 from grn.features.i3d import FEWEST, I3dFeatures
 from grn.features.lpips import Lpips
 from grn.hbq import MAX_ROUNDS
-from grn_cli.evaluate.sets import chosen, feature_network, identity_of, leads, refuse_existing
+from grn_cli.evaluate.sets import check_plot, chosen, feature_network, identity_of, leads
 from grn_cli.evaluate.shared import CLIPS, Shared, blocks_of
 from grn_cli.loading import device_of, load_tokenizer
 from grn_cli.options.evaluate import Recon
@@ -44,7 +44,7 @@ def recon(options: Recon) -> None:
         raise UsageError("--fps: is the rate of clips; give --frames too")
     if options.i3d is not None and (frames is None or frames < FEWEST):
         raise UsageError(f"--i3d: measures clips of {FEWEST} frames or more; give --frames too")
-    refuse_existing(options.plot, options.force)
+    check_plot(options.plot, options.force)
     shared, samples = Shared(options.console), chosen(options.data, options, clips=frames is not None)
     device = device_of(options)
     tokenizer = load_tokenizer(options.tokenizer, options)
@@ -92,7 +92,10 @@ def recon(options: Recon) -> None:
         "size": options.size,
         **({"frames": frames, "fps": options.fps} if frames else {}),
         **({"fvd_features": f"{i3d.name}, clips of {frames} frames, {i3d.preparation}"} if i3d else {}),
-        "measured_with": {"data_range": 255, "ssim_window": WINDOW, "ssim_sigma": SIGMA},
+        "measured_with": {
+            **{"data_range": 255, "ssim_window": WINDOW, "ssim_sigma": SIGMA},
+            **({"lpips": str(options.lpips)} if options.lpips else {}),
+        },
         "rows": [_finite({**asdict(row), "frechet_inception_distance": row.frechet}) for row in rows],
     }
     if options.plot:

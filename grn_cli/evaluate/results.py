@@ -7,7 +7,7 @@ from grn.evaluation.page import page_of
 from grn.evaluation.records import load_record, side_by_side
 from grn.evaluation.report import plot_comparison, table
 from grn.files import atomic_path
-from grn_cli.evaluate.sets import refuse_existing
+from grn_cli.evaluate.sets import check_output, check_plot
 from grn_cli.options.evaluate import Compare, Report
 
 
@@ -15,7 +15,7 @@ def report(options: Report) -> None:
     """Write the page."""
     run = options.run
     out = options.out or (run / "report.html" if run.is_dir() else run.with_suffix(".html"))
-    refuse_existing(out, options.force)
+    check_output(out, options.force)
     page = page_of(run)
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -26,7 +26,7 @@ def compare_results(options: Compare) -> None:
     """The figures of several results, and the ratio of the last to the first."""
     if len(options.results) < 2:
         raise UsageError("one result has nothing to be compared with; name two or more")
-    refuse_existing(options.plot, options.force)
+    check_plot(options.plot, options.force)
     rows = side_by_side([load_record(path) for path in options.results])
     names = [str(path) for path in options.results]
     if options.plot:

@@ -1,5 +1,6 @@
 """What the commands of `grn eval` measure on and with: sets, networks and models, by their options."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -13,11 +14,13 @@ from grn.data.digests import digest_of
 from grn.data.sources import Source, open_source
 from grn.data.transforms import pick
 from grn.errors import BadInputError, UsageError
+from grn.evaluation import report
 from grn.evaluation.references import PicturesFile, open_reference_file
 from grn.features.efficientnet import FeatureNetwork, OfflineFeatures
 from grn.features.i3d import I3dFeatures
 from grn.features.inception import InceptionFeatures, find_weights
 from grn.features.vision import VisionFeatures
+from grn.files import cannot_write
 from grn.hub import registry
 from grn.pipeline import Pipeline
 from grn_cli.loading import load_pipeline
@@ -116,10 +119,23 @@ def load_model(options: Model, clips: bool = False) -> Pipeline:
     return load_pipeline(options.model or registry.default_model(clips), options)
 
 
-def refuse_existing(path: Path | None, force: bool) -> None:
-    """Raises UsageError where a file would be overwritten without --force."""
-    if path is not None and leads() and os.path.lexists(path) and not force:
+def check_output(path: Path | None, force: bool) -> None:
+    """Look before a measurement at what is written after it. UsageError where a file would be overwritten without --force,
+    EnvironmentFaultError where its folder is not there.
+    """
+    if path is None or not leads():
+        return
+    if os.path.lexists(path) and not force:
         raise UsageError(f"{path}: exists already; choose another name, or --force to overwrite it")
+    if not path.parent.is_dir():
+        raise cannot_write(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+
+
+def check_plot(path: Path | None, force: bool) -> None:
+    """The same of a plot, which must be of a kind that can be drawn, too."""
+    check_output(path, force)
+    if path is not None:
+        report.check_plot(path)
 
 
 def leads() -> bool:

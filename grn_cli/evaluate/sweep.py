@@ -9,7 +9,7 @@ from grn.evaluation.scores import SPLITS, scores
 from grn.evaluation.scores import Features as Measured
 from grn.evaluation.sweep import Settings, grid, spread_of, values_of
 from grn_cli.evaluate.generation import Generation, keep_report
-from grn_cli.evaluate.sets import refuse_existing
+from grn_cli.evaluate.sets import check_plot
 from grn_cli.options.evaluate import Sweep
 from grn_cli.options.sampling import Ranges
 
@@ -18,7 +18,7 @@ _SCORE = "frechet_inception_distance"
 
 def sweep(options: Sweep) -> None:
     """Measure every setting on the same prompts and seeds."""
-    refuse_existing(options.plot, options.force)
+    check_plot(options.plot, options.force)
     axes = _axes(options)
     points = grid(axes, options.random, options.seed)
     work = Generation(options)
@@ -43,9 +43,9 @@ def sweep(options: Sweep) -> None:
         if found:
             rows.append(_row(point, found))
             options.console.detail(", ".join(f"{name} {value}" for name, value in rows[-1].items()))
-    work.finish()
     if rows:
         _show(options, work, list(axes), rows)
+    work.finish()
 
 
 def _axes(options: Sweep) -> dict[str, list[Any]]:

@@ -26,6 +26,18 @@ def test_pictures_come_in_order_and_again(tmp_path: Path, save) -> None:
         assert np.array_equal(np.stack([one.image() for one in found.pictures]), pictures())
 
 
+def test_pictures_of_some_numbers_are_read_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "p.npz", pictures())
+    found, opened = PicturesFile(tmp_path / "p.npz"), list[object]()
+    archive = zipfile.ZipFile
+    monkeypatch.setattr("zipfile.ZipFile", lambda *args, **named: opened.append(args) or archive(*args, **named))
+    for numbers in ([0, 1], [3], [4, 6], [2, 6], [], [0]):
+        shown = [one.image() for one in found.chosen(numbers)]
+        assert len(shown) == len(numbers)
+        assert all(np.array_equal(image, pictures()[n]) for n, image in zip(numbers, shown, strict=True))
+    assert len(opened) == 3  # again for 2 after 6, and for 0
+
+
 def test_statistics_and_pictures_of_one_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "both.npz", pictures(), mu=np.zeros(4), sigma=np.eye(4))
     both = open_reference_file(tmp_path / "both.npz")
@@ -34,6 +46,20 @@ def test_statistics_and_pictures_of_one_file(tmp_path: Path) -> None:
     assert both.pictures is not None
     np.savez(tmp_path / "stats.npz", mu=np.zeros(4), sigma=np.eye(4))
     assert open_reference_file(tmp_path / "stats.npz").pictures is None
+
+
+def test_statistics_are_found_beside_many_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the reference batches of 2 GB that are published: what limits statistics does not limit pictures."""
+    monkeypatch.setattr("grn.evaluation.frechet._MAX_BYTES", 500)
+    more = {"mu_s": np.zeros(90), "sigma_s": np.eye(90)}
+    np.savez(tmp_path / "batch.npz", pictures(), mu=np.zeros(4), sigma=np.eye(4), **more)
+    found = open_reference_file(tmp_path / "batch.npz")
+    assert found.statistics is not None
+    assert found.pictures is not None
+    assert len(found.pictures) == 7
+    np.savez(tmp_path / "large.npz", mu=np.zeros(40), sigma=np.eye(40))
+    with pytest.raises(BadInputError, match=r"bytes unpacked \(limit 500\)"):
+        open_reference_file(tmp_path / "large.npz")
 
 
 @pytest.mark.parametrize(

@@ -84,15 +84,17 @@ def test_the_inception_score_is_the_definition_whatever_the_parts() -> None:
 @pytest.mark.parametrize(
     ("metrics", "pictures", "classes", "count", "message"),
     [
-        (("fid", "lpips"), True, True, 20, "metric 'lpips' is not known"),
-        (("kid",), False, True, 20, "metric kid needs the reference's pictures"),
-        (("prc",), False, True, 20, "metric prc needs the reference's pictures"),
-        (("isc",), True, False, 20, "needs a network that tells classes"),
-        (("isc",), True, True, 9, "at least 10 generated pictures, found 9"),
+        (("fid", "lpips"), 20, True, 20, "metric 'lpips' is not known"),
+        (("kid",), 0, True, 20, "metric kid needs the reference's pictures"),
+        (("prc",), 0, True, 20, "metric prc needs the reference's pictures"),
+        (("fid", "prc"), 3, True, 20, "metric prc needs at least 4 pictures on each side, found 3"),
+        (("kid",), 20, True, 1, "metric kid needs at least 2 pictures on each side, found 1"),
+        (("isc",), 20, False, 20, "needs a network that tells classes"),
+        (("isc",), 20, True, 9, "at least 10 generated pictures, found 9"),
     ],
 )
 def test_what_cannot_be_had_is_refused(
-    metrics: tuple[str, ...], pictures: bool, classes: bool, count: int, message: str
+    metrics: tuple[str, ...], pictures: int, classes: bool, count: int, message: str
 ) -> None:
     check_metrics(("fid",), pictures, classes, count)
     with pytest.raises(UsageError, match=message):

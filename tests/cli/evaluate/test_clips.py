@@ -72,7 +72,9 @@ def test_fvd_with_a_given_network(grn: Any, clips: Path, tokenizer: Path) -> Non
     assert "hold 0 clips of 9 frames" in grn(*pair, "--frames", 9, "--stride", 2).err
     assert json.loads(grn("eval", "video", clips, clips, "--stride", 3, "--json", *FAST).text)["pairs"] == 12
     text = grn(*pair[:-1], "--frames", 12).text
-    assert text.startswith("FVD 0.000 (I3D; 4 against 4 clips of 12 frames, stride 1, 8 frames a second)")
+    assert text.startswith(
+        "FVD 0.000 (I3D, 224x224 pixels, bilinear; 4 against 4 clips of 12 frames, stride 1, 8 frames a second)"
+    )
 
 
 def test_motion(grn: Any, clips: Path, clips_model: Path) -> None:

@@ -133,6 +133,7 @@ def test_recon_measures_lpips_with_the_users_file(grn, here, pictures, tokenizer
     torch.jit.save(torch.jit.script(Distance()), "lpips.pt")
     base = ("eval", "recon", "--data", pictures, "--tokenizer", tokenizer, "--rounds", "1", "--size", "16", *FAST)
     assert "LPIPS" in grn(*base, "--lpips", "lpips.pt").text
+    assert json.loads(grn(*base, "--lpips", "lpips.pt", "--json").text)["measured_with"]["lpips"] == "lpips.pt"
     assert "LPIPS" not in grn(*base).text
 
 
@@ -242,8 +243,12 @@ def test_fid_measures_what_is_asked_for(grn, here, pictures, pipeline):
     text = grn(*base, "--metrics", "kid,prc").text
     assert "(1 x 8 pictures)" in text
     assert "(3 neighbours)" in text
-    for metrics, message in (("is", "metric 'is' is not known"), ("isc", "needs a network that tells classes")):
-        refused = grn(*base, "--metrics", metrics)
+    for metrics, message in (
+        ("is", "metric 'is' is not known"),
+        ("isc", "needs a network that tells classes"),
+        ("prc", "metric prc needs at least 4 pictures on each side, found 3"),
+    ):
+        refused = grn(*base, "--metrics", metrics, *(("-n", "3") if metrics == "prc" else ()))
         assert (refused.code, len(pipeline.calls)) == (2, 2)
         assert message in refused.err
 
@@ -303,6 +308,8 @@ def test_fid_of_a_class_model_goes_through_the_classes(grn, here, pictures, pipe
     pipeline.generator.config.num_classes = 3
     grn("eval", "fid", "-m", "fake", "--reference", pictures, "-n", "7", *FAST)
     assert pipeline.calls[0][0] == [0, 1, 2, 0, 1, 2, 0]
+    refused = grn("eval", "fid", "-m", "fake", "--reference", pictures, "--captions", pictures, *FAST)
+    assert (refused.code, "--captions: fake draws from classes, not from words" in refused.err) == (2, True)
 
 
 def test_fid_with_inception_adds_the_inception_score(grn, here, pictures, pipeline):
@@ -376,6 +383,12 @@ TABLE = [
     (["stats", "SET", "--keep", "=noto"], 2, "--keep =noto: expected FACT=VALUE"),
     (["stats", "SET", "--keep", "style=no"], 3, "no picture has style=no; change --keep"),
     (["stats", "SET", "-n", "1", *FAST], 2, "at least 2 pictures"),
+    (["stats", "SET", "-o", "absent/x.npz"], 5, "absent/x.npz: its folder does not exist"),
+    (
+        ["recon", "--data", "SET", "--plot", "x.doc"],
+        2,
+        "x.doc: no plot can be a .doc file (expected .png, .svg or .pdf)",
+    ),
     (["recon"], 2, "--data"),
     (["recon", "--data", "SET", "--rounds", "0"], 2, "--rounds: '0'"),
     (["recon", "--data", "SET", "--tokenizer", "no-such-model"], 4, "no-such-model"),
