@@ -9,6 +9,7 @@ import torch
 
 from grn.data.shards import Maker, Piece, View, is_made, make, pieces
 from grn.data.sources import open_source
+from grn.devices import fast_type
 from grn.errors import UsageError
 from grn.files import cannot_write
 from grn.hub.resolve import resolve
@@ -64,7 +65,8 @@ def _maker(options: Tokenize) -> Maker:
     text: TextEncoder | None = None
     if options.text_encoder is not None:
         folder = resolve(options.text_encoder, kind="text-encoder", offline=options.offline).folder
-        text = load_text_encoder(folder, device)
+        fast = fast_type(device)  # as training reads captions; else as the weights are stored
+        text = load_text_encoder(folder, device, torch_type(options.dtype) or (None if fast == torch.float32 else fast))
     return Maker(
         tokenizer,
         view,

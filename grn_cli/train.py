@@ -96,11 +96,9 @@ def _cost(recipe: Recipe, console: Console) -> Estimate | None:
 
 
 def _duration(seconds: float) -> str:
-    """ "12 min", "3.2 h" or "8.1 days"."""
-    for unit, name in ((86400, "days"), (3600, "h")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds / 60:.1f} min"
+    """ "41.0 s", "12.3 min", "3.2 h" or "8.1 days"."""
+    unit, name = next((one for one in ((86400, "days"), (3600, "h"), (60, "min")) if seconds >= 2 * one[0]), (1, "s"))
+    return f"{seconds / unit:.1f} {name}"
 
 
 def _samples(recipe: Recipe, console: Console) -> int | None:

@@ -17,7 +17,17 @@ T = TypeVar("T")
 _FILES = [
     f"{folder}{file}"
     for folder in ("", "tokenizer/", "text_encoder/")
-    for file in (CONFIG, INDEX, "*.safetensors", "*.txt", VOCABULARY, CARD)
+    for file in (
+        CONFIG,
+        INDEX,
+        "*.safetensors",
+        "*.txt",
+        "*.model",
+        "vocab.json",
+        "tokenizer_config.json",
+        VOCABULARY,
+        CARD,
+    )
 ]
 
 

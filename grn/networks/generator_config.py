@@ -1,5 +1,6 @@
 """Sizes of the two generator families; what a generator's config.json and the recipes hold."""
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -71,6 +72,10 @@ class ClassToImageConfig(TokenMapConfig):
             raise ValueError(f"width {self.width} is not a multiple of 4, which the 2-D positions need")
         return self
 
+    def places(self, shape: tuple[int, int, int], text: int) -> int:
+        """How many tokens the sequence of one map (t, h, w) has while only image tokens are in it; text: none is."""
+        return math.prod(shape)
+
     @classmethod
     def tiny(cls, target: Target = "ind") -> "ClassToImageConfig":
         """A network small enough for tests."""
@@ -96,6 +101,10 @@ class TextToVisualConfig(TokenMapConfig):
     def _check(self) -> "TextToVisualConfig":
         self._check_heads(2)
         return self
+
+    def places(self, shape: tuple[int, int, int], text: int) -> int:
+        """How many tokens the sequence of one map (t, h, w) has: its own, the ratio's, and with joint attention those of the text."""
+        return math.prod(shape) // self.patch**2 + 1 + (text if self.text_attention == "joint" else 0)
 
     @property
     def hidden(self) -> int:

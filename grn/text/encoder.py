@@ -27,6 +27,9 @@ class TextEncoder(Protocol):
     def notes(self, prompt: str) -> list[str]:
         """What a person should know of how the prompt is read, a line each."""
 
+    def length(self, prompt: str) -> int:
+        """How many tokens `encode` makes of a prompt, without doing so."""
+
     def encode(self, prompts: Sequence[str]) -> TextCondition | Texts:
         """The tokens of each prompt."""
 
@@ -37,14 +40,18 @@ class TextEncoder(Protocol):
 def load_text_encoder(
     folder: Path, device: str = "cpu", dtype: torch.dtype | None = None, offload: bool = False
 ) -> TextEncoder:
-    """The text encoder in a folder: word vectors, umT5 as `grn.hub.convert` writes it, or as transformers does.
+    """The text encoder in a folder: word vectors, umT5 as `grn.hub.convert` writes it, or any as transformers does.
 
-    device, dtype (None: as stored) and offload (only the block in use lies on the device; of our folders) are umT5's: word
-    vectors are no network. Raises ModelNotFoundError, ConfigError or
+    device, dtype (None: as stored) and offload (only the block in use lies on the device; of our folders) are not for word
+    vectors, which are no network. Raises ModelNotFoundError, ConfigError or
     ModelMismatchError.
     """
     path = folder / CONFIG
     content = read_json(path) if path.is_file() else {}
+    if "model_type" in content and content["model_type"] != "umt5":
+        from grn.text.transformers_encoder import load_transformers
+
+        return load_transformers(folder, content, device, dtype)
     if "format_version" in content or "model_type" in content:
         from grn.text.umt5 import Umt5Encoder
 

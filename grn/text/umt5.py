@@ -12,43 +12,34 @@ A folder of it is one of ours (`grn.hub.convert`) or one that transformers has w
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from grn.errors import ConfigError, ModelMismatchError, ModelNotFoundError
 from grn.files import display
 from grn.models.config import TextEncoderModelConfig
 from grn.models.folder import ModelFolder, empty_network, parse_config, read_json
 from grn.models.tensors import CONFIG, INDEX, VOCABULARY, WEIGHTS, digest, read_weights, stored_type, tensor_names
-from grn.networks.condition import Texts
 from grn.networks.umt5 import Umt5Config, encoder_network
-from grn.text.cleaning import clean_text
+from grn.text.network_encoder import MAX_TOKENS, NetworkEncoder
 from grn.validation import describe
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Pieces
 
-MAX_TOKENS = 512
-CACHE_BYTES = 1 << 30
 _log = logging.getLogger("grn")
 
 
-class Umt5Encoder:
-    """Texts -> token vectors. The network is loaded for the first text that is new and stays until `release`.
-
-    Each text is run alone, at its own length, and remembered: it comes out the same in any batch, and once a run.
-    """
+class Umt5Encoder(NetworkEncoder):
+    """The encoder's network in one of the two kinds of folder."""
 
     def __init__(self, config: Umt5Config, pieces: "Pieces", name: str, load: Callable[[], nn.Module]) -> None:
-        self.config, self.name = config, name
-        self._pieces, self._load = pieces, load
-        self.network: nn.Module | None = None
-        self._known: dict[str, Tensor] = {}
+        super().__init__(config.width, lambda text: pieces.encode(text).ids, name, load)
 
     @classmethod
     def load(
@@ -107,54 +98,6 @@ class Umt5Encoder:
 
         return cls(config, _pieces(folder, config, model.config.vocabulary_sha256), name, network)
 
-    @property
-    def dim(self) -> int:
-        """D, the size of a token."""
-        return self.config.width
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the network is in memory."""
-        return self.network is not None
-
-    def check(self, prompt: str) -> None:
-        """Any text can be read."""
-
-    def notes(self, prompt: str) -> list[str]:
-        """There is nothing to say of how a text is read."""
-        return []
-
-    @torch.inference_mode()
-    def encode(self, prompts: Sequence[str]) -> Texts:
-        """Token vectors of each prompt's real tokens, at most 512, on the CPU in the network's type."""
-        texts = [clean_text(prompt) for prompt in prompts]
-        found = {text: self._known[text] if text in self._known else self._run(text) for text in dict.fromkeys(texts)}
-        self._remember(found)
-        return Texts(tuple(found[text] for text in texts))
-
-    def release(self) -> None:
-        """Let go of the network; the texts that it has run stay known."""
-        self.network = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    def _run(self, text: str) -> Tensor:
-        if self.network is None:
-            self.network = self._load().eval().requires_grad_(False)
-        device = next(self.network.parameters()).device
-        numbers = torch.tensor([self._pieces.encode(text).ids], device=device)
-        states: Tensor = self.network(input_ids=numbers, attention_mask=torch.ones_like(numbers)).last_hidden_state
-        return states[0].cpu()
-
-    def _remember(self, found: dict[str, Tensor]) -> None:
-        self._known = {**{text: value for text, value in self._known.items() if text not in found}, **found}
-        size = sum(value.numel() * value.element_size() for value in self._known.values())
-        for text in list(self._known):
-            if size <= CACHE_BYTES:
-                break
-            dropped = self._known.pop(text)
-            size -= dropped.numel() * dropped.element_size()
-
 
 def _needed(weights: Path) -> None:
     if not weights.is_file():
@@ -163,8 +106,6 @@ def _needed(weights: Path) -> None:
 
 def _transformers_config(folder: Path, raw: Mapping[str, Any]) -> Umt5Config:
     where = display(folder / CONFIG)
-    if raw.get("model_type") != "umt5":
-        raise ModelMismatchError(f"{where}: expected a umt5 model, found {raw.get('model_type')!r:.40}; give one")
     if raw.get("feed_forward_proj", "gated-gelu") != "gated-gelu":
         raise ModelMismatchError(
             f"{where}: feed_forward_proj: expected gated-gelu, found {raw['feed_forward_proj']!r:.40}"

@@ -156,6 +156,10 @@ class StaticWordVectors:
         """Raises BadInputError as `word_vectors` does."""
         self._cached_rows(prompt)
 
+    def length(self, prompt: str) -> int:
+        """How many tokens `encode` makes of a prompt."""
+        return 1 + min(len(self._cached_rows(prompt)), self.config.max_words)
+
     def notes(self, prompt: str) -> list[str]:
         """The words of a prompt that the table does not know, and what is read instead."""
         found = []

@@ -128,7 +128,8 @@ class RunConfig(Section):
         None,
         ge=1,
         le=10**9,
-        description="most tokens of a packed sequence: each device packs its share of a batch into as few as hold it; none: `accumulate` parts",
+        description="most tokens of a packed sequence, text in it included: each device packs its share of a batch into as few as hold it; "
+        "none: `accumulate` parts",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="decides everything random")
     ema: Share = Field(

@@ -6,6 +6,7 @@ With one process all of it is the identity.
 import atexit
 import os
 import re
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -172,6 +173,8 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> list[FSDPModule]:
 
     Networks are used through more than `forward`: each of their public methods gathers the weights that it needs.
     """
+    # Outputs that are views may not be changed in place; nothing does while gradients are taken.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     parts = [*_units(network), network]
     for module in parts:
         methods = _methods(module)

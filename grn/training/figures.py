@@ -28,10 +28,10 @@ class Meter:
 
     def _clear(self) -> None:
         self.totals: Totals = {}
-        self.count, self.samples, self.tokens, self.operations, self.waited = 0, 0, 0, 0.0, 0.0
+        self.count, self.samples, self.tokens, self.operations, self.waited = 0, 0.0, 0, 0.0, 0.0
         self.since = time.monotonic()
 
-    def add(self, totals: Totals, samples: int, tokens: int, operations: float, waited: float) -> None:
+    def add(self, totals: Totals, samples: float, tokens: int, operations: float, waited: float) -> None:
         """Add one step of this process: its figures, samples, tokens and operations, and the seconds that it waited for data."""
         self.totals = merge([self.totals, totals])
         self.count, self.samples, self.tokens = self.count + 1, self.samples + samples, self.tokens + tokens

@@ -20,6 +20,7 @@ from grn.models.folder import save_model
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.compiling import compile_blocks, forward_flop, pays, recompute_blocks
 from grn.networks.condition import ClassCondition, Condition, TextCondition, Texts
+from grn.networks.contract import Shape
 from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
@@ -47,6 +48,7 @@ from grn.training.words import turn_words
 SHEET_PICTURES = 16
 _COLUMNS = 8  # of a sheet
 _TENTHS = 10
+_MADE_UP = "a red house with a small door by a lake, under tall trees, " * 8  # about as long as detailed captions are
 
 
 class Prediction(nn.Module):
@@ -138,7 +140,10 @@ class GeneratorTask:
         return self.data.read(slot)
 
     def tokens(self, example: GeneratorExample) -> int:
-        return example.tokens
+        caption, length = example.condition, 0
+        if isinstance(caption, CaptionChoice) and self.text is not None:
+            length = self.text.length(caption.text) if caption.tokens is None else len(caption.tokens)
+        return self.config.places(_shape(example.targets), length)
 
     def collate(self, examples: Sequence[GeneratorExample]) -> GeneratorBatch:
         return collate(examples)
@@ -146,7 +151,8 @@ class GeneratorTask:
     def made_up(self, count: int) -> list[GeneratorExample]:
         data, config, tokenizer = self.recipe.data, self.config, self.tokenizer.config
         sizes = data.sizes or ((data.size, data.size),)
-        condition: int | CaptionChoice = 0 if self.text is None else CaptionChoice("")
+        caption = "" if isinstance(self.text, StaticWordVectors) else _MADE_UP  # a table may not have these words
+        condition: int | CaptionChoice = 0 if self.text is None else CaptionChoice(caption)
         rng, found = np.random.default_rng(0), []
         for width, height in (sizes[n % len(sizes)] for n in range(count)):
             side = height // tokenizer.stride, width // tokenizer.stride
@@ -168,15 +174,17 @@ class GeneratorTask:
         if self.config.target == "flip":
             targets = _each(torch.bitwise_xor, targets, states)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.run.lowered(device.type)):
-            condition = self._condition(batch).to(device)
+            condition = self._condition(batch)
+            text = condition.mask.sum(1).tolist() if isinstance(condition, TextCondition) else [0] * len(batch)
+            condition = condition.to(device)
             logits = self.calls["model"](states, batch.ratio, condition)  # equation 5
         losses = refinement_loss(logits, targets, self.prediction.surprise)  # equation 7, [B]
         figures = _figures(losses.detach(), logits, targets, batch.ratio)
+        shapes = [_shape(one) for one in batch.targets]
         if budget := self.recipe.run.tokens_per_batch:
-            figures["padding"] = torch.tensor(max(0.0, 1 - batch.tokens / budget), device=device)
-        text = condition.mask.shape[1] if isinstance(condition, TextCondition) else 0
-        shapes = [(one.shape[0], one.shape[1], one.shape[2]) for one in batch.targets]
-        return [Loss("model", losses.mean(), figures, losses, generator_operations(self.network, shapes, text))]
+            taken = sum(map(self.config.places, shapes, text))
+            figures["padding"] = torch.tensor(max(0.0, 1 - taken / budget), device=device)
+        return [Loss("model", losses.mean(), figures, losses, generator_operations(self.network, shapes, max(text)))]
 
     def _condition(self, batch: GeneratorBatch) -> Condition:
         if isinstance(batch.conditions, Tensor):
@@ -278,6 +286,10 @@ class GeneratorTask:
             self.text.save(folder / "text_encoder")
 
 
+def _shape(token_map: Tensor) -> Shape:
+    return token_map.shape[0], token_map.shape[1], token_map.shape[2]
+
+
 def surprise(logits: Tensor, targets: Tensor) -> Tensor:
     """-log p of each target [..., E], float32."""
     if logits.shape[-1] == 2:  # a softmax over so few takes several times as long
@@ -351,6 +363,10 @@ def check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: TextEncoder |
     if text.dim != network.text_width:
         raise ModelMismatchError(
             f"{recipe.text_encoder}: gives tokens of width {text.dim} and network.text_width is {network.text_width}; change the latter"
+        )
+    if recipe.text_device is not None and isinstance(text, StaticWordVectors):
+        raise ConfigError(
+            f"text_device: {recipe.text_encoder} is a table of words, which computes nowhere; leave it out"
         )
     if recipe.words.turned and not isinstance(text, StaticWordVectors):
         raise ConfigError(f"words.turned: {recipe.text_encoder} has no words to turn; leave it at 0")

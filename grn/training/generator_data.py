@@ -65,11 +65,6 @@ class GeneratorExample:
     corruption: Corruption
     condition: int | CaptionChoice
 
-    @property
-    def tokens(self) -> int:
-        """Of its map, E elements each."""
-        return math.prod(self.targets.shape[:-1])
-
 
 @dataclass(frozen=True)
 class GeneratorBatch:

@@ -60,7 +60,12 @@ class Loop(Generic[Example, B]):
     def __init__(self, task: Task[Example, B], recipe: Recipe, folder: Path, engine: Engine) -> None:
         """Raises ConfigError where the batch cannot be shared equally."""
         config = recipe.run
-        if config.batch_size % (engine.processes * config.accumulate):
+        if config.tokens_per_batch is not None:
+            if config.batch_size < engine.processes:
+                raise ConfigError(
+                    f"run.batch_size {config.batch_size} is less than one for each of {engine.processes} processes"
+                )
+        elif config.batch_size % (engine.processes * config.accumulate):
             raise ConfigError(
                 f"run.batch_size {config.batch_size} is not a multiple of the {engine.processes} processes "
                 f"times run.accumulate {config.accumulate}; change one of them"
@@ -159,7 +164,7 @@ class Loop(Generic[Example, B]):
         for parts, waited in load_parts(self.task, config, data, self.step, engine.device, share, self._on_bad):
             totals, operations = self.train_step(parts, engine.missing_parts(len(parts)))
             tokens = sum(part.batch.tokens for part in parts)
-            meter.add(totals, config.batch_size // engine.processes, tokens, operations, waited)
+            meter.add(totals, config.batch_size / engine.processes, tokens, operations, waited)
             self.step += 1
             if first:
                 on_step(self.step)
@@ -193,7 +198,7 @@ class Loop(Generic[Example, B]):
     def train_step(self, parts: Sequence[Part[B]], missing: int = 0) -> tuple[Totals, float]:
         """One step on a batch in parts: the gradients of every loss of all parts, then the optimizers.
 
-        Each sample counts alike, whatever part it is in. missing: parts that other processes have more, and wait for.
+        Each sample counts alike, whatever part and process it is in. missing: parts that other processes have more, and wait for.
         Returns sums of the figures, and how many floating-point operations the networks took.
         """
         self.task.modules.train()
@@ -201,7 +206,7 @@ class Loop(Generic[Example, B]):
             optimizers.clear()
         totals: list[Totals] = []
         losses: list[tuple[Part[B], Loss]] = []
-        samples = sum(len(part.batch) for part in parts)
+        share = self.config.batch_size / self.engine.processes  # gradients become their mean over the processes
         for part in itertools.repeat(parts[0], missing):
             with self.engine.accumulating(self.task.calls.values(), last=False):
                 for loss in self.task.losses(part.batch, self.step):
@@ -209,7 +214,7 @@ class Loop(Generic[Example, B]):
         for part in parts:
             with self.engine.accumulating(self.task.calls.values(), last=part is parts[-1]):
                 for loss in self.task.losses(part.batch, self.step):
-                    (loss.value * (len(part.batch) / samples)).backward()
+                    (loss.value * (len(part.batch) / share)).backward()
                     losses.append((part, loss.detached()))
                     totals.append(totals_of(loss.figures))
         operations = sum(loss.operations for _, loss in losses)

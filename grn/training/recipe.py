@@ -137,7 +137,12 @@ class GeneratorRecipe(Section):
     name: str = Field(description="the model's, and its run folder's")
     network: Annotated[ClassToImageConfig | TextToVisualConfig, Field(discriminator="kind")]
     tokenizer: str = Field(description="name or folder of the tokenizer whose codes are generated")
-    text_encoder: Path | None = Field(None, description="name or folder of the text encoder; text models need one")
+    text_encoder: Path | None = Field(
+        None, description="name or folder of the text encoder, umT5 or any of transformers; text models need one"
+    )
+    text_device: str | None = Field(
+        None, description="where a text encoder's network computes, as cpu or cuda:7; none: each process's own device"
+    )
     data: DataConfig
     run: RunConfig
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -173,6 +178,8 @@ class GeneratorRecipe(Section):
             raise ValueError('fill "mask": a masked element has no bit to flip; take network.target "bit" or "ind"')
         if self.cut and self.data.frames == 1:
             raise ValueError("cut: there are no clips to cut; leave it at 0")
+        if self.text_device is not None and self.text_encoder is None:
+            raise ValueError("text_device: there is no text encoder; leave it out")
         if self.words.turned and self.text_encoder is None:
             raise ValueError("words.turned: there are no words without text_encoder; leave it at 0")
         if not self.words.turned and self.words != WordsConfig():

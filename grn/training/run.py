@@ -13,7 +13,8 @@ import torch
 from pydantic import BaseModel
 
 from grn.data.shards import Progress
-from grn.errors import ModelMismatchError
+from grn.devices import checked
+from grn.errors import ConfigError, GrnError, ModelMismatchError
 from grn.files import atomic_path, cannot_write, locked
 from grn.hub.resolve import resolve
 from grn.networks.autoencoder import CausalAutoencoder
@@ -89,7 +90,7 @@ def check(recipe: TokenizerRecipe | GeneratorRecipe) -> int:
     if recipe.run.init is not None:
         resolve(str(recipe.run.init), kind=recipe.kind)
     if isinstance(recipe, GeneratorRecipe):
-        check_fit(recipe, Tokenizer.from_pretrained(recipe.tokenizer), _text_encoder(recipe, "cpu"))
+        check_fit(recipe, Tokenizer.from_pretrained(recipe.tokenizer), _text_encoder(recipe, torch.device("cpu")))
     data = MixedSource(recipe.data, recipe.run.seed)
     if isinstance(recipe.network, ClassToImageConfig):
         for source, place in zip(data.sources, recipe.data.sources, strict=True):
@@ -111,10 +112,16 @@ def measure(recipe: TokenizerRecipe | GeneratorRecipe) -> Estimate:
         return estimate(Loop(_task(recipe, iter, engine), recipe, Path(folder), engine))
 
 
-def _text_encoder(recipe: GeneratorRecipe, device: str) -> TextEncoder | None:
+def _text_encoder(recipe: GeneratorRecipe, device: torch.device) -> TextEncoder | None:
     if recipe.text_encoder is None:
         return None
-    return load_text_encoder(resolve(str(recipe.text_encoder), kind="text-encoder").folder, device)
+    if recipe.text_device is not None:
+        try:
+            device = checked(recipe.text_device)
+        except GrnError as error:
+            raise ConfigError(f"text_device: {error}") from error
+    dtype = torch.bfloat16 if recipe.run.lowered(device.type) else None
+    return load_text_encoder(resolve(str(recipe.text_encoder), kind="text-encoder").folder, str(device), dtype)
 
 
 def _network(recipe: TokenizerRecipe | GeneratorRecipe) -> CausalAutoencoder | ClassToImage | TextToVisual:
@@ -136,7 +143,7 @@ def _task(
         return TokenizerTask(recipe, network)
     assert not isinstance(network, CausalAutoencoder)
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(engine.device))
-    text = _text_encoder(recipe, str(engine.device))
+    text = _text_encoder(recipe, engine.device)
     return GeneratorTask(recipe, network, tokenizer, text, progress, (engine.processes, engine.process))
 
 

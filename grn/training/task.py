@@ -93,7 +93,7 @@ class Task(Protocol[Example, B]):
         """Read one example, augmented with randomness from its slot alone; may run in a worker process."""
 
     def tokens(self, example: Example) -> int:
-        """How much of a packed sequence an example takes."""
+        """How many tokens of a packed sequence an example takes, with those of a text that stands in it."""
 
     def collate(self, examples: Sequence[Example]) -> B:
         """Join examples into one batch."""

@@ -6,7 +6,7 @@ Axes: crops are [B, 3, T, S, S] in [-1, 1]; features [B, C, t, s, s]. A batch ho
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -53,26 +53,22 @@ class TokenizerExample:
 
 @dataclass(frozen=True)
 class TokenizerBatch:
-    """crops: uint8 [B, 3, T, S, S]. rounds: of each."""
+    """crops: uint8 [B, 3, T, S, S]. rounds: of each. tokens: that all of them become."""
 
     crops: Tensor
     rounds: tuple[int | None, ...]
+    tokens: int
 
     def __len__(self) -> int:
         return len(self.crops)
 
-    @property
-    def tokens(self) -> int:
-        """Number of frames; how many tokens they become depends on the network."""
-        return self.crops.shape[0] * self.crops.shape[2]
-
     def to(self, device: torch.device) -> "TokenizerBatch":
         """Move to `device`."""
-        return TokenizerBatch(self.crops.to(device, non_blocking=True), self.rounds)
+        return replace(self, crops=self.crops.to(device, non_blocking=True))
 
     def pin_memory(self) -> "TokenizerBatch":
         """Move to pinned memory, from which a GPU copies by itself."""
-        return TokenizerBatch(self.crops.pin_memory(), self.rounds)
+        return replace(self, crops=self.crops.pin_memory())
 
 
 class Reconstruction(nn.Module):
@@ -170,10 +166,11 @@ class TokenizerTask:
         return TokenizerExample(read_crop(self.source, slot, seed), self.rounds[pick])
 
     def tokens(self, example: TokenizerExample) -> int:
-        return example.crop.shape[1]
+        return math.prod(self.recipe.network.map_shape(*example.crop.shape[1:]))
 
     def collate(self, examples: Sequence[TokenizerExample]) -> TokenizerBatch:
-        return TokenizerBatch(torch.stack([one.crop for one in examples]), tuple(one.rounds for one in examples))
+        crops, tokens = torch.stack([one.crop for one in examples]), sum(map(self.tokens, examples))
+        return TokenizerBatch(crops, tuple(one.rounds for one in examples), tokens)
 
     def made_up(self, count: int) -> list[TokenizerExample]:
         size, frames = self.recipe.data.size, self.recipe.data.frames

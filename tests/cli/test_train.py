@@ -94,7 +94,7 @@ def test_a_dry_run_trains_nothing(run: Any, tmp_path: Path) -> None:
     assert re.fullmatch(
         r"# trains: tokenizer tiny, [\d.]+M parameters, into runs/tiny\n"
         r"# data:   4 samples; 7 steps of 2\n"
-        r"# time:   [\d.]+ min, [\d.e-]+ s a step; sheets, distances and reading come on top\n"
+        r"# time:   [\d.]+ s, [\d.e-]+ s a step; sheets, distances and reading come on top\n"
         r"# memory: [\d.]+ GB\n"
         r"# speed:  [\d,]+ GFLOP/s, \d+% of the peak, by steps of 2 here",
         answer,

@@ -159,6 +159,13 @@ def test_text_models_train_as_the_authors_code(name: str) -> None:
         assert int(name[-4:-1]) in {min(pair) for pair in recipe.data.sizes}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_devices_can_share_a_batch(name: str) -> None:
+    """As each recipe says to start it: in equal parts, or packed."""
+    run = load(name).run
+    assert run.tokens_per_batch or run.batch_size % 8 == 0
+
+
 def test_second_stages_start_from_the_first() -> None:
     assert str(generator("grn-t2i-1024").run.init) == "runs/grn-t2i-256/final"
     assert str(generator("grn-t2v-480p").run.init) == "runs/grn-t2v-192p/final"

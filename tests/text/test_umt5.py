@@ -18,7 +18,8 @@ from grn.models.folder import ModelFolder
 from grn.networks.umt5 import Umt5Config, encoder_network
 from grn.text.cleaning import clean_text
 from grn.text.encoder import load_text_encoder
-from grn.text.umt5 import MAX_TOKENS, Umt5Encoder
+from grn.text.network_encoder import MAX_TOKENS
+from grn.text.umt5 import Umt5Encoder
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,7 @@ def test_each_text_is_run_once(folder: Path) -> None:
 
 
 def test_what_is_remembered_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grn.text.umt5.CACHE_BYTES", 3 * 2 * 32 * 4)  # three texts of one word and its end
+    monkeypatch.setattr("grn.text.network_encoder.CACHE_BYTES", 3 * 2 * 32 * 4)  # three texts of one word and its end
     counted = _Counted(folder)
     encoder = counted.encoder
     texts = encoder.encode(["cat", "dog", "red", "green"])
@@ -279,7 +280,6 @@ def test_a_spoilt_folder_of_ours_is_refused(
 
 
 THEIRS: dict[str, tuple[Any, type[GrnError], str]] = {
-    "another network": (lambda f: _config(f, model_type="t5"), ModelMismatchError, "expected a umt5 model, found 't5'"),
     "another MLP": (lambda f: _config(f, feed_forward_proj="relu"), ModelMismatchError, "expected gated-gelu, found 'relu'"),
     "a size that is none": (lambda f: _config(f, d_model=-3), ConfigError, "width: "),
     "no size": (lambda f: _config(f, d_model=None), ConfigError, "width: "),

@@ -5,9 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.training import changed, figures, run, text_recipe
 
+from grn.networks.text_to_visual import TextToVisual
+from grn.text.word_vectors import StaticWordVectors
+from grn.tokenizer import Tokenizer
 from grn.training.config import RunConfig
+from grn.training.generator import GeneratorTask
+from grn.training.generator_data import CaptionChoice, GeneratorExample, corrupt
 from grn.training.loader import packs
 
 MIXED: dict[str, Any] = {
@@ -47,6 +53,25 @@ def test_packed_training_is_that_in_one_part(clips_place: Path, workers: int) ->
         assert "padding" not in other
     run(changed(packed, {"run.steps": 2}), Path("c"))
     assert figures(run(packed, Path("c"))) == figures(rows)[2:]
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+@pytest.mark.parametrize("attention", ["one-way", "joint"])
+def test_the_tokens_of_an_example_are_its_places_in_the_sequence(captioned: Path, attention: str, patch: int) -> None:
+    values = {"network.text_attention": attention, "network.patch": patch, "run.tokens_per_batch": 1000}
+    recipe = changed(text_recipe("pictures", "tokenizer", "words"), values)
+    network = TextToVisual(recipe.network)  # type: ignore[arg-type]
+    task = GeneratorTask(recipe, network, Tokenizer.from_pretrained("tokenizer"), StaticWordVectors.load(Path("words")))
+    seen: list[int] = []
+    network.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    shapes = ((1, 4, 4), (3, 2, 4), (1, 2, 2))
+    examples = [
+        GeneratorExample(maps, corrupt(maps.shape, 4, recipe.ratio, np.random.default_rng(0)), CaptionChoice(text))
+        for maps, text in zip((torch.zeros(*one, 4).byte() for one in shapes), ("left right", "", "left"), strict=True)
+    ]
+    (loss,) = task.losses(task.collate(examples), 0)
+    assert seen[-1] == sum(map(task.tokens, examples))  # before it, one-way texts are prepared
+    assert float(loss.figures["padding"]) == pytest.approx(1 - seen[-1] / 1000)
 
 
 def test_parts_follow_from_the_tokens() -> None:

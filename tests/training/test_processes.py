@@ -87,6 +87,7 @@ SHARDED: dict[str, TokenizerRecipe | GeneratorRecipe] = {
             "optimizer.final_lr": 1.0,
             "run.accumulate": 1,
             "run.tokens_per_batch": 40,
+            "run.batch_size": 7,  # 4 of them in the first process
         },
     ),
 }

@@ -109,6 +109,8 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("class", "name", "other"),
     ("class", "tokenizer", "elsewhere"),
     ("text", "text_encoder", Path("others")),
+    ("text", "text_device", "cpu"),
+    ("class", "text_device", "cpu"),
     ("class", "ratio.drawn", "uniform"),
     ("class", "ratio.mean", 0.8),
     ("class", "ratio.deviation", 2.0),

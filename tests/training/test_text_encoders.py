@@ -13,6 +13,7 @@ from grn.data.shards import Maker, View
 from grn.data.sources import open_source
 from grn.errors import GrnError
 from grn.hub import convert
+from grn.networks.condition import Texts
 from grn.pipeline import Pipeline
 from grn.text.encoder import load_text_encoder
 from grn.text.umt5 import Umt5Encoder
@@ -64,6 +65,27 @@ def test_what_it_says_matters(encoder: Path) -> None:
             path.write_text(word)
         found.append(figures(run(recipe, Path(word))))
     assert found[0] != found[1]
+
+
+def test_it_reads_in_the_number_format_of_the_run(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    encode = Umt5Encoder.encode
+
+    def noted(self: Umt5Encoder, prompts: Any) -> Texts:
+        texts = encode(self, prompts)
+        found.update(one.dtype for one in texts.tokens)
+        return texts
+
+    monkeypatch.setattr(Umt5Encoder, "encode", noted)
+    values = {"network.text_width": 32, "run.steps": 1, "run.precision": "bfloat16", "text_device": "cpu"}
+    run(
+        changed(
+            text_recipe("pictures", "tokenizer", encoder),
+            values | {"optimizer.decay_steps": 0, "optimizer.final_lr": 1.0},
+        ),
+        Path("a"),
+    )
+    assert found == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("encoder", ["transformers"], indirect=True)

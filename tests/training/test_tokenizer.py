@@ -101,7 +101,7 @@ def test_losses_are_of_every_frame(clips_place: Path) -> None:
     figures = []
     for frames in ([], [2], [2, 4]):
         made.calls["model"] = Spoilt(frames)
-        (loss,) = made.losses(TokenizerBatch(crop, (None,)), 0)
+        (loss,) = made.losses(TokenizerBatch(crop, (None,), 1), 0)
         figures.append((float(loss.figures["l1"]), float(loss.figures["perceptual"])))
     assert figures[0] == (0, 0)
     assert figures[1][0] == pytest.approx(0.5 / 5, rel=1e-4)

@@ -1,0 +1,80 @@
+"""Text encoders of transformers of several kinds: what each gives a text alone, in either number format, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from helpers.published_files import pieces
+
+from grn.errors import ModelMismatchError
+from grn.text.encoder import load_text_encoder
+from grn.text.network_encoder import NetworkEncoder
+
+T5 = {
+    "vocab_size": 64,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 1,
+    "num_heads": 4,
+    "decoder_start_token_id": 0,
+}
+BODY = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+KINDS: dict[str, Any] = {
+    "two halves": lambda: transformers.T5ForConditionalGeneration(transformers.T5Config(**T5)),
+    "masked words": lambda: transformers.BertForMaskedLM(transformers.BertConfig(**BODY)),
+    "of pictures": lambda: transformers.CLIPTextModel(transformers.CLIPTextConfig(**BODY, projection_dim=32)),
+    "a language model": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**BODY, num_key_value_heads=2)),
+}  # fmt: skip
+
+
+def saved(kind: str, folder: Path) -> Any:
+    torch.manual_seed(0)
+    model = KINDS[kind]().eval()
+    model.save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=pieces(), eos_token="</s>", pad_token="<pad>"
+    ).save_pretrained(folder)
+    return model
+
+
+def body(model: Any) -> Any:
+    """What reads texts in a whole model."""
+    if model.config.is_encoder_decoder:
+        return model.get_encoder()
+    return model if isinstance(model, transformers.CLIPTextModel) else model.base_model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_gives_what_transformers_gives(kind: str, tmp_path: Path) -> None:
+    model = saved(kind, tmp_path / "encoder")
+    encoder = load_text_encoder(tmp_path / "encoder")
+    assert isinstance(encoder, NetworkEncoder)
+    assert (encoder.dim, encoder.name) == (32, "encoder")
+    text = "a red dog on a green house"
+    found, empty = encoder.encode([text, ""]).tokens  # type: ignore[union-attr]
+    with torch.no_grad():
+        expected = body(model)(input_ids=torch.tensor([pieces().encode(text).ids])).last_hidden_state[0]
+    torch.testing.assert_close(found, expected)
+    assert (encoder.length(text), encoder.length("")) == (len(found), len(empty))
+    assert len(empty) > 0
+    (rough,) = load_text_encoder(tmp_path / "encoder", dtype=torch.bfloat16).encode([text]).tokens  # type: ignore[union-attr]
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), expected, rtol=0.1, atol=0.1)
+
+
+def test_what_is_no_text_encoder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    saved("masked words", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    with pytest.raises(
+        ModelMismatchError, match=r"no text encoder of transformers \('bert'\): lacks weights of .*layer\.1"
+    ):
+        load_text_encoder(folder).encode(["cat"])
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "nothing"}))
+    with pytest.raises(ModelMismatchError, match=r"no text encoder of transformers \('nothing'\)"):
+        load_text_encoder(folder)
