@@ -202,8 +202,9 @@ class Tokenizer:
 
 @contextmanager
 def _exact() -> Iterator[None]:
-    """Float32 is multiplied as float32, not cut to the 10 bits of TF32 first: codes are the same on every machine."""
-    places: list[Any] = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]  # type: ignore[attr-defined]
+    """Float32 is multiplied as float32, not cut to the 10 bits of TF32 or to bfloat16 first: codes are the same on every machine."""
+    backends: Any = torch.backends
+    places = [backends.cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul]
     before = [place.fp32_precision for place in places]
     for place in places:
         place.fp32_precision = "ieee"

@@ -236,6 +236,25 @@ def test_it_runs_in_the_type_asked_for_or_stored(
     assert {p.dtype for p in network(encoder).parameters()} == {used}
 
 
+@torch.inference_mode()
+def test_it_is_one_graph_for_texts_of_any_length() -> None:
+    torch.manual_seed(0)
+    made, graphs = encoder_network(Umt5Config.tiny()).eval(), []
+
+    def counted(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(made, backend=counted, fullgraph=True, dynamic=True)
+    for length in (7, 11, 5):
+        numbers = torch.randint(64, (1, length))
+        given = {"input_ids": numbers, "attention_mask": torch.ones_like(numbers)}
+        found, wanted = (one(**given).last_hidden_state for one in (compiled, made))
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert len(graphs) == 1
+
+
 # What is refused
 
 

@@ -1,12 +1,15 @@
-"""The motion loss: of what changes, whichever way, and not of patterns that come and go."""
+"""The motion loss: of what changes, whichever way, and not of patterns that come and go. Losses and their networks compile whole."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from grn.errors import ModelMismatchError
-from grn.training.losses import LpipsLoss, PatchGan, motion_loss
+from grn.training.losses import LpipsLoss, PatchDiscriminator, PatchGan, distances, motion_loss
 
 
 def still(*shape: int) -> torch.Tensor:
@@ -108,3 +111,38 @@ def test_the_published_discriminator_judges_patches_of_70_pixels() -> None:
     seen = pixels.grad[0].abs().sum(0).nonzero()
     assert (seen.amax(0) - seen.amin(0) + 1).tolist() == [70, 70]
     assert sum(p.numel() for p in judge.parameters()) == pytest.approx(2.77e6, rel=0.01)
+
+
+# Compiled
+
+
+def values(call: Callable[..., Any], clips: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What a loss says of a reconstruction and its clip, and its gradient."""
+    reconstruction = clips[0].clone().requires_grad_()
+    found = call(reconstruction, clips[1])
+    parts = list(found) if isinstance(found, tuple) else [found]
+    return [*parts, *torch.autograd.grad(sum(part.sum() for part in parts), reconstruction)]
+
+
+@pytest.mark.parametrize("loss", [distances, motion_loss], ids=lambda loss: loss.__name__)
+def test_a_compiled_loss_is_the_plain_one_in_one_graph_of_any_size(loss: Callable[..., Any]) -> None:
+    graphs = []
+
+    def counted(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(loss, backend=counted, dynamic=True, fullgraph=True)
+    for shape in [(2, 3, 5, 20, 28), (4, 3, 9, 18, 12)]:
+        clips = [torch.rand(shape) * 2 - 1 for _ in range(2)]
+        torch.testing.assert_close(values(compiled, clips), values(loss, clips))
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("network", [PatchGan, PatchDiscriminator], ids=lambda one: one.__name__)
+def test_a_discriminator_is_one_graph(network: type[nn.Module]) -> None:
+    made, pictures = network().eval(), torch.rand(2, 3, 36, 44) * 2 - 1
+    with torch.no_grad():
+        found = torch.compile(made, backend="eager", fullgraph=True)(pictures)
+        torch.testing.assert_close(found, made(pictures), rtol=1e-4, atol=1e-4)

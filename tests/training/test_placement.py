@@ -28,10 +28,11 @@ from grn.refine.config import SamplerConfig
 from grn.refine.sampler import Sampler
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
+from grn.training import loader
 from grn.training.engine import Engine
 from grn.training.generator import GeneratorTask
 from grn.training.generator_data import CaptionChoice, GeneratorExample
-from grn.training.loader import Part
+from grn.training.loader import Part, load_parts
 from grn.training.loop import Loop
 from grn.training.recipe import GeneratorRecipe
 from grn.training.task import Slot
@@ -219,3 +220,40 @@ def test_tokenizers_train_on_the_device(place: Path, request: pytest.FixtureRequ
         return Loop(TokenizerTask(recipe, CausalAutoencoder(recipe.network)), recipe, place / "run", Engine())
 
     compared(make, request)
+
+
+# The way there
+
+
+@pytest.mark.parametrize("kind", ["pictures", "classes", "maps of two shapes"])
+def test_batches_are_pinned_and_copied_without_waiting(place: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    if kind == "pictures":
+        recipe = tokenizer_recipe("pictures")
+        task: Any = TokenizerTask(recipe, CausalAutoencoder(recipe.network))
+    else:
+        task = generator_loop(class_recipe("pictures", "tokenizer"), place).task
+    examples = task.made_up(2)
+    if kind == "maps of two shapes":
+        targets = examples[0].targets[:, :2]
+        examples[0] = replace(examples[0], targets=targets)
+    batch = task.collate(examples)
+    done: list[tuple[str, object]] = []
+    to = Tensor.to
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: done.append(("pin", len(tensor))) or tensor)
+    monkeypatch.setattr(
+        Tensor, "to", lambda tensor, *a, **how: done.append(("to", how.get("non_blocking"))) or to(tensor, *a, **how)
+    )
+    Part((Slot(0, 0, 0),), batch).pin_memory().batch.to(CPU)
+    pinned, copied = (sum(name == which for name, _ in done) for which in ("pin", "to"))
+    assert pinned == copied >= 1
+    assert all(waits for name, waits in done if name == "to")
+
+
+def test_the_loader_pins_where_there_is_a_gpu(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tokenizer_recipe("pictures")
+    task = TokenizerTask(recipe, CausalAutoencoder(recipe.network))
+    asked: list[bool] = []
+    monkeypatch.setattr(loader, "DataLoader", lambda *_, pin_memory, **__: asked.append(pin_memory) or [])
+    for device in (CPU, DEVICE):
+        assert list(load_parts(task, recipe.run, recipe.data, 0, device)) == []
+    assert asked == [False, True]

@@ -116,6 +116,24 @@ def test_motion_is_a_loss_of_clips_alone(clips_place: Path) -> None:
         assert ("motion" in loss.figures) == clips
 
 
+@pytest.mark.parametrize("wanted", ["on", "off"])
+def test_losses_are_compiled_where_the_network_is(
+    clips_place: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    named: list[str] = []
+
+    def watched(call: Any, **_: object) -> Any:
+        named.append(call.__name__)
+        return call  # compiling takes long
+
+    monkeypatch.setattr(torch, "compile", watched)
+    made = task({"run.compile": wanted, "losses.motion": 1.0})
+    loss, *_ = made.losses(made.collate(made.made_up(2)), 0)
+    assert bool(loss.value.isfinite())
+    for name in ("encode", "decode", "distances", "motion_loss"):
+        assert (name in named) == (wanted == "on")
+
+
 def test_a_joint_tokenizer_trains_and_its_folder_tokenizes(clips_place: Path) -> None:
     rows = run(video_recipe("pictures", "clips"), Path("a"))
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
