@@ -106,7 +106,7 @@ def test_two_processes_at_once(grn: Any, here: Path, lines: Any) -> None:
     started = [
         Forked(*line, folder=folder, before=small_blocks, RANK=folder.name, **together) for folder in reversed(folders)
     ]
-    other, first = (process.wait() for process in started)
+    other, first = (process.wait(240) for process in started)
     assert (other.code, other.out, other.err) == (0, "", "")
     assert (first.code, json.loads(first.out)) == (0, plain[0])
 
