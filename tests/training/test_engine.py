@@ -60,10 +60,18 @@ def alone(tmp_path: Path) -> Iterator[DeviceMesh]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("family", ["class", "text"])
+@pytest.mark.parametrize(
+    ("family", "recompute", "backend"),
+    [
+        ("class", False, "aot_eager"),
+        ("class", True, "aot_eager"),
+        ("class", True, "inductor"),
+        ("text", False, "aot_eager"),
+        ("text", True, "aot_eager"),
+    ],
+)
 def test_compiled_blocks_of_a_sharded_network_give_the_same_gradients(
-    alone: DeviceMesh, family: str, recompute: bool
+    alone: DeviceMesh, family: str, recompute: bool, backend: str
 ) -> None:
     """Sharded first, and compiled at the first step, as in a run."""
     torch.compiler.reset()
@@ -90,7 +98,7 @@ def test_compiled_blocks_of_a_sharded_network_give_the_same_gradients(
     shard(network, alone)
     if recompute:
         recompute_blocks(network, compiled=True)
-    compile_blocks(network, "aot_eager")
+    compile_blocks(network, backend)
     for one, other in zip(plain, [gradients(network, loss) for loss in losses()], strict=True):
         for gradient, compiled in zip(one, other, strict=True):
             torch.testing.assert_close(gradient, compiled.full_tensor() if isinstance(compiled, DTensor) else compiled)
