@@ -3,8 +3,9 @@
 For GRN-B, GRN-L and the text network of the paper's recipes, with fewer blocks, on one process and on two (gloo, each with a
 thread): samples and tokens a second, share of the measured peak of matrix products, share of the time that data were waited for.
 The text network's two processes hold half of its weights each, as its recipe says: gathering them takes a third more work on a
-processor, and a step of it about 4 s of each core. Pictures are noise, whose codes a tiny tokenizer makes first. With a checkout of
-the published code (MGenAI/GRN), its training step of GRN-B and ours, whole, in turns. Exits 1 where data hold the device up for more than a twentieth of the time, or ours is slower.
+processor, and a step of it about 4 s of each core. Pictures are noise, whose codes a tiny tokenizer makes first. With a checkout
+of the published code (MGenAI/GRN), its training step of GRN-B and ours, whole, in turns. Exits 1 where data hold the device up for
+more than a twentieth of the time, or ours is slower.
 """
 
 import argparse
