@@ -5,7 +5,7 @@ An index is made once and stays in the cache folder as long as its place is as i
     length (8 bytes) of the header
     header    JSON: number of samples, folders, what was left out
     rows      one `ROW` a sample
-    records   one JSON a sample: key, file, caption, facts, places of further files
+    records   one JSON a sample: key, file, caption, facts, places of further files, why it cannot be read
 
 A row and a record are read when their sample is asked for; nothing stays in memory or open.
 """
@@ -26,11 +26,11 @@ import numpy as np
 
 from grn.data.digests import digest_of
 from grn.data.listing import LeftOut
-from grn.data.samples import FilePart, Sample, wordings
+from grn.data.samples import FilePart, Sample, Unreadable, wordings
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.files import atomic_path, cache_folder, display
 
-VERSION = 1
+VERSION = 2
 ROW = np.dtype([("record", "<i8"), ("length", "<u4"), ("label", "<i4"), ("captions", "<u4"), ("folder", "<i4")])
 _ROW = struct.Struct("<qIiIi")  # the same
 _SETTLED_SECONDS = 2.0  # a change within the clock's tick would not be seen
@@ -51,6 +51,8 @@ class Entry:
     more: Mapping[str, FilePart] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
     """The outermost two folders that it lies in; they may be classes."""
+    fault: str = ""
+    """Why what lies beside it cannot be understood; reading the sample says so."""
 
 
 class Index:
@@ -72,6 +74,8 @@ class Index:
         self.folders = [tuple(parts) for parts in header["folders"]]
         """Which folders samples lie in, a row's `folder` counts through them; none where a sample has a caption."""
         self.left_out = LeftOut.from_counts(header["left_out"])
+        self.faults: int = header["faults"]
+        """How many samples are known to be unreadable."""
         if self._size() != self._records + header["bytes"]:
             raise ValueError("is not whole")
 
@@ -102,10 +106,11 @@ class Index:
             raise EnvironmentFaultError(
                 f"{display(str(self._data)[:200])}: the index of the data is gone or damaged ({error}); start again to have it made anew"
             ) from error
-        key, file, place, caption, info, more = record
+        key, file, place, caption, info, more, fault = record
         label = int(row["label"])
         parts = {suffix: _part(where) for suffix, where in more.items()}
-        made = Sample(key, _part(file), caption, None if label < 0 else label, info, place, parts)
+        read = Unreadable(fault) if fault else _part(file)
+        made = Sample(key, read, caption, None if label < 0 else label, info, place, parts)
         return made, int(row["folder"])
 
     def _read(self, offset: int, length: int) -> bytes:
@@ -155,11 +160,11 @@ def index_of(key: str, newest: float, entries: Callable[[LeftOut], Iterator[Entr
 
 def _write(file: BinaryIO, entries: Callable[[LeftOut], Iterator[Entry]]) -> None:
     left_out, folders = LeftOut(), dict[tuple[str, ...], int]()
-    count, size, captioned = 0, 0, False
+    count, size, captioned, faults = 0, 0, False, 0
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as rows, tempfile.SpooledTemporaryFile(_IN_MEMORY) as records:
         for entry in entries(left_out):
             more = {suffix: _where(part) for suffix, part in entry.more.items()}
-            content = [entry.key, _where(entry.file), entry.place, entry.caption, dict(entry.info), more]
+            content = [entry.key, _where(entry.file), entry.place, entry.caption, dict(entry.info), more, entry.fault]
             record = json.dumps(content, separators=(",", ":")).encode()
             label = -1 if entry.label is None else min(entry.label, 2**31 - 1)
             captions = sum(bool(one.text) for one in wordings(entry.caption, entry.info))
@@ -167,9 +172,10 @@ def _write(file: BinaryIO, entries: Callable[[LeftOut], Iterator[Entry]]) -> Non
             rows.write(_ROW.pack(size, len(record), label, captions, folder))
             records.write(record)
             count, size, captioned = count + 1, size + len(record), captioned or bool(captions)
+            faults += bool(entry.fault)
         # Folders may be classes only where there are no captions; else there may be one for each sample.
         known = [] if captioned else list(folders)
-        header = {"count": count, "bytes": size, "folders": known, "left_out": left_out.counts()}
+        header = {"count": count, "bytes": size, "folders": known, "left_out": left_out.counts(), "faults": faults}
         head = json.dumps(header).encode()
         file.write(len(head).to_bytes(_PREFIX, "little") + head)
         for part in (rows, records):

@@ -31,9 +31,10 @@ _LONGEST = 1 << 20  # bytes of a line
 
 
 def index_lines(path: Path, suffixes: Collection[str]) -> Index:
-    """The index of a list, in its order. Raises BadInputError for a line that cannot be understood.
+    """The index of a list, in its order. Raises BadInputError where the list cannot be read.
 
-    Files are not looked for: one that is missing is noticed when it is read.
+    A line that cannot be understood is a sample that cannot be read. Files are not looked for: one that is missing is
+    noticed when it is read.
     """
     try:
         status = path.stat()
@@ -57,7 +58,9 @@ def _entries(path: Path, suffixes: Collection[str], left_out: LeftOut) -> Iterat
                     raise ValueError(f"holds a {type(facts).__name__} (expected an object)")
                 entry = _entry(path.parent, place, facts)
             except (ValueError, RecursionError) as error:
-                raise BadInputError(f"{display(place)}: {display(str(error))}; repair or remove the line") from error
+                fault = f"{display(place)}: {display(str(error))}; repair or remove the line"
+                yield Entry(str(number), FilePart(path), place, fault=fault)
+                continue
             if suffix_of(entry.key) in suffixes:
                 yield entry
             else:

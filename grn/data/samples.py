@@ -28,6 +28,16 @@ class FilePart:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """Stands where the bytes of a sample would be read, of which the caption, class or facts cannot be understood."""
+
+    message: str
+
+    def __call__(self) -> bytes:
+        raise BadInputError(self.message)
+
+
+@dataclass(frozen=True)
 class Wording:
     """One caption of several: its text, its type ("" where it has none), and how often it is drawn in relation to the others."""
 
@@ -83,7 +93,9 @@ class Sample:
 
     @property
     def wordings(self) -> tuple[Wording, ...]:
-        """All wordings of the caption, by the sample's facts if they list some."""
+        """All wordings of the caption, by the sample's facts if they list some. BadInputError if they cannot be read."""
+        if isinstance(self.read, Unreadable):
+            self.read()
         return wordings(self.caption, self.info)
 
     def data(self) -> bytes:

@@ -5,14 +5,16 @@ permutation and resume at an exact place. What it knows of its samples is in ind
 not grow with their number.
 """
 
+import glob
 import hashlib
 import logging
+import math
 import random
 import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,18 @@ import numpy as np
 from grn.data.archives import COMPRESSED
 from grn.data.index import Entry, Index, index_of
 from grn.data.lines import index_lines
-from grn.data.listing import LeftOut, Listing, Sides, is_hidden, list_folder
+from grn.data.listing import LeftOut, Listing, Sides, list_folder
 from grn.data.remote import fetched, is_url
 from grn.data.samples import FilePart, Sample
-from grn.data.sides import SIDE_SUFFIXES, check_length, read_sides
+from grn.data.sides import SIDE_SUFFIXES, Facts, check_length, read_sides
 from grn.data.tables import PREFIX, Table, is_saved, open_table
 from grn.data.tars import index_tar
 from grn.errors import BadInputError
 from grn.files import display
 from grn.media import READ_CLIP_SUFFIXES, READ_IMAGE_SUFFIXES
+from grn.media.suffixes import suffix_of
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_BRACES = re.compile(r"\{(?:\d{1,9}\.\.\d{1,9}|[\w.-]+(?:,[\w.-]+)+)\}")
 _MAX_SHARDS = 100_000
 _METADATA = "metadata.jsonl"
 CODES_SUFFIXES = (".npz",)
@@ -102,6 +105,11 @@ class Source(Sequence[Sample]):
         )
         return Source(_Chosen(base, np.fromiter(kept, np.int64)), self.classes, self.left_out)
 
+    @property
+    def faults(self) -> int:
+        """How many samples are known to be unreadable before they are read, of a place that was opened as a whole."""
+        return self._samples.faults if isinstance(self._samples, _Indexed) else 0
+
     def _base(self) -> "tuple[Sequence[Sample], range | np.ndarray]":
         """The samples that these are chosen from, and their numbers."""
         if isinstance(self._samples, _Chosen):
@@ -128,6 +136,7 @@ class _Indexed(Sequence[Sample]):
     def __init__(self, indices: Sequence[Index], tables: Sequence[np.ndarray] | None = None) -> None:
         self._indices, self._tables = indices, tables
         self.ends = list(accumulate(len(index) for index in indices))
+        self.faults = sum(index.faults for index in indices)
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
@@ -173,7 +182,7 @@ def open_codes(paths: Sequence[Path]) -> Source:
 
 
 def open_source(path: Path | str, clips: bool = False, codes: bool = False) -> Source:
-    """Open a folder, a WebDataset tar, a list, or many of them: a folder of tars, `name-{000..012}.tar`, `name-*.tar`.
+    """Open a folder, a WebDataset tar, a list, or many of them: a folder of tars, `{train,val}-{000..012}.tar`, `*/name-*.tar`.
 
     A folder holds pictures at any depth, or with `clips` animations and videos; beside `name.png`, `name.txt` is its
     caption, `name.cls` its class number and `name.json` its facts. In a tar, the files of one key (their name up to its
@@ -181,14 +190,13 @@ def open_source(path: Path | str, clips: bool = False, codes: bool = False) -> S
     for a missing .txt. If all pictures lie in subfolders and none has a caption, the subfolders are classes, numbered
     in the order of their names. What counts as a picture is told in `grn.data.listing`. A compressed tar (.tgz,
     .tar.gz) is unpacked once, into the cache. How many files were left out, and why, is logged and stays in the
-    source's `left_out`.
+    source's `left_out`. A sample whose caption, class or facts cannot be understood is one that cannot be read.
 
     A folder with a metadata.jsonl holds what that lists, and .jsonl files are lists themselves (`grn.data.lines`), as is a
     folder of nothing else. Tars may be URLs (`grn.data.remote`). A folder that the `datasets` library has saved, or
     "datasets:NAME:SPLIT" of the hub, are its rows (`grn.data.tables`). codes: tars of tokenized data (`grn.data.shards`).
 
-    Raises BadInputError where there is nothing, no picture, a damaged archive, or a caption or fact that cannot be
-    read.
+    Raises BadInputError where there is nothing, no picture, none that can be read, or a damaged archive.
     """
     suffixes: Collection[str]
     suffixes, what = (READ_CLIP_SUFFIXES, "clips") if clips else (READ_IMAGE_SUFFIXES, "pictures")
@@ -214,6 +222,8 @@ def open_source(path: Path | str, clips: bool = False, codes: bool = False) -> S
         raise BadInputError(f"{display(path)}: no {what} found (looked for {', '.join(sorted(suffixes))}{found_else})")
     if source.left_out.total:
         logger.warning("%s: %s", display(path), source.left_out)
+    if source.faults == len(source):
+        source[0].data()  # says what is wrong with it
     return source
 
 
@@ -221,45 +231,43 @@ def _in_folder(path: Path, suffixes: Collection[str]) -> Source:
     if (path / _METADATA).is_file():
         return _from_files([path / _METADATA], suffixes)
     source = _from_folder(path, suffixes)
-    for matches in (_is_tar, _is_list):
-        files = sorted(p for p in path.iterdir() if matches(p.name))
-        if not len(source) and files:
+    for ends in ((".tar", *COMPRESSED), (".jsonl",)):
+        files = [] if len(source) else list_folder(path, {suffix_of(f"x{end}") for end in ends}).files
+        if files := [one for one in files if one.name.lower().endswith(ends)]:
             return _from_files(files, suffixes)
     return source
 
 
-def _is_tar(name: str) -> bool:
-    return name.lower().endswith((".tar", *COMPRESSED)) and not is_hidden(name)
-
-
-def _is_list(name: str) -> bool:
-    return name.lower().endswith(".jsonl") and not is_hidden(name)
-
-
 def _shards(path: Path) -> list[Path]:
-    """The files that a path with ranges {000..012} or a wildcard in its name stands for; none if it has neither."""
-    if _RANGE.search(str(path)):
-        return [Path(name) for name in _expanded(str(path))]
-    return sorted(path.parent.glob(path.name)) if "*" in path.name else []
+    """The files that a path with braces or wildcards stands for; none if it has neither."""
+    names = _expanded(str(path))
+    if not glob.has_magic(str(path)):
+        return [Path(name) for name in names] if names != [str(path)] else []
+    return [Path(found) for name in names for found in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207  Path.glob takes no absolute pattern
 
 
 def _expanded(text: str) -> list[str]:
-    """With every range spelt out, the last one fastest."""
-    found = _RANGE.search(text)
-    if not found:
-        return [text]
-    first, last = int(found[1]), int(found[2])
-    if not first <= last < first + _MAX_SHARDS:
-        raise BadInputError(f"{display(text)}: range {found[0]} does not count up to at most {_MAX_SHARDS} shards")
-    start, width = text[: found.start()], len(found[1])
-    return [f"{start}{n:0{width}d}{end}" for n in range(first, last + 1) for end in _expanded(text[found.end() :])]
+    """With every {000..012} and {a,b} spelt out, the last one fastest. Raises BadInputError for none or too many."""
+    choices: list[Sequence[str | int]] = []
+    widths = []
+    for brace in _BRACES.findall(text):
+        first, _, last = brace[1:-1].partition("..")
+        choices.append(brace[1:-1].split(",") if "," in brace else range(int(first), int(last) + 1))
+        widths.append(len(first))
+    if not 1 <= (count := math.prod(map(len, choices))) <= _MAX_SHARDS:
+        raise BadInputError(f"{display(text)}: stands for {count} shards (expected 1 to {_MAX_SHARDS})")
+    between, found = _BRACES.split(text), []
+    for chosen in product(*choices):
+        spelt = (f"{one:0{width}d}" if isinstance(one, int) else one for one, width in zip(chosen, widths, strict=True))
+        found.append("".join(part for pair in zip(between, (*spelt, ""), strict=True) for part in pair))
+    return found
 
 
 def _from_files(paths: Sequence[Path], suffixes: Collection[str]) -> Source:
     """Of tars or lists."""
     # Several processes that start together each go through them in an order of their own, and find what others have indexed.
     found = {
-        path: (index_lines if _is_list(path.name) else index_tar)(path, suffixes)
+        path: (index_lines if path.name.lower().endswith(".jsonl") else index_tar)(path, suffixes)
         for path in random.Random().sample(paths, len(paths))
     }
     return _of_indices([found[path] for path in paths], packed=True)
@@ -276,10 +284,13 @@ def _entries(root: Path, listing: Listing, left_out: LeftOut) -> Iterator[Entry]
     left_out.update(listing.left_out)
     for path in listing.files:
         inside = path.relative_to(root)
-        facts = read_sides(str(path), _read_sides(listing.beside(path)))
-        yield Entry(
-            str(inside), FilePart(path), str(path), facts.caption, facts.label, facts.info, {}, inside.parts[:-1][:2]
-        )
+        facts, fault = Facts(), ""
+        try:
+            facts = read_sides(str(path), _read_sides(listing.beside(path)))
+        except BadInputError as error:
+            fault = str(error)
+        folders = inside.parts[:-1][:2]
+        yield Entry(str(inside), FilePart(path), str(path), facts.caption, facts.label, facts.info, {}, folders, fault)
 
 
 def _of_indices(indices: Sequence[Index], packed: bool = False) -> Source:

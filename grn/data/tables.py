@@ -17,11 +17,14 @@ _BATCH = 10_000  # rows that are looked at together
 
 
 class Table(Sequence[Sample]):
-    """The rows of a data set. Its first column of images is the picture; "captions", "caption" or "text" is the caption, "label" the class."""
+    """The rows of a data set. Its first column of images is the picture; "captions", "caption" or "text" is the caption, "label" the class.
+
+    Classes are numbers, or names, which are numbered in their order.
+    """
 
     def __init__(self, rows: Any, place: str) -> None:
         """rows: a `datasets.Dataset`. Raises BadInputError where it has no images."""
-        from datasets import Image
+        from datasets import ClassLabel, Image, Value
 
         images = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
         if not images:
@@ -29,7 +32,14 @@ class Table(Sequence[Sample]):
         self._image, self.place = images[0], place
         self._rows = rows.cast_column(images[0], Image(decode=False))
         self._caption = next((name for name in _CAPTIONS if name in rows.features), None)
-        self.classes: tuple[str, ...] = tuple(getattr(rows.features.get("label"), "names", None) or ())
+        kind = rows.features.get("label")
+        self._numbers: dict[str, int] | None = None
+        if isinstance(kind, Value) and kind.dtype == "string":
+            names = sorted(name for name in rows.unique("label") if name is not None)
+            self._numbers = {name: number for number, name in enumerate(names)}
+        self._labelled = self._numbers is not None or "int" in str(getattr(kind, "dtype", ""))
+        named = kind.names if isinstance(kind, ClassLabel) else self._numbers
+        self.classes: tuple[str, ...] = tuple(named or ())
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -40,14 +50,21 @@ class Table(Sequence[Sample]):
         row = self._rows.select_columns(others)[number]
         text = row.get(self._caption) if self._caption else None
         info = {"captions": text} if isinstance(text, list) else {}
-        label = row.get("label")
+        label = self._number(row.get("label"))
         place = f"{self.place}: {number}"
         try:
             wordings("", info)
         except ValueError as error:
             raise BadInputError(f"{display(place)}: {error}") from error
         caption = text if isinstance(text, str) else ""
-        return Sample(str(number), _Picture(self._rows, self._image, number), caption, label, {**row, **info}, place)
+        read = _Picture(self._rows, self._image, number)
+        return Sample(str(number), read, caption, None if label < 0 else label, {**row, **info}, place)
+
+    def _number(self, label: Any) -> int:
+        """The class that a row's label stands for; -1: none."""
+        if label is None or not self._labelled:
+            return -1
+        return self._numbers[label] if self._numbers is not None else int(label)
 
     def identity(self, numbers: "range | np.ndarray") -> str:
         """What the samples of these numbers follow from."""
@@ -55,10 +72,10 @@ class Table(Sequence[Sample]):
 
     def labels(self) -> np.ndarray:
         """As `Source.labels`."""
-        if "label" not in self._rows.features:
+        if not self._labelled:
             return np.full(len(self), -1, np.int32)
         batches = self._rows.select_columns(["label"]).iter(_BATCH)
-        return np.array([-1 if label is None else label for batch in batches for label in batch["label"]], np.int32)
+        return np.array([self._number(label) for batch in batches for label in batch["label"]], np.int32)
 
     def captioned(self) -> np.ndarray:
         """As `Source.captioned`."""
@@ -83,11 +100,12 @@ class _Picture:
 
 def is_saved(folder: Path) -> bool:
     """Whether a folder is a data set that the library has saved."""
-    return (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file()
+    whole = (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file()
+    return whole or (folder / "dataset_dict.json").is_file()
 
 
 def open_table(name: str) -> Table:
-    """A saved folder, or "datasets:NAME" or "datasets:NAME:SPLIT" of the hub, by default its split "train".
+    """A saved folder, or "datasets:NAME" or "datasets:NAME:SPLIT" of the hub or a folder, by default the split "train".
 
     Raises BadInputError where it cannot be had, EnvironmentFaultError where the library is not installed.
     """
@@ -96,10 +114,11 @@ def open_table(name: str) -> Table:
     except ImportError as error:
         raise EnvironmentFaultError(f"{display(name)}: needs the package datasets; install grn[data]") from error
     try:
-        if not name.startswith(PREFIX):
-            return Table(datasets.load_from_disk(name), name)
-        hub, _, split = name.removeprefix(PREFIX).partition(":")
-        return Table(datasets.load_dataset(hub, split=split or "train"), name)
+        hub, _, split = name.removeprefix(PREFIX).partition(":") if name.startswith(PREFIX) else (name, "", "")
+        if not is_saved(Path(hub)):
+            return Table(datasets.load_dataset(hub, split=split or "train"), name)
+        saved = datasets.load_from_disk(hub)
+        return Table(saved[split or "train"] if isinstance(saved, datasets.DatasetDict) else saved, name)
     except BadInputError:
         raise
     except Exception as error:  # the library raises anything

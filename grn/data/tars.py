@@ -13,7 +13,7 @@ from grn.data.archives import plain_tar
 from grn.data.index import Entry, Index, index_of
 from grn.data.listing import LeftOut, Reason, is_hidden
 from grn.data.samples import FilePart
-from grn.data.sides import BESIDE_CODES, SIDE_SUFFIXES, check_length, read_sides
+from grn.data.sides import BESIDE_CODES, SIDE_SUFFIXES, Facts, check_length, read_sides
 from grn.errors import BadInputError
 from grn.files import display
 from grn.media.suffixes import suffix_of
@@ -167,12 +167,16 @@ def _entry(
             left_out.add(Reason.OTHER_KIND, member.name)
     if not pictures:
         return None
-    sides = {}
-    for suffix in SIDE_SUFFIXES & members.keys():
-        check_length(f"{path}: {key}{suffix}", members[suffix].size)
-        file.seek(members[suffix].offset)
-        sides[suffix] = file.read(members[suffix].size)
-    facts = read_sides(f"{path}: {key}", sides)
+    facts, fault = Facts(), ""
+    try:
+        sides = {}
+        for suffix in SIDE_SUFFIXES & members.keys():
+            check_length(f"{path}: {key}{suffix}", members[suffix].size)
+            file.seek(members[suffix].offset)
+            sides[suffix] = file.read(members[suffix].size)
+        facts = read_sides(f"{path}: {key}", sides)
+    except BadInputError as error:
+        fault = str(error)
     picture, *more = (
         FilePart(plain, members[suffix].offset, members[suffix].size)
         for suffix in (pictures[0], *sorted(BESIDE_CODES & members.keys()))
@@ -186,6 +190,7 @@ def _entry(
         facts.info,
         dict(zip(sorted(BESIDE_CODES & members.keys()), more, strict=True)),
         tuple(part for part in key.split("/")[:-1] if part not in ("", "."))[:2],
+        fault,
     )
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grn.data.samples import Unreadable
 from grn.data.shards import Progress
 from grn.errors import ConfigError, ModelMismatchError
 from grn.models.config import ClassToImageModelConfig, GeneratorModelConfig, TextToVisualModelConfig
@@ -254,7 +255,8 @@ class GeneratorTask:
             return list(self.recipe.sheet_prompts)
         source = self.data.source
         count = min(SHEET_PICTURES, len(source))
-        return [source[i * len(source) // count].captions[0] for i in range(count)]
+        shown = (source[i * len(source) // count] for i in range(count))
+        return [one.captions[0] for one in shown if not isinstance(one.read, Unreadable)]
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write the model folder, with its tokenizer and text encoder."""

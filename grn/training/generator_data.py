@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from grn.data.coded import read_codes, text_tokens
-from grn.data.samples import Sample
+from grn.data.samples import Sample, Unreadable
 from grn.data.shards import Maker, Progress, View, made_together, pieces
 from grn.data.sources import Source, open_codes
 from grn.devices import fast_type
@@ -285,8 +285,10 @@ def _check_captions(source: Source, path: str) -> None:
 def check_classes(source: Source, path: str, classes: int) -> None:
     """Warn where class folders are not as many as the network's classes. BadInputError for samples of none of these."""
     labels = source.labels()
-    for number in np.flatnonzero((labels < 0) | (labels >= classes))[:1]:
+    for number in np.flatnonzero((labels < 0) | (labels >= classes)):
         sample = source[int(number)]
+        if isinstance(sample.read, Unreadable):  # skipped and counted where it is read
+            continue
         if sample.label is None:
             raise BadInputError(f"{sample}: has no class; a class-to-image generator needs class folders or .cls files")
         raise BadInputError(f"{sample}: class {sample.label} is not one of network.num_classes {classes}")

@@ -1,8 +1,11 @@
 """Shards by URL, data sets of the datasets library, and the index that stays on disk."""
 
+import http.server
 import io
 import os
 import pickle
+import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -46,6 +49,34 @@ def test_shards_by_url_are_fetched_once(tmp_path: Path) -> None:
     assert greys(f"pipe:cat {tmp_path}/s-{{0..1}}.tar") == [0, 1]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="webdataset opens http with curl")
+def test_shards_come_from_a_server_and_a_broken_one_leaves_nothing(tmp_path: Path, cache: Path) -> None:
+    pytest.importorskip("webdataset")
+    (path,) = shards(tmp_path, 1)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = path.read_bytes()
+            self.send_response(404 if "none" in self.path else 200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[:700] if "cut" in self.path else data)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        assert greys(f"{place}/s-{{0,1}}.tar") == [0, 0]
+        for name in ("none.tar", "cut.tar", "none.tar'; touch stolen; '"):
+            with pytest.raises(BadInputError, match="cannot be fetched"):
+                open_source(f"{place}/{name}")
+        server.shutdown()
+    assert greys(f"{place}/s-0.tar") == [0]  # from the cache
+    assert len(list((cache / "shards").glob("*.tar"))) == 2
+    assert not Path("stolen").exists()
+
+
 def test_a_url_that_cannot_be_fetched_is_named(tmp_path: Path, cache: Path) -> None:
     pytest.importorskip("webdataset")
     for url in (f"pipe:cat {tmp_path}/none.tar", f"file://{tmp_path}/none.tar", "pipe:true", "nowhere://x.tar"):
@@ -66,8 +97,9 @@ def test_rows_of_the_datasets_library(tmp_path: Path, monkeypatch: pytest.Monkey
     rows = {"picture": [Image.open(io.BytesIO(png(n))) for n in (7, 9)], "caption": ["an ant", ""], "label": [0, 1]}
     made = datasets.Dataset.from_dict(rows, features=features)
     made.save_to_disk(str(tmp_path / "saved"))
+    datasets.DatasetDict({"train": made}).save_to_disk(str(tmp_path / "several"))
     monkeypatch.setattr("datasets.load_dataset", lambda name, split: made if (name, split) == ("o/n", "x") else None)
-    for place in (tmp_path / "saved", "datasets:o/n:x"):
+    for place in (tmp_path / "saved", "datasets:o/n:x", tmp_path / "several", f"datasets:{tmp_path}/several:train"):
         source = open_source(place)
         assert greys(place) == [7, 9]
         assert [(s.caption, s.label) for s in source] == [("an ant", 0), ("", 1)]
@@ -76,6 +108,12 @@ def test_rows_of_the_datasets_library(tmp_path: Path, monkeypatch: pytest.Monkey
         assert source.captioned().tolist() == [True, False]
         assert str(source[1]) == f"{place}: 1"
     assert int(pickle.loads(pickle.dumps(source[1])).image()[0, -1, 0]) == 9
+    with pytest.raises(BadInputError, match="several:val: cannot be opened"):
+        open_source(f"datasets:{tmp_path}/several:val")
+    named = made.remove_columns("label").add_column("label", ["bee", "ant"])
+    named.save_to_disk(str(tmp_path / "named"))
+    source = open_source(tmp_path / "named")
+    assert (source.classes, [s.label for s in source], source.labels().tolist()) == (("ant", "bee"), [1, 0], [1, 0])
     without = datasets.Dataset.from_dict({"text": ["a"]})
     without.save_to_disk(str(tmp_path / "none"))
     with pytest.raises(BadInputError, match="no column holds images"):

@@ -46,7 +46,7 @@ def test_the_authors_list_of_pictures_has_captions_of_types(tmp_path: Path) -> N
     lists.mkdir()
     listed(lists / "part-0.jsonl", [line])
     listed(lists / "part-1.jsonl", [line | {"text": "the same", "long_caption": None}])
-    for place in (lists, lists / "part-*.jsonl", lists / "part-{0..1}.jsonl"):
+    for place in (lists, lists / "part-*.jsonl", lists / "part-{0..1}.jsonl", tmp_path / "*" / "*.jsonl"):
         first, second = open_source(place)
         assert first.wordings == (Wording("an ant on a leaf", "long"), Wording("an ant", "short"))
         assert second.wordings == (Wording("the same", "short"),)
@@ -99,9 +99,14 @@ BAD = [
 def test_a_line_that_cannot_be_understood_is_named(tmp_path: Path, line: bytes, message: str) -> None:
     path = tmp_path / "d.jsonl"
     path.write_bytes(b'{"file_name": "a.png"}\n\n' + line + b"\n")
+    good, bad = open_source(path)
+    assert good.key == "a.png"
     with pytest.raises(BadInputError, match=message) as caught:
+        bad.image()
+    assert str(caught.value).startswith(f"{path}:3: ")
+    path.write_bytes(line)
+    with pytest.raises(BadInputError, match=message):  # none can be read
         open_source(path)
-    assert f"{path}:3" in str(caught.value)
 
 
 def test_a_missing_file_is_named_when_it_is_read(tmp_path: Path) -> None:

@@ -78,11 +78,18 @@ def test_shards_by_folder_range_and_wildcard(tmp_path: Path) -> None:
     assert greys(tmp_path / "train-{000..011}.tar") == list(range(12))
     assert greys(tmp_path / "train-{003..004}.tar") == [3, 4]
     assert greys(tmp_path / "train-00*.tar") == list(range(10))
+    assert greys(tmp_path / "train-00[35].tar") == [3, 5]
+    assert greys(tmp_path / "{other,train-004}.tar") == [99, 4]
+    assert greys(tmp_path / "{train,other}*{3,4}.tar") == [3, 4]
     assert greys(tmp_path) == [99, *range(12)]
+    (tmp_path / "part-0").mkdir()
+    pack(tmp_path / "part-0" / "more.tar", [("x.png", png(50))])
+    assert greys(tmp_path) == [99, 50, *range(12)]
+    assert greys(tmp_path / "*" / "*.tar") == greys(tmp_path / "**" / "m*.tar") == [50]
     with pytest.raises(BadInputError, match=r"train-012\.tar"):
         open_source(tmp_path / "train-{010..012}.tar")
     for name in ("train-{5..2}.tar", "train-{0..99999999}.tar"):
-        with pytest.raises(BadInputError, match="does not count up"):
+        with pytest.raises(BadInputError, match="stands for"):
             open_source(tmp_path / name)
     with pytest.raises(BadInputError, match="no such folder or tar"):
         open_source(tmp_path / "test-*.tar")
@@ -131,11 +138,17 @@ def test_an_unreadable_caption_class_or_fact_names_its_sample(
 ) -> None:
     members = {"good.png": png(1), "sub/bad.png": png(2), f"sub/bad{suffix}": data}
     for path in (unpack(tmp_path / "d", members), pack(tmp_path / "d.tar", members.items())):
-        with pytest.raises(BadInputError, match=message) as caught:
-            open_source(path)
-        assert str(path) in str(caught.value)
-        assert "sub/bad" in str(caught.value)
-        assert len(str(caught.value)) < 400 + len(str(path))
+        good, bad = open_source(path)
+        assert int(good.image()[0, -1, 0]) == 1
+        for read in (bad.image, lambda bad=bad: bad.captions, lambda bad=bad: bad.frames(1)):
+            with pytest.raises(BadInputError, match=message) as caught:
+                read()
+            assert str(path) in str(caught.value)
+            assert "sub/bad" in str(caught.value)
+            assert len(str(caught.value)) < 400 + 2 * len(str(path))
+    del members["good.png"]
+    with pytest.raises(BadInputError, match=message):  # none can be read
+        open_source(pack(tmp_path / "bad.tar", members.items()))
 
 
 @pytest.mark.parametrize("data", [b"", b"text", png(1)[:-30]], ids=["empty", "text", "cut"])

@@ -38,7 +38,7 @@ TRAINING = {
 }
 # Table 6 and appendix F.1, or the authors' code: guidance, where it starts, temperature.
 SAMPLING = {
-    "grn-b": (2.35, 0.44, 1.31),
+    "grn-b": (2.4, 0.4, 1.33),
     "grn-l": (2.0, 0.4, 1.3),
     "grn-h": (2.0, 0.4, 1.3),
     "grn-g": (1.7, 0.3, 1.3),
@@ -124,6 +124,10 @@ def test_sampling_is_the_papers_or_the_authors(name: str) -> None:
     assert low <= sampling.temperature <= high
     assert 1.0 <= sampling.guidance <= (3.0 if name in CLASSES else 4.0)
     assert 0 <= sampling.guidance_start <= 0.5
+    # Complexity-aware: k of table 8's range; b is measured for each model, and the paper tells that of one (table 11, from the warm-up on).
+    assert 300 <= sampling.k <= 1200
+    assert sampling.b == (pytest.approx(-547.2 + sampling.warmup) if name == "grn-bit-b" else 50)
+    assert (sampling.tmin, sampling.tmax) == (20 if name in CLASSES else 10, 50)
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -82,6 +82,16 @@ def test_a_few_bad_samples_are_skipped_and_named(place: Path, caplog: pytest.Log
     assert figures(straight)[3:] == figures(run(recipe, Path("b")))
 
 
+@pytest.mark.parametrize("name", ["text", "class"])
+def test_a_bad_caption_or_class_is_a_bad_sample(
+    request: pytest.FixtureRequest, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = request.getfixturevalue("captioned" if name == "text" else "place")
+    (place / "pictures" / "left" / ("3.txt" if name == "text" else "3.cls")).write_bytes(b"\xff")
+    run(changed(RECIPES[name], ONE | {"data.most_bad": 0.2}), Path("a"))
+    assert [r.message for r in caplog.records if r.message.startswith("skipped: pictures/left/3.png: unreadable cap")]
+
+
 def test_too_many_bad_samples_stop_a_run() -> None:
     def count(most: float, samples: int, batches: int, every: int) -> int:
         bad = Bad(most, samples)
