@@ -247,16 +247,24 @@ class GeneratorTask:
             if self.text is None:
                 condition: Condition = ClassCondition(torch.tensor([sample.label for sample in samples]))
             else:
-                condition = self.text.encode([sample.captions[0] for sample in samples])
+                tags = [self.data.source.place(n).tag for n in chosen]
+                condition = self.text.encode([_tagged(t, s.captions[0]) for t, s in zip(tags, samples, strict=True)])
             yield self._draw(condition, chosen)[:, :, 0]
 
     def _sheet_prompts(self) -> list[str]:
-        if self.recipe.sheet_prompts:
-            return list(self.recipe.sheet_prompts)
-        source = self.data.source
-        count = min(SHEET_PICTURES, len(source))
-        shown = (source[i * len(source) // count] for i in range(count))
-        return [one.captions[0] for one in shown if not isinstance(one.read, Unreadable)]
+        prompts: Sequence[str] = self.recipe.sheet_prompts
+        if not prompts:
+            source = self.data.source
+            count = min(SHEET_PICTURES, len(source))
+            shown = (source[i * len(source) // count] for i in range(count))
+            prompts = [one.captions[0] for one in shown if not isinstance(one.read, Unreadable)]
+        return [_tagged(self._tag, prompt) for prompt in prompts]
+
+    @property
+    def _tag(self) -> str:
+        """What stands before the prompts of the finished model: what stands before captions of what it draws, clips or pictures."""
+        data = self.recipe.data
+        return next(source.tag for source in data.sources if source.clips == (data.frames > 1))
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write the model folder, with its tokenizer and text encoder."""
@@ -280,12 +288,17 @@ class GeneratorTask:
                 size=data.size,
                 frames=data.frames,
                 fps=data.fps,
+                prompt_tag=self._tag,
                 text_encoder=str(recipe.text_encoder) if named else None,
             )
         save_model(folder, config, state, torch.float16, card_of(self.recipe, state))
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if isinstance(self.text, StaticWordVectors):
             self.text.save(folder / "text_encoder")
+
+
+def _tagged(tag: str, prompt: str) -> str:
+    return tag + prompt if prompt else ""
 
 
 def _shape(token_map: Tensor) -> Shape:

@@ -191,6 +191,11 @@ class GeneratorData:
         if dropped or not found[which].text:
             return CaptionChoice("", None, text_tokens(sample, None, text.name, place.tag))
         tokens = None if turn is not None else text_tokens(sample, which, text.name, place.tag)
+        if tokens is not None and tokens.shape[-1] != text.dim:
+            raise ModelMismatchError(
+                f"{sample}: its captions are tokens of width {tokens.shape[-1]} and {text.name} gives {text.dim}: another encoder of "
+                "this name read them; tokenize the data with the recipe's"
+            )
         return CaptionChoice(place.tag + found[which].text, turn, tokens)
 
     def _map(self, number: int, sample: Sample, rng: np.random.Generator) -> np.ndarray:

@@ -13,6 +13,8 @@ from grn.data.shards import Maker, View
 from grn.data.sources import open_source
 from grn.errors import GrnError
 from grn.hub import convert
+from grn.models.config import TextToVisualModelConfig
+from grn.models.folder import ModelFolder
 from grn.networks.condition import Texts
 from grn.pipeline import Pipeline
 from grn.text.encoder import load_text_encoder
@@ -109,7 +111,10 @@ def test_captions_that_were_read_once_are_those_read_in_training(
     monkeypatch.setattr(Umt5Encoder, "encode", lambda self, prompts: read.extend(prompts) or encode(self, prompts))
     kept = changed(recipe, {"data.sources": [source | {"path": "codes", "codes": True}], "sheet_prompts": ("cat",)})
     assert figures(run(kept, Path("b"))) == figures(online)
-    assert set(read) <= {"cat", ""}
+    assert set(read) == {"<T2I>cat", ""}
+    config = ModelFolder.open(Path("b/final")).config
+    assert isinstance(config, TextToVisualModelConfig)
+    assert config.prompt_tag == "<T2I>"  # prompts are drawn as captions were learnt
 
 
 @pytest.mark.parametrize("encoder", ["transformers"], indirect=True)
