@@ -11,5 +11,7 @@ python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
     exit 1
 }
 mapfile -t files < <(grep -rl "pytest.mark.gpu" tests --include="test_*.py")  # to look at all others takes as long as these
-timeout 110 python -m pytest -q -m gpu "${files[@]}"
-timeout 190 python benchmarks/published.py "$checkout" --runs 2 "$@"
+status=0
+timeout 110 python -m pytest -q -m gpu "${files[@]}" || status=$?
+timeout 190 python benchmarks/published.py "$checkout" --runs 2 "$@" || status=$?
+exit $status
