@@ -49,9 +49,11 @@ def estimate(loop: Loop[Example, B]) -> Estimate:
         samples = engine.largest([-max(1, min(part, int(_SECONDS / first)))])[0] * -1
         seconds, most, operations = _measured(loop, samples, STEPS)
     except torch.OutOfMemoryError as error:
+        parts = f"run.accumulate {config.accumulate}", "raise it"
+        if config.tokens_per_batch is not None:
+            parts = f"run.tokens_per_batch {config.tokens_per_batch}", "lower it"
         raise EnvironmentFaultError(
-            f"run.accumulate {config.accumulate}: a part of {part} samples does not fit into the memory of {engine.device}; "
-            "raise it"
+            f"{parts[0]}: a part of {part} samples does not fit into the memory of {engine.device}; {parts[1]}"
         ) from error
     each = max(0.0, seconds - first) / (samples - 1) if samples > 1 else first
     memory = most + (most - least) / max(1, samples - 1) * (part - samples)

@@ -1,6 +1,7 @@
 """What a run would take is told by steps that are measured, on every kind of task, with no data read."""
 
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -61,3 +62,21 @@ def test_too_little_memory_is_said_before_it_is_taken(place: Path, monkeypatch: 
 def test_a_batch_that_cannot_be_shared_is_refused(place: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size 3 is not a multiple"):
         measure(changed(RECIPES["class"], {"run.batch_size": 3, "run.accumulate": 2}))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"run.accumulate": 2}, "run.accumulate 2: a part of 4 samples does not fit into the memory of cpu; raise it"),
+        ({"run.tokens_per_batch": 34}, "run.tokens_per_batch 34: a part of 2 samples .* of cpu; lower it"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_told_what_makes_it_smaller(
+    place: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], says: str
+) -> None:
+    def full(self: Loop, parts: list) -> tuple:
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(Loop, "train_step", full)
+    with pytest.raises(EnvironmentFaultError, match=says):
+        measure(changed(RECIPES["text"], values | {"run.batch_size": 8}))
