@@ -224,6 +224,11 @@ class Pipeline:
         """The number format as results say it: "float32"."""
         return str(self.dtype).removeprefix("torch.")
 
+    @property
+    def decodes_otherwise(self) -> bool:
+        """Whether the tokenizer computes in another number format than the generator."""
+        return self.tokenizer.dtype != self.dtype
+
     def settings(self, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
         """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""
         return self.generator.settings(**overrides)

@@ -1,6 +1,7 @@
 """`grn generate`: words or classes -> pictures and clips."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ _WIDEST = {"tmin": 1, "tmax": 10_000, "warmup": 0}
 
 def generate(options: Generate) -> None:
     """Draw what is asked for and write it."""
-    console = options.console
     job = make_job(options)
+    if options.dtype is None:
+        options = replace(options, dtype=job.dtype, tokenizer_dtype=options.tokenizer_dtype or job.tokenizer_dtype)
+    console = options.console
     # What contradicts itself, or could not be written in the end, is refused before anything is loaded.
     sampler_config(SamplerConfig(**_WIDEST), **job.overrides)
     many = not job.sheet and len(job.prompts) > 1
@@ -39,6 +42,7 @@ def generate(options: Generate) -> None:
     pipeline = load_pipeline(job.model, options)
     console.detail(
         f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device} in {pipeline.dtype_name}"
+        + (f", decoding in {pipeline.tokenizer.dtype_name}" if pipeline.decodes_otherwise else "")
         + (", a block at a time" if options.offload else "")
     )
     # What is written beside each picture says what it was drawn with.

@@ -13,6 +13,7 @@ from grn_cli.generate_from import Start
 from grn_cli.options.fields import sides
 from grn_cli.options.generate import Generate
 from grn_cli.options.sampling import Drawing, Sampling
+from grn_cli.options.shared import DType
 from grn_cli.record import read_record, unsaid
 
 # With --like, everything else is as the picture says.
@@ -49,6 +50,8 @@ class Job:
     start: Start = field(default_factory=Start)
     frames: int | None = None  # of what --like repeats
     sheet: bool = False
+    dtype: DType | None = None  # of what --like repeats, too
+    tokenizer_dtype: DType | None = None
 
 
 def make_job(options: Generate) -> Job:
@@ -147,4 +150,16 @@ def _read_like(like: Path, options: Generate, start: Start) -> Job:
     start = start.repeated(made.get("from"), like)
     seeds, sheet = [one["seed"] for one in pictures], options.grid or "pictures" in made
     size, frames = (made["height"], made["width"]), made.get("frames", 1)
-    return Job(prompts, seeds, options.model or model, size, negative, preset, overrides, start, frames, sheet)
+    return Job(
+        prompts,
+        seeds,
+        options.model or model,
+        size,
+        negative,
+        preset,
+        overrides,
+        start,
+        frames,
+        sheet,
+        *(next((one for one in DType if one.value == made.get(name)), None) for name in ("dtype", "tokenizer_dtype")),
+    )

@@ -94,6 +94,7 @@ class Writer:
             "height": height,
             **({"frames": frames, "fps": self.pipeline.fps} if self.clip else {}),
             "dtype": self.pipeline.dtype_name,
+            **({"tokenizer_dtype": self.pipeline.tokenizer.dtype_name} if self.pipeline.decodes_otherwise else {}),
             "sampling": self._sampling,
             **({"from": self._start} if self._start else {}),
         }

@@ -80,6 +80,16 @@ def test_like_repeats_a_contact_sheet(draw: Any, tmp_path: Path) -> None:
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "x.png").read_bytes()
 
 
+@pytest.mark.parametrize("given", ["--dtype bfloat16", "--dtype bfloat16 --tokenizer-dtype float32"])
+def test_like_repeats_in_the_number_format_of_the_picture(draw: Any, tmp_path: Path, given: str) -> None:
+    draw("cat", "--steps", 2, *given.split(), "-o", "x.png")
+    record = json.loads(draw("--like", "x.png", "-o", "again.png", "--json").text)
+    assert record["dtype"] == "bfloat16"  # where float32 is the default
+    assert json.loads(read_note(tmp_path / "x.png")).get("tokenizer_dtype") == ("float32" if "t32" in given else None)
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "x.png").read_bytes()
+    assert json.loads(draw("--like", "x.png", "--dtype", "float32", "-o", "b.png", "--json").text)["dtype"] == "float32"
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
 def test_like_takes_other_formats(draw: Any, tmp_path: Path, suffix: str) -> None:
     draw("cat", "--steps", 2, "-o", f"x.{suffix}")
