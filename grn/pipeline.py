@@ -295,7 +295,9 @@ class Pipeline:
             callback=request.callback,
             known=request.known,
         )
-        made = Made(self.source, negative_prompt, sampling, self.dtype_name, self.device.type, request.preset)
+        decoding = self.tokenizer.dtype_name if self.decodes_otherwise else None
+        drawing = self.dtype_name, self.device.type
+        made = Made(self.source, negative_prompt, sampling, *drawing, request.preset, decoding)
         return self._results(samples, request, [frames for frames, _, _ in sizes], made)
 
     def _results(self, samples: Iterable[Sample], request: Request, frames: list[int], made: Made) -> Iterator[Result]:

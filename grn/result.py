@@ -24,7 +24,8 @@ from grn.refine.config import SamplerConfig
 class Made:
     """What all results of a call have in common.
 
-    model: as it was asked for. dtype, device: what the generator computed in, and where.
+    model: as it was asked for. dtype, device: what the generator computed in, and where. tokenizer_dtype: what the
+    tokenizer did, where it is something else.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Made:
     dtype: str
     device: str
     preset: str | None = None
+    tokenizer_dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Result:
             "steps": self.steps,
             "entropy": self.entropy,
             "dtype": self.made.dtype,
+            **({"tokenizer_dtype": self.made.tokenizer_dtype} if self.made.tokenizer_dtype else {}),
             "device": self.made.device,
             "sampling": self.made.sampling.model_dump(mode="json"),
         }

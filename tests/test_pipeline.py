@@ -330,6 +330,9 @@ def test_moving_and_changing_the_number_format(words: Path) -> None:
     assert pipeline.to(dtype=torch.bfloat16) is pipeline
     assert (pipeline.dtype, pipeline.tokenizer.dtype) == (torch.bfloat16, torch.bfloat16)
     assert pipeline("cat").record["dtype"] == "bfloat16"
+    assert "tokenizer_dtype" not in pipeline("cat").record
+    pipeline.tokenizer.network.float()
+    assert pipeline("cat").record["tokenizer_dtype"] == "float32"
     assert np.array_equal(pipeline.to("cpu", torch.float32)("red").frames.shape, float32.shape)
 
 
