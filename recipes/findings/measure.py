@@ -6,6 +6,8 @@ NAME.toml beside this script says what is asked, what the paper found, and what 
     a model that is there   base.model; a line's keys are sampling settings. `base.repeats` runs, each of other prompts and seeds.
     trained generators      base.train names a recipe in train/; a line's `recipe` changes some of its keys, the others are sampling
                             settings. `base.seeds` trainings, from which pictures of all classes are drawn.
+                            A line's `search` names values of settings instead: those are taken that are best, on average over
+                            trainings from other seeds, `base.search_seeds`.
     trained tokenizers      the same with base.rounds, the numbers of rounds at which held-out pictures are reconstructed.
 
 Run i of every line has the same seed and prompts. What has been trained or measured already is not done again, and lines that are
@@ -38,13 +40,22 @@ else:
 FOLDER = Path(__file__).parent
 SCORE = "frechet_inception_distance"
 NAMES = {SCORE: "Frechet", "psnr": "PSNR", "ssim": "SSIM", "mean_steps": "steps"}
+DRAWN = (
+    "num",
+    "batch_size",
+    "resolution",
+    "steps",
+    "guidance",
+)  # what the lines of trained generators share of drawing
 COMPARED = (SCORE, "psnr")  # of these, also the difference to the first line
 
 
 def options_of(settings: Mapping[str, Any]) -> list[str]:
     """{"guidance_start": 0.3} -> ["--guidance-start=0.3"]."""
     return [
-        f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if name not in ("label", "recipe")
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in settings.items()
+        if name not in ("label", "recipe", "search")
     ]
 
 
@@ -111,11 +122,32 @@ def of_model(line: Mapping[str, Any], base: Mapping[str, Any], folder: Path, out
     return [{"label": line["label"], SCORE: best[f"{SCORE}_runs"], "mean_steps": [best["mean_steps"]]}]
 
 
+def searched(
+    line: Mapping[str, Any], base: Mapping[str, Any], folder: Path, out: Path, data: Path
+) -> list[dict[str, Any]]:
+    """What each combination of a line's `search` is worth on average over the trainings of that; the best one first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    own = {name: base[name] for name in DRAWN if name in base}
+    for seed in base["search_seeds"]:
+        model, _ = trained(base["train"], line["recipe"], seed, out, data)
+        place = folder / f"search-{seed}"
+        settings = {**own, "model": model, "reference": reference(data, base, base["size"], out), "seed": 1000 * seed}
+        command("eval", "sweep", "-q", *options_of({**settings, "out": place, **line["search"]}))
+        for point in json.loads((place / "report.json").read_text())["points"]:
+            tried = {name: point[name] for name in line["search"]}
+            found.setdefault(json.dumps(tried), []).append({**tried, SCORE: point[SCORE]})
+    means = [{**points[0], SCORE: spread_of([point[SCORE] for point in points])[0]} for points in found.values()]
+    return sorted(means, key=lambda point: float(point[SCORE]))
+
+
 def of_generators(line: Mapping[str, Any], base: Mapping[str, Any], folder: Path, out: Path) -> list[dict[str, Any]]:
     """Figures of a line of trained generators: one row, with those of each training."""
     data = Path(base["data"]) if "data" in base else classes(Path(base["captions"]), base["classes"], out)
-    own = {name: base[name] for name in base if name not in ("train", "seeds", "data", "captions", "classes", "size")}
+    own = {name: base[name] for name in DRAWN if name in base}
     row: dict[str, Any] = {"label": line["label"], SCORE: [], "seconds": []}
+    if "search" in line:
+        row["search"] = searched(line, base, folder, out, data)
+        line = {**line, **{name: row["search"][0][name] for name in line["search"]}}
     for seed in base["seeds"]:
         model, seconds = trained(base["train"], line["recipe"], seed, out, data)
         settings = {**own, "model": model, "reference": reference(data, base, base["size"], out), "seed": 1000 * seed}

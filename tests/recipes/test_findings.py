@@ -27,7 +27,7 @@ def test_a_finding_compares_settings_and_nothing_else(name: str) -> None:
     assert finding["question"].endswith("?")
     assert len({line["label"] for line in finding["line"]}) == len(finding["line"]) > 1
     for line in finding["line"]:
-        settings = {key: value for key, value in line.items() if key not in ("label", "recipe")}
+        settings = {key: value for key, value in line.items() if key not in ("label", "recipe", "search")}
         assert ("recipe" in line) == (name in TRAINED)
         assert settings.keys() <= set(SamplerConfig.model_fields)
         for value in settings.values():
@@ -44,6 +44,15 @@ def test_trained_sides_have_the_same_budget_and_differ_in_what_is_asked(name: st
     for line in FINDINGS[name]["line"]:
         recipe = load_recipe(path, [f"{key}={json.dumps(value)}" for key, value in line["recipe"].items()])
         assert (recipe.run, recipe.data, recipe.optimizer) == (own.run, own.data, own.optimizer)
+
+
+def test_settings_are_searched_on_other_seeds_than_they_are_measured_with() -> None:
+    lines = [(finding["base"], line) for finding in FINDINGS.values() for line in finding["line"] if "search" in line]
+    assert lines
+    for base, line in lines:
+        assert not set(base["search_seeds"]) & set(base["seeds"])
+        assert all(len(values_of(text)) > 1 for text in line["search"].values())
+        assert line["search"].keys() <= set(SamplerConfig.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(FINDINGS.keys() - TRAINED))
@@ -63,6 +72,9 @@ class Commands:
         value = 500.0 + len(self.calls)  # lines are far apart, their runs by as much
         if arguments[1] == "stats":
             Path(arguments[-1]).touch()
+        elif arguments[1] == "sweep" and "--guidance=1,2,4" in arguments:
+            point = {"guidance": 2, "temperature": 0.7, SCORE: value - 1}
+            self.write(folder / "report.json", {"points": [{"guidance": 1, "temperature": 1.3, SCORE: value}, point]})
         elif arguments[1] == "sweep":
             best = {SCORE: value + 10, f"{SCORE}_runs": [value, value + 20], "mean_steps": 20.0}
             self.write(folder / "report.json", {"best": best})
@@ -114,17 +126,26 @@ def test_lines_that_are_trained_alike_share_their_trainings(
     monkeypatch.setattr(measure, "classes", lambda captioned, count, out: out / "classes.tar")
     seeds = FINDINGS["trained-mask"]["base"]["seeds"]
     measure.main(["trained-mask", "--out", str(tmp_path)])
-    assert Counter(commands.names) == {"train": 2 * len(seeds), "stats": 1, "fid": 4 * len(seeds)}
+    others = FINDINGS["trained-mask"]["base"]["search_seeds"]
+    trainings = 2 * len(seeds) + len(others)
+    assert Counter(commands.names) == {"train": trainings, "stats": 1, "sweep": len(others), "fid": 3 * len(seeds)}
     masked = [call for call in commands.calls if '--set=fill="mask"' in call]
-    assert {word for call in masked for word in call if "run.seed" in word} == {f"--set=run.seed={n}" for n in seeds}
+    assert {word for call in masked for word in call if "run.seed" in word} == {
+        f"--set=run.seed={n}" for n in (*seeds, *others)
+    }
     drawn = [call for call in commands.calls if call[1] == "fid"]
     assert {word for call in drawn for word in call if word.startswith("--seed=")} == {
         f"--seed={1000 * n}" for n in seeds
     }
-    labels = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[-4:]]
-    assert labels == ["refine", "mask", "refine, sure", "mask, sure"]
+    # What was found with other seeds is what is drawn with.
+    assert {("--guidance=2" in call, "--temperature=0.7" in call) for call in drawn if "searched" in str(call)} == {
+        (True, True)
+    }
+    labels = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert labels == ["refine", "mask", "mask, searched"]
     measure.main(["absolute-or-relative", "--out", str(tmp_path)])
-    assert Counter(commands.names)["train"] == 2 * len(seeds) + 3  # absolute bits are there already
+    relative = len(FINDINGS["absolute-or-relative"]["base"]["seeds"])
+    assert Counter(commands.names)["train"] == trainings + relative  # absolute bits are there already
 
 
 def test_tokenizers_are_measured_at_every_number_of_rounds(tmp_path: Path, commands: Commands, capsys: Any) -> None:
