@@ -1,5 +1,6 @@
 """From the order of a run to the batches of this process, on its device."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ def load_parts(
         num_workers=data.workers,
         collate_fn=_Collate(task, config.tokens_per_batch),
         pin_memory=device.type == "cuda",
+        worker_init_fn=_outlive if data.workers else None,
     )
     parts: list[Part[B]] = []
     bad = Bad(data.most_bad, task.samples)
@@ -85,6 +87,11 @@ def load_parts(
         if config.tokens_per_batch or len(parts) == config.accumulate:
             yield parts, time.monotonic() - start
             parts, start = [], time.monotonic()
+
+
+def _outlive(worker: int) -> None:
+    """A worker leaves it to the run to end: whoever ends all processes of a job at once wants its checkpoint first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def packs(tokens: Sequence[int], most: int) -> list[list[int]]:

@@ -4,6 +4,7 @@ The same work on the processor gives the same numbers, so nothing is left out on
 """
 
 import copy
+import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -247,6 +248,16 @@ def test_batches_are_pinned_and_copied_without_waiting(place: Path, monkeypatch:
     pinned, copied = (sum(name == which for name, _ in done) for which in ("pin", "to"))
     assert pinned == copied >= 1
     assert all(waits for name, waits in done if name == "to")
+
+
+def test_a_signal_to_all_processes_leaves_the_workers_to_the_run(place: Path) -> None:
+    recipe = changed(tokenizer_recipe("pictures"), {"data.workers": 1, "run.steps": 6})
+    task = TokenizerTask(recipe, CausalAutoencoder(recipe.network))
+    parts = load_parts(task, recipe.run, recipe.data, 0, CPU)
+    next(parts)
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+    assert len(list(parts)) == 5
 
 
 def test_the_loader_pins_where_there_is_a_gpu(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
