@@ -190,11 +190,13 @@ def _attention(device: torch.device) -> AbstractContextManager[None]:
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
-def make_scenes(sprites: Sequence[Sprite], count: int, seed: int, processes: int) -> tuple[list[list[str]], Scenes]:
-    """So many training scenes and the words of their captions, made by several processes; the same whatever their number."""
+def make_scenes(
+    sprites: Sequence[Sprite], count: int, seed: int, processes: int, alone: float = 0.0
+) -> tuple[list[list[str]], Scenes]:
+    """So many training scenes and their captions' words, by several processes; the same whatever their number. alone: see Composer."""
     parts = min(_MOST_PARTS, count)
     sizes = [count // parts + (i < count % parts) for i in range(parts)]
-    make = partial(_make_part, tuple(sprites), seed)
+    make = partial(_make_part, tuple(sprites), seed, alone)
     if processes == 1:
         made = [make(task) for task in enumerate(sizes)]
     else:
@@ -206,11 +208,11 @@ def make_scenes(sprites: Sequence[Sprite], count: int, seed: int, processes: int
 
 
 def _make_part(
-    sprites: Sequence[Sprite], seed: int, task: tuple[int, int]
+    sprites: Sequence[Sprite], seed: int, alone: float, task: tuple[int, int]
 ) -> tuple[list[list[str]], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """In a process of its own, which therefore gives arrays back: tensors would share memory and files."""
     number, count = task
-    captions, scenes = compose(Composer(sprites).scene, count, seed * _MOST_PARTS + number)
+    captions, scenes = compose(Composer(sprites, alone=alone).scene, count, seed * _MOST_PARTS + number)
     arrays = scenes.objects.numpy(), scenes.grounds.numpy(), scenes.photos.numpy()
     return [words_of(caption) for caption in captions], arrays
 
@@ -303,6 +305,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sprites", type=Path, required=True, help="tar written by sprites.py")
     parser.add_argument("--styles", nargs="+", default=["3d", "flat", "noto"])
     parser.add_argument("--names", choices=["train", "all"], default="all", help="leave held-out names and pairs out")
+    parser.add_argument("--alone", type=float, default=0.0, help="share of the scenes that are a sprite as it is")
     parser.add_argument("--scenes", type=int, default=400_000, help="made before the start, then drawn from")
     parser.add_argument(
         "--words-of", metavar="MODEL", help="whose text encoder the recipe's is: it is then named, not copied"
@@ -339,7 +342,7 @@ def train(options: argparse.Namespace) -> bool:
     kept = choose(sprites, options.styles, options.names, options.limit)
     sprites, pixels = [sprites[number] for number in kept], pixels[kept]
     photos = read_bank(options.photos, 64, 1, options.processes)[:, 0].to(device) if options.photos else None
-    captions, scenes = make_scenes(sprites, options.scenes, recipe.run.seed, options.processes)
+    captions, scenes = make_scenes(sprites, options.scenes, recipe.run.seed, options.processes, options.alone)
     renderer = Renderer(torch.from_numpy(pixels).to(device), photos)
     words = DeviceWords(text, captions, device)
     source = SceneSource(scenes.to(device), words, renderer, tokenizer, recipe.network.rounds)

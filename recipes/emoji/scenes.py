@@ -128,14 +128,19 @@ class Composer:
     """Makes scenes of sprites.
 
     styled: share of the scenes of several things in a random style, not the default; a thing by itself comes from all sprites alike, for nothing else
-    shows what a sprite of another style looks like. wanted: keeps a scene, to train or to measure with (else another is made).
+    shows what a sprite of another style looks like. wanted: keeps a scene, to train or to measure with (else another is made). alone: share of the
+    scenes that are a sprite as it is and one of its captions, nothing besides.
     """
 
     def __init__(
-        self, sprites: Sequence[Sprite], styled: float = 0.15, wanted: Callable[[Scene], bool] | None = None
+        self,
+        sprites: Sequence[Sprite],
+        styled: float = 0.15,
+        wanted: Callable[[Scene], bool] | None = None,
+        alone: float = 0.0,
     ) -> None:
         """Raises BadInputError where no style has things enough to stand together."""
-        self.sprites, self.styled = sprites, styled
+        self.sprites, self.styled, self.alone = sprites, styled, alone
         self.wanted = wanted or (lambda scene: not any(map(held_out, scene.combinations)))
         self.by_style: dict[str, list[int]] = {}
         self.things: dict[str, list[int]] = {}
@@ -158,6 +163,10 @@ class Composer:
 
     def scene(self, rng: np.random.Generator, kind: str | None = None) -> Scene:
         """The next scene that is wanted, of a random kind or of this one."""
+        if self.alone and kind is None and rng.random() < self.alone:
+            sprite = int(rng.integers(len(self.sprites)))
+            one = self.sprites[sprite]
+            return Scene(_pick(one.captions, rng), "alone", (Placed(sprite, 0.0, 0.0, 1.0),), (Thing(one.name),))
         while True:
             style = self.default if rng.random() >= self.styled else _pick(self.styles, rng)
             chosen = kind or self._kinds[int(np.searchsorted(self._until, rng.random(), side="right"))]

@@ -93,6 +93,20 @@ def test_a_pair_is_one_combination_in_either_order(composer: Composer) -> None:
     assert scene.combinations == turned.combinations
 
 
+def test_a_share_of_the_scenes_is_a_sprite_as_it_is(composer: Composer) -> None:
+    rng = np.random.default_rng(0)
+    some = Composer(composer.sprites, alone=0.6)
+    scenes = [some.scene(rng) for _ in range(300)]
+    alone = [scene for scene in scenes if scene.kind == "alone"]
+    assert 150 < len(alone) < 210
+    for scene in alone:
+        (one,) = scene.objects
+        assert (one.x, one.y, one.side, one.hue, one.mirrored) == (0, 0, 1, None, False)
+        assert scene.caption in composer.sprites[one.sprite].captions
+        assert scene.ground is None
+    assert some.scene(rng, "two").kind == "two"
+
+
 def test_styles_and_grounds_are_said(composer: Composer) -> None:
     rng = np.random.default_rng(0)
     for scene in (composer.scene(rng) for _ in range(300)):
