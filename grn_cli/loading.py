@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from grn.devices import fast_type
 from grn.errors import EnvironmentFaultError
 from grn.hub import registry
 from grn.tokenizer import Tokenizer
@@ -41,9 +42,14 @@ def torch_type(dtype: DType | None) -> torch.dtype | None:
 
 
 def load_tokenizer(name: str | None, options: Computing | ExactComputing) -> Tokenizer:
-    """A tokenizer, by default the embedded one. Raises as `Tokenizer.from_pretrained` does."""
-    name, dtype = name or registry.DEFAULT_TOKENIZER, torch_type(options.dtype)
-    made = Tokenizer.from_pretrained(name, device_of(options), dtype, options.offline)
+    """A tokenizer, by default the embedded one, in the device's fast format unless its codes are to be exact.
+
+    Raises as `Tokenizer.from_pretrained` does.
+    """
+    device, dtype = device_of(options), torch_type(options.dtype)
+    if dtype is None and not isinstance(options, ExactComputing):
+        dtype = fast_type(device)
+    made = Tokenizer.from_pretrained(name or registry.DEFAULT_TOKENIZER, device, dtype, options.offline)
     _log.info("tokenizer %s, weights %s, on %s in %s", made.name, made.fingerprint[:12], made.device, made.dtype_name)
     return made
 

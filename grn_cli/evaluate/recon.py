@@ -64,7 +64,7 @@ def recon(options: Recon) -> None:
         "tokenizer": tokenizer.fingerprint,
         "network": identity_of(network),
         "rounds": rounds,
-        "pixels": [options.size, frames, options.fps, options.dtype],
+        "pixels": [options.size, frames, options.fps, tokenizer.dtype_name],
         "files": [digest_of(path).hex() if path else None for path in (options.lpips, options.i3d)],
     }
     blocks = shared.measure(kind, decides, samples, measure, CLIPS if frames else blocks_of(options.batch_size))
@@ -87,6 +87,7 @@ def recon(options: Recon) -> None:
         "kind": "reconstruction",
         "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
+        "dtype": tokenizer.dtype_name,
         "features": measured,
         kind: count,
         "size": options.size,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from grn_cli.options.fields import argument, option, size
 from grn_cli.options.sampling import Drawing, Finer, Ranges, Sampling
-from grn_cli.options.shared import ExactComputing, OnDevice, Overwriting, Parts, Speaking
+from grn_cli.options.shared import Computing, OnDevice, Overwriting, Parts, Speaking
 
 SET = "FOLDER|TAR"
 EMOJI = Path("data/emoji")  # where recipes/emoji/prepare.py puts its tars
@@ -126,7 +126,7 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recon(Choice, Measuring, ExactComputing, Overwriting, Speaking):
+class Recon(Choice, Measuring, Computing, Overwriting, Speaking):
     """`grn eval recon`."""
 
     WORK = "evaluate.recon:recon"

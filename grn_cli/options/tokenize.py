@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grn_cli.options.fields import argument, option, rounds, several_sizes, size
-from grn_cli.options.shared import ExactComputing, Overwriting, Speaking
+from grn_cli.options.shared import Computing, ExactComputing, Overwriting, Speaking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Tokenize(Clip, Shards, ExactComputing, Overwriting, Speaking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruct(ExactComputing, Overwriting, Speaking):
+class Reconstruct(Computing, Overwriting, Speaking):
     """`grn reconstruct`."""
 
     WORK = "reconstruct:reconstruct"

@@ -182,7 +182,7 @@ def test_allow_partial(tok: Any, here: Path) -> None:
     assert tok("tokenize", "cut.webm", "--allow-partial", "-q").err == ""
 
 
-def test_dtype(tok: Any, grn: Any, here: Path) -> None:
+def test_dtype(tok: Any, grn: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tok("tokenize", "photo.png", "--rounds", 16, "-o", "a.npz")
     tok("tokenize", "photo.png", "--rounds", 16, "--dtype", "bfloat16", "-o", "b.npz")
     exact, fast = Codes.load(here / "a.npz"), Codes.load(here / "b.npz")
@@ -191,6 +191,10 @@ def test_dtype(tok: Any, grn: Any, here: Path) -> None:
     assert "dtype            bfloat16" in grn("inspect", "b.npz").text.splitlines()
     back = json.loads(tok("reconstruct", "b.npz", "--json").text)
     assert back["dtype"] == "float32"  # of the picture
+    monkeypatch.setattr("grn.devices.multiplies_bfloat16", lambda: True)
+    assert json.loads(tok("reconstruct", "b.npz", "--json").text)["dtype"] == "bfloat16"
+    tok("tokenize", "photo.png", "--rounds", 16, "-o", "c.npz")
+    assert Codes.load(here / "c.npz").dtype == "float32"
 
 
 def test_a_batch_takes_one_line_a_picture(tok: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

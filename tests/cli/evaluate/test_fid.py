@@ -98,7 +98,7 @@ def test_inception_from_a_file_is_used_and_named(grn, here, pictures):
     assert json.loads(outcome.text)["features"] == "inception-v3 (FID)"
 
 
-def test_recon_prints_a_row_for_every_number_of_rounds(grn, here, pictures, tokenizer):
+def test_recon_prints_a_row_for_every_number_of_rounds(grn, here, pictures, tokenizer, monkeypatch):
     arguments = ("eval", "recon", "--data", pictures, "--tokenizer", tokenizer, "--size", "16", *FAST)
     lines = grn(*arguments).text.splitlines()
     assert "12 pictures of 16x16" in lines[0]
@@ -110,6 +110,10 @@ def test_recon_prints_a_row_for_every_number_of_rounds(grn, here, pictures, toke
     assert record["rows"][0]["frechet_inception_distance"] == record["rows"][0]["frechet"]
     assert record["rows"][0]["bits_per_pixel"] == pytest.approx(4 * 2 / 256)
     assert lines[3].split()[2] == f"{record['rows'][0]['psnr']:.2f}"
+    monkeypatch.setattr("grn.devices.multiplies_bfloat16", lambda: True)
+    faster = json.loads(grn(*arguments, "--json", "--rounds", "2,none").text)
+    assert (record["dtype"], faster["dtype"]) == ("float32", "bfloat16")
+    assert faster["rows"][0]["psnr"] == pytest.approx(record["rows"][0]["psnr"], abs=0.2)
 
 
 def test_recon_options_matter(grn, here, pictures, tokenizer):
