@@ -13,14 +13,7 @@ from grn.files import display
 from grn.text.network_encoder import MAX_TOKENS, NetworkEncoder
 
 _log = logging.getLogger("grn")
-_FAULTS = (
-    OSError,
-    ValueError,
-    KeyError,
-    AttributeError,
-    TypeError,
-    ImportError,
-)  # what transformers raises of a bad folder
+_MOST_LAYERS = 1000  # networks of a damaged config are not built without end
 
 
 def load_transformers(
@@ -34,28 +27,47 @@ def load_transformers(
 
     what = f"{display(folder)}: no text encoder of transformers ({content.get('model_type')!r:.40})"
     try:
+        _check_layers(content)
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_text_config()
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         width = int(config.hidden_size)
-        most = min(MAX_TOKENS, int(tokenizer.model_max_length))
+        limits = tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or MAX_TOKENS
+        most = min(MAX_TOKENS, *map(int, limits))
+        if most < 1:
+            raise ValueError(f"reads at most {most} tokens (expected 1 or more)")
 
         def pieces(text: str) -> list[int]:
             # A text of no tokens at all could not be read; some mark neither beginning nor end.
-            return tokenizer(text, truncation=True, max_length=most)["input_ids"] or [mark]
+            found: list[int] = tokenizer(text, truncation=True, max_length=most)["input_ids"] or [mark]
+            if max(found) >= config.vocab_size:
+                raise ModelMismatchError(
+                    f"{what}: its tokenizer gives piece {max(found)}, and its network knows {config.vocab_size}"
+                )
+            return found
 
         marks = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
         mark = next((int(one) for one in marks if one is not None), 0)
-    except _FAULTS as error:
+    except Exception as error:  # the library raises anything of a bad folder
         raise ModelMismatchError(f"{what}: {_reason(error)}") from error
 
     def network() -> nn.Module:
         _log.info("%s: loading the text encoder on %s", folder.resolve().name, device)
         try:
-            return _body(folder, dtype).to(device)
-        except _FAULTS as error:
+            body = _body(folder, dtype)
+        except MemoryError:
+            raise
+        except Exception as error:  # as above
             raise ModelMismatchError(f"{what}: {_reason(error)}") from error
+        return body.to(device)
 
     return NetworkEncoder(width, pieces, folder.resolve().name, network)
+
+
+def _check_layers(content: Mapping[str, Any]) -> None:
+    parts = [content, *(part for part in content.values() if isinstance(part, dict))]
+    for name, value in (pair for part in parts for pair in part.items()):
+        if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:
+            raise ValueError(f"{name}: {value} (expected at most {_MOST_LAYERS})")
 
 
 def _body(folder: Path, dtype: torch.dtype | None) -> nn.Module:

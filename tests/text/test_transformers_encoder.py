@@ -78,3 +78,53 @@ def test_what_is_no_text_encoder_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "nothing"}))
     with pytest.raises(ModelMismatchError, match=r"no text encoder of transformers \('nothing'\)"):
         load_text_encoder(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 64}, "no text encoder of transformers"),
+        ({"hidden_size": "x"}, "hidden_size"),
+        ({"num_attention_heads": 0}, "no text encoder of transformers"),
+        ({"num_hidden_layers": 10**9}, r"num_hidden_layers: 1000000000 \(expected at most 1000\)"),
+        ({"text_config": {"num_layers": 10**9}}, r"num_layers: 1000000000 \(expected at most 1000\)"),
+    ],
+)
+def test_sizes_that_lie_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    saved("masked words", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(ModelMismatchError, match=message):
+        load_text_encoder(tmp_path).encode(["cat"])
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    saved("masked words", tmp_path)
+    pieces_file, weights = tmp_path / "tokenizer.json", tmp_path / "model.safetensors"
+    whole = pieces_file.read_text()
+    pieces_file.write_text("[" * 100_000)
+    with pytest.raises(ModelMismatchError, match="no text encoder"):
+        load_text_encoder(tmp_path)
+    pieces_file.write_text(whole)
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelMismatchError, match="header"):
+        load_text_encoder(tmp_path).encode(["cat"])
+
+
+def test_texts_end_where_the_networks_places_do(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    transformers.BertModel(transformers.BertConfig(**BODY, max_position_embeddings=16)).save_pretrained(tmp_path)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=pieces(), eos_token="</s>", pad_token="<pad>"
+    ).save_pretrained(tmp_path)
+    encoder = load_text_encoder(tmp_path)
+    assert [len(one) for one in encoder.encode(["a red dog " * 40]).tokens] == [16]  # type: ignore[union-attr]
+
+
+def test_pieces_that_the_network_does_not_know_are_named(tmp_path: Path) -> None:
+    saved("masked words", tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["model"]["vocab"]["cat"] = 5000
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ModelMismatchError, match="its tokenizer gives piece 5000, and its network knows 64"):
+        load_text_encoder(tmp_path).encode(["cat"])
