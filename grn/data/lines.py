@@ -12,7 +12,7 @@ All further keys are facts.
 import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from grn.data.index import Entry, Index, index_of
 from grn.data.listing import LeftOut, Reason
@@ -46,8 +46,15 @@ def index_lines(path: Path, suffixes: Collection[str]) -> Index:
     )
 
 
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise BadInputError(f"{display(path)}: cannot be read ({error.strerror or error}); restore the list") from error
+
+
 def _entries(path: Path, suffixes: Collection[str], left_out: LeftOut) -> Iterator[Entry]:
-    with path.open("rb") as file:
+    with _opened(path) as file:
         for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
             if not line.strip():
                 continue

@@ -12,6 +12,9 @@ from grn.errors import BadInputError
 from grn.files import display
 from grn.media import Media, open_media, read_image
 
+_MOST_FRAMES = 10**7  # of a clip
+_SLOWEST, _FASTEST = 1e-2, 1e6  # frames a second
+
 
 @dataclass(frozen=True)
 class FilePart:
@@ -104,6 +107,8 @@ class Sample:
             return self.read()
         except OSError as error:
             raise BadInputError(f"{self}: cannot be read ({error.strerror or error}); restore the file") from error
+        except ValueError as error:  # a name that no file can have
+            raise BadInputError(f"{self}: cannot be read ({display(str(error))}); repair its name") from error
 
     def image(self) -> np.ndarray:
         """The picture as uint8 RGB [H, W, 3], upright, alpha over white. BadInputError if it cannot be read."""
@@ -150,10 +155,10 @@ class Sample:
         begin, end = self.info.get("begin_frame_id"), self.info.get("end_frame_id")
         if begin is None or end is None:
             return open_media(source, fps=fps)
-        if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin < end):
-            raise BadInputError(f"{self}: frames {begin} to {end} are no range")
+        if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin < end <= _MOST_FRAMES):
+            raise BadInputError(f"{self}: frames {begin!s:.20} to {end!s:.20} are no range")
         rate = self.info.get("fps")
-        if not isinstance(rate, int | float) or rate <= 0:
+        if not (isinstance(rate, int | float) and _SLOWEST <= rate <= _FASTEST):  # also where it is no number
             with open_media(source) as media:
                 rate = media.fps or 1.0
             if isinstance(source, io.BytesIO):

@@ -14,7 +14,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate, product
+from itertools import accumulate, product, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 from grn.data.archives import COMPRESSED
 from grn.data.index import Entry, Index, index_of
 from grn.data.lines import index_lines
-from grn.data.listing import LeftOut, Listing, Sides, list_folder
+from grn.data.listing import LeftOut, Listing, Sides, is_hidden, list_folder
 from grn.data.remote import fetched, is_url
 from grn.data.samples import FilePart, Sample
 from grn.data.sides import SIDE_SUFFIXES, Facts, check_length, read_sides
@@ -243,7 +243,17 @@ def _shards(path: Path) -> list[Path]:
     names = _expanded(str(path))
     if not glob.has_magic(str(path)):
         return [Path(name) for name in names] if names != [str(path)] else []
-    return [Path(found) for name in names for found in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207  Path.glob takes no absolute pattern
+    return [found for name in names for found in _matching(Path(name))]
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """What a pattern stands for, sorted; nothing hidden, and for ** nothing behind links, which may lead in a circle."""
+    fixed = Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    try:
+        found = [one for one in fixed.glob(str(pattern.relative_to(fixed))) if not is_hidden(one.relative_to(fixed))]
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{display(pattern)}: cannot be looked for ({display(str(error))}); change it") from error
+    return sorted(found)
 
 
 def _expanded(text: str) -> list[str]:

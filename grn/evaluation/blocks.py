@@ -8,6 +8,8 @@ What is in a block depends neither on who measures it nor on when, so the figure
 and a measurement that was ended goes on to the same ones.
 """
 
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +25,7 @@ from grn.files import atomic_path, cannot_write, display
 BLOCK = 64
 """Samples of a block: what is lost when a run is ended."""
 
+_DAMAGE = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -45,11 +48,12 @@ class Blocks:
         for block in range(len(self)):
             try:
                 with np.load(self._file(block), allow_pickle=False) as arrays:
-                    yield {name: arrays[name] for name in arrays.files}
-            except (OSError, ValueError, EOFError) as error:
+                    held = {name: arrays[name] for name in arrays.files}
+            except _DAMAGE as error:
                 raise BadInputError(
                     f"{display(self._file(block))}: cannot be read ({display(str(error))}); remove it to measure its samples again"
                 ) from error
+            yield held
 
     def left(self) -> int:
         """How many samples are not measured yet, by any process."""

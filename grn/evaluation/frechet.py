@@ -88,6 +88,7 @@ class Statistics:
                 meta = json.loads(bytes(arrays["meta"])) if "meta" in arrays else {}
                 mean, covariance = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
             _check(meta, mean, covariance)
+            network, count = display(str(meta.get("network", ""))), int(meta.get("count", 0))
         except FileNotFoundError as error:
             raise BadInputError(f"{display(path)}: no such statistics file") from error
         except (
@@ -95,6 +96,7 @@ class Statistics:
             ValueError,
             KeyError,
             TypeError,
+            OverflowError,
             EOFError,
             RecursionError,
             MemoryError,
@@ -103,8 +105,7 @@ class Statistics:
             raise BadInputError(
                 f"{display(path)}: not a statistics file ({display(str(error))}; expected mu and sigma)"
             ) from error
-        network, count = str(meta.get("network", "")), int(meta.get("count", 0))
-        preparation = str(meta.get("preparation", ""))
+        preparation = display(str(meta.get("preparation", "")))
         return cls(network, count, torch.from_numpy(mean), torch.from_numpy(covariance), preparation)
 
 

@@ -71,7 +71,6 @@ def recon(options: Recon) -> None:
     if not leads():
         return shared.finish()
     rows = round_trip.summary(blocks)
-    shared.finish()
     more = [("LPIPS", [row.lpips for row in rows]), ("MS-SSIM", [row.ms_ssim for row in rows])]
     more.append(("rFVD", [row.fvd for row in rows]))
     more = [(name, values) for name, values in more if values[0] is not None]
@@ -103,7 +102,7 @@ def recon(options: Recon) -> None:
         report.plot_rounds(rows, measured, options.plot)
     table = report.table(headers, cells, options.markdown)
     options.console.result(record, title, *([""] if options.markdown else []), *table)
-    return None
+    return shared.finish()  # a plot that could not be written lost all of it
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -14,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from grn.errors import EnvironmentFaultError
+from grn.errors import BusyError, EnvironmentFaultError
 from grn.evaluation.blocks import BLOCK, Arrays, Blocks
-from grn.files import cache_folder, cannot_write, display
+from grn.files import cache_folder, cannot_write, display, locked
 from grn_cli.console import Bar, Console
 from grn_cli.evaluate.sets import Chosen, leads
 
 CLIPS = 8  # of a block
+_RUN = ".run"  # the end of locks of runs that need a folder
 _PATIENCE = 60.0  # seconds that the first process waits for others to come and see that nothing is left
 
 
@@ -30,6 +32,7 @@ class Shared:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._folders: list[Path] = []
+        self._held = contextlib.ExitStack()
         if not leads():
             console.hush()
 
@@ -41,7 +44,7 @@ class Shared:
             folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK | os.X_OK):
             return folder
-        aside = Path(tempfile.gettempdir()) / f"grn-{getpass.getuser()}"
+        aside = Path(tempfile.gettempdir()) / f"grn-{os.getuid() if hasattr(os, 'getuid') else getpass.getuser()}"
         try:
             aside.mkdir(mode=0o700, exist_ok=True)
             about = aside.lstat()
@@ -56,8 +59,12 @@ class Shared:
 
     def folder(self, name: str) -> Path:
         """A folder for the work of this name, in the cache until `finish`."""
-        self._folders.append(self.cache / name)
-        return self._folders[-1]
+        folder = self.cache / name
+        self._folders.append(folder)
+        if leads():
+            Blocks(folder, 0)  # makes it
+            self._held.enter_context(locked(folder / f".{secrets.token_hex(8)}{_RUN}"))
+        return folder
 
     def measure(
         self, said: str, decides: Any, samples: Chosen, measure: Callable[[Iterable[Any]], Arrays], size: int = BLOCK
@@ -91,9 +98,18 @@ class Shared:
             while len(list(meeting.iterdir())) < processes - 1 and time.monotonic() < end:
                 time.sleep(0.02)
             self._folders.append(meeting)
-        if leads():
-            for folder in self._folders:
+        self._held.close()
+        for folder in self._folders if leads() else ():
+            if not any(map(_held, folder.glob(f".*{_RUN}"))):  # else the last run that measures the same lets go of it
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _held(lock: Path) -> bool:
+    try:
+        with locked(lock):
+            return False
+    except BusyError:
+        return True
 
 
 def name_of(decides: Any) -> str:

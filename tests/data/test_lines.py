@@ -113,3 +113,15 @@ def test_a_missing_file_is_named_when_it_is_read(tmp_path: Path) -> None:
     (sample,) = open_source(listed(tmp_path / "d.jsonl", [{"file_name": "none.png"}]))
     with pytest.raises(BadInputError, match=r"d\.jsonl:1: cannot be read"):
         sample.image()
+
+
+def test_names_that_no_file_can_have_and_frames_without_end_are_bad_samples(tmp_path: Path) -> None:
+    unpack(tmp_path, {"a.webp": clip([1, 2])})
+    far = {"file_name": "a.webp", "begin_frame_id": 0, "end_frame_id": 10**400}
+    lines = [{"file_name": "a\ud800.webp"}, far, far | {"end_frame_id": 2, "fps": float("nan")}]
+    strange, endless, plain = open_source(listed(tmp_path / "l.jsonl", lines), clips=True)
+    with pytest.raises(BadInputError, match=r"l\.jsonl:1: cannot be read"):
+        strange.data()
+    with pytest.raises(BadInputError, match=r"l\.jsonl:2: frames 0 to 10+ are no range"):
+        endless.frames(1)
+    assert len(plain.frames(1)) == 1  # at the file's own rate

@@ -86,6 +86,12 @@ def test_shards_by_folder_range_and_wildcard(tmp_path: Path) -> None:
     pack(tmp_path / "part-0" / "more.tar", [("x.png", png(50))])
     assert greys(tmp_path) == [99, 50, *range(12)]
     assert greys(tmp_path / "*" / "*.tar") == greys(tmp_path / "**" / "m*.tar") == [50]
+    for name in ("here", "there"):
+        (tmp_path / name).symlink_to(tmp_path)  # circles, which are not gone through without end
+    pack(tmp_path / ".more.tar", [("x.png", png(51))])
+    assert greys(tmp_path / "**" / "m*.tar") == greys(tmp_path / "**" / "*more.tar") == [50]
+    with pytest.raises(BadInputError, match="cannot be looked for"):
+        open_source(tmp_path / "**m.tar")
     with pytest.raises(BadInputError, match=r"train-012\.tar"):
         open_source(tmp_path / "train-{010..012}.tar")
     for name in ("train-{5..2}.tar", "train-{0..99999999}.tar"):

@@ -1,5 +1,6 @@
 """Blocks of a measurement: each measured once, by whoever comes first, and again only where it was not finished."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,12 @@ def test_what_was_ended_is_measured_again_alone(tmp_path: Path) -> None:
 def test_faults_are_named(tmp_path: Path) -> None:
     blocks = Blocks(tmp_path / "work", 3, 2)
     blocks.run(squares)
-    (tmp_path / "work" / "features-000001.npz").write_bytes(b"PK")
-    with pytest.raises(BadInputError, match=r"features-000001\.npz: cannot be read"):
-        list(blocks)
+    block = tmp_path / "work" / "features-000001.npz"
+    whole, array = block.read_bytes(), io.BytesIO()
+    np.save(array, np.zeros(2))
+    for damaged in (b"", b"PK", whole[:-30], array.getvalue()):
+        block.write_bytes(damaged)
+        with pytest.raises(BadInputError, match=r"features-000001\.npz: cannot be read"):
+            list(blocks)
     with pytest.raises(EnvironmentFaultError, match=r"features-000001\.npz/work"):
         Blocks(tmp_path / "work" / "features-000001.npz" / "work", 3)

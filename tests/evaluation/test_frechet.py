@@ -1,6 +1,7 @@
 """Statistics, their file, the Frechet distance and the Inception score, against numpy, scipy and closed forms."""
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -180,3 +181,11 @@ def test_how_pictures_were_prepared_stays_in_the_file(tmp_path: Path):
     assert Statistics.load(tmp_path / "s.npz").preparation == "middle squares of 128 pixels"
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(3), sigma=np.eye(3))
     assert Statistics.load(tmp_path / "theirs.npz").preparation == ""
+
+
+@pytest.mark.parametrize("count", ["many", [], float("inf")])
+def test_a_count_that_is_none_is_refused(tmp_path: Path, count: object):
+    meta = json.dumps({"format": "grn-statistics", "version": 1, "count": count}).encode()
+    np.savez(tmp_path / "s.npz", mu=np.zeros(2), sigma=np.eye(2), meta=np.frombuffer(meta, np.uint8))
+    with pytest.raises(BadInputError, match="not a statistics file"):
+        Statistics.load(tmp_path / "s.npz")

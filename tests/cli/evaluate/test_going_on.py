@@ -12,6 +12,8 @@ from helpers.forked import Forked
 
 from grn.features.efficientnet import OfflineFeatures
 from grn.media import VideoWriter, write_image
+from grn_cli.console import Console
+from grn_cli.evaluate.shared import Shared
 
 FAST = ("--resolution", "32", "--batch-size", "2", "--json")
 COMMANDS = ("stats", "recon", "video")
@@ -109,6 +111,18 @@ def test_two_processes_at_once(grn: Any, here: Path, lines: Any) -> None:
     other, first = (process.wait(240) for process in started)
     assert (other.code, other.out, other.err) == (0, "", "")
     assert (first.code, json.loads(first.out)) == (0, plain[0])
+
+
+def test_the_last_of_two_runs_lets_go_of_what_both_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path))
+    first, second, ended = (Shared(Console(quiet=True)) for _ in range(3))
+    (folder,) = {one.folder("work") for one in (first, second, ended)}
+    (folder / ".killed.run").touch()  # of a run that holds it no more
+    for one in (first, second):
+        one.finish()
+        assert folder.is_dir()
+    ended.finish()
+    assert not folder.exists()
 
 
 def small_blocks() -> None:
