@@ -1,18 +1,19 @@
 """Data sets of the `datasets` library: of the hub, or folders that it has saved."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from grn.data.samples import Sample, wordings
+from grn.data.samples import Sample, Unreadable, wordings
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.files import display
 
 PREFIX = "datasets:"
 _CAPTIONS = ("captions", "caption", "text")
+_MOST_CLASSES = 2**31 - 1
 _BATCH = 10_000  # rows that are looked at together
 
 
@@ -31,6 +32,8 @@ class Table(Sequence[Sample]):
             raise BadInputError(f"{display(place)}: no column holds images (found {', '.join(rows.features)})")
         self._image, self.place = images[0], place
         self._rows = rows.cast_column(images[0], Image(decode=False))
+        # Further pictures and sounds are no facts, and would be decoded with every row.
+        self._others = [name for name, one in rows.features.items() if not hasattr(one, "decode_example")]
         self._caption = next((name for name in _CAPTIONS if name in rows.features), None)
         kind = rows.features.get("label")
         self._numbers: dict[str, int] | None = None
@@ -46,25 +49,24 @@ class Table(Sequence[Sample]):
 
     def __getitem__(self, index: Any) -> Any:
         number = range(len(self))[index]
-        others = [name for name in self._rows.features if name != self._image]
-        row = self._rows.select_columns(others)[number]
+        row = self._rows.select_columns(self._others)[number]
         text = row.get(self._caption) if self._caption else None
         info = {"captions": text} if isinstance(text, list) else {}
         label = self._number(row.get("label"))
         place = f"{self.place}: {number}"
+        caption = text if isinstance(text, str) else ""
+        read: Callable[[], bytes] = _Picture(self._rows, self._image, number)
         try:
             wordings("", info)
         except ValueError as error:
-            raise BadInputError(f"{display(place)}: {error}") from error
-        caption = text if isinstance(text, str) else ""
-        read = _Picture(self._rows, self._image, number)
+            read = Unreadable(f"{display(place)}: {error}")
         return Sample(str(number), read, caption, None if label < 0 else label, {**row, **info}, place)
 
     def _number(self, label: Any) -> int:
         """The class that a row's label stands for; -1: none."""
         if label is None or not self._labelled:
             return -1
-        return self._numbers[label] if self._numbers is not None else int(label)
+        return self._numbers[label] if self._numbers is not None else max(-1, min(int(label), _MOST_CLASSES))
 
     def identity(self, numbers: "range | np.ndarray") -> str:
         """What the samples of these numbers follow from."""

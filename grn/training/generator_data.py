@@ -151,6 +151,8 @@ class GeneratorData:
         """
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.run.seed, slot.step, slot.place])
         sample = self.source[slot.number]
+        if isinstance(sample.read, Unreadable):
+            sample.read()  # says why, also of a class that is none
         dropped = bool(rng.random() < recipe.drop_condition)
         condition: int | CaptionChoice
         if isinstance(self.network, ClassToImageConfig):

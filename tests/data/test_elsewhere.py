@@ -114,6 +114,21 @@ def test_rows_of_the_datasets_library(tmp_path: Path, monkeypatch: pytest.Monkey
     named.save_to_disk(str(tmp_path / "named"))
     source = open_source(tmp_path / "named")
     assert (source.classes, [s.label for s in source], source.labels().tolist()) == (("ant", "bee"), [1, 0], [1, 0])
+    odd = {
+        "image": [{"bytes": png(5)}],
+        "mask": [{"bytes": b"no picture"}],
+        "label": [2**40],
+        "captions": [["a", None]],
+    }
+    kinds = {"image": datasets.Image(), "mask": datasets.Image(), "label": datasets.Value("int64")}
+    datasets.Dataset.from_dict(
+        odd, features=datasets.Features(kinds | {"captions": datasets.List(datasets.Value("string"))})
+    ).save_to_disk(str(tmp_path / "odd"))
+    source = open_source(tmp_path / "odd")
+    assert source.labels().tolist() == [source[0].label] == [2**31 - 1]
+    for reading in (source[0].image, lambda: source[0].captions):
+        with pytest.raises(BadInputError, match='odd: 0: "captions" of the JSON'):
+            reading()
     without = datasets.Dataset.from_dict({"text": ["a"]})
     without.save_to_disk(str(tmp_path / "none"))
     with pytest.raises(BadInputError, match="no column holds images"):
