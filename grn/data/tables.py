@@ -49,7 +49,7 @@ class Table(Sequence[Sample]):
 
     def __getitem__(self, index: Any) -> Any:
         number = range(len(self))[index]
-        row = self._rows.select_columns(self._others)[number]
+        row = self._rows.select_columns(self._others)[number] if self._others else {}
         text = row.get(self._caption) if self._caption else None
         info = {"captions": text} if isinstance(text, list) else {}
         label = self._number(row.get("label"))

@@ -129,6 +129,8 @@ def test_rows_of_the_datasets_library(tmp_path: Path, monkeypatch: pytest.Monkey
     for reading in (source[0].image, lambda: source[0].captions):
         with pytest.raises(BadInputError, match='odd: 0: "captions" of the JSON'):
             reading()
+    made.select_columns("picture").save_to_disk(str(tmp_path / "pictures"))
+    assert greys(tmp_path / "pictures") == [7, 9]
     without = datasets.Dataset.from_dict({"text": ["a"]})
     without.save_to_disk(str(tmp_path / "none"))
     with pytest.raises(BadInputError, match="no column holds images"):
