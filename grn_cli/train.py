@@ -1,6 +1,7 @@
 """`grn train`: a recipe -> a trained model folder."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,8 +83,12 @@ def _dry_run(recipe: Recipe, folder: Path, console: Console) -> None:
             "memory": f"{cost.memory / 1e9:.1f} GB",
             "speed": f"{cost.flop_per_s / 1e9:,.0f} GFLOP/s, {cost.peak_share:.0%} of the peak, by steps of {cost.samples} here",
         }
-    resolved = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)).splitlines()
-    console.result(record, *resolved, "", *(f"# {name + ':':8}{text}" for name, text in answer.items()))
+    resolved = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    # The console would escape these as \x.., which TOML does not know.
+    resolved = re.sub("[\x80-\xa0\xad]", lambda found: f"\\u{ord(found[0]):04x}", resolved)
+    console.result(
+        record, *resolved.split("\n")[:-1], "", *(f"# {name + ':':8}{text}" for name, text in answer.items())
+    )
 
 
 def _cost(recipe: Recipe, console: Console) -> Estimate | None:

@@ -89,10 +89,11 @@ def test_quiet_and_json(run: Any) -> None:
 
 
 def test_a_dry_run_trains_nothing(run: Any, tmp_path: Path) -> None:
-    outcome = run("tiny.toml", "--dry-run", "--set", "run.steps=7", "--set", "network.encoder_width=40")
+    changes = ["run.steps=7", "network.encoder_width=40", "name=tiny\u00a01"]
+    outcome = run("tiny.toml", "--dry-run", *(word for change in changes for word in ("--set", change)))
     answer = "\n".join(outcome.text.splitlines()[-5:])
     assert re.fullmatch(
-        r"# trains: tokenizer tiny, [\d.]+M parameters, into runs/tiny\n"
+        r"# trains: tokenizer tiny\\xa01, [\d.]+M parameters, into runs/tiny\\xa01\n"
         r"# data:   4 samples; 7 steps of 2\n"
         r"# time:   [\d.]+ s, [\d.e-]+ s a step; sheets, distances and reading come on top\n"
         r"# memory: [\d.]+ GB\n"
@@ -102,7 +103,7 @@ def test_a_dry_run_trains_nothing(run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
     (tmp_path / "resolved.toml").write_text(outcome.text)  # what is printed is a recipe
     resolved = load_recipe(tmp_path / "resolved.toml")
-    assert resolved == load_recipe(tmp_path / "tiny.toml", ["run.steps=7", "network.encoder_width=40"])
+    assert resolved == load_recipe(tmp_path / "tiny.toml", changes)
     record = json.loads(run("tiny.toml", "--dry-run", "--json").text)
     assert (record["kind"], record["name"], record["recipe"]["run"]["steps"]) == ("tokenizer", "tiny", 4)
     assert record["parameters"] > 100
