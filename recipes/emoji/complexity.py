@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"complexity: error: {error}", file=sys.stderr)
         return 1
     if options.plot:
-        points = [(one.things, one.steps) for one in found]
+        points = [(str(one.things), one.steps) for one in found]  # no half things on the axis
         with atomic_path(options.plot) as aside:
             aside.write_bytes(line_plot({options.model: points}, "things in the prompt", "mean steps"))
     if options.json:
