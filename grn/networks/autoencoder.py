@@ -55,7 +55,7 @@ class _Stage(nn.Module):
         self.blocks = nn.ModuleList(
             ResidualBlock(inputs if j == 0 else outputs, outputs, kernels) for j in range(blocks)
         )
-        self.resample = self.Resample(outputs, scales_time) if scales_space else None
+        self.resample = self.Resample(outputs, scales_space, scales_time) if any(scales) else None
 
 
 class EncoderStage(_Stage):
@@ -88,7 +88,10 @@ class DecoderStage(_Stage):
         shortcut = unfold_repeat(x, self.outputs, self.time if self.folds_time else 1, self.space, first)
         if self.time == 2 and not self.folds_time and not first:
             shortcut = shortcut.repeat_interleave(2, 2)
-        return add(shortcut, self.resample(y, cache))
+        grown = self.resample(y, cache)
+        if grown is y:  # a first frame where time alone is doubled; tiles are windows on one y
+            return shortcut + y
+        return add(shortcut, grown)
 
 
 class Middle(nn.Module):
@@ -126,7 +129,7 @@ class Encoder(nn.Module):
         super().__init__()
         kernels, widths = config.time_kernels, [config.encoder_width * m for m in config.multipliers]
         self.stem = CausalConv(3 * config.patch**2, config.encoder_width, 3, kernels[0])
-        halvings = [(True, halves) for halves in config.halves_time] + [(False, False)]
+        halvings = [*config.halvings, (False, False)]
         self.stages = nn.ModuleList(
             EncoderStage(inputs, outputs, config.encoder_blocks, kernels, halving, config.folds_time)
             for inputs, outputs, halving in zip([config.encoder_width, *widths], widths, halvings, strict=False)
@@ -151,7 +154,7 @@ class Decoder(nn.Module):
         kernels, widths = config.time_kernels, [config.decoder_width * m for m in reversed(config.multipliers)]
         self.stem = CausalConv(config.channels, widths[0], 3, kernels[0])
         self.middle = Middle(widths[0], kernels, config.attention)
-        doublings = [(True, doubles) for doubles in reversed(config.halves_time)] + [(False, False)]
+        doublings = [*reversed(config.halvings), (False, False)]
         self.stages = nn.ModuleList(
             DecoderStage(inputs, outputs, config.decoder_blocks, kernels, doubling, config.folds_time)
             for inputs, outputs, doubling in zip([widths[0], *widths], widths, doublings, strict=False)

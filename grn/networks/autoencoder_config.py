@@ -10,8 +10,8 @@ from grn.hbq import MAX_ROUNDS
 class TokenizerConfig(BaseModel):
     """Dimensions of the 3D causal autoencoder. The defaults are the published image tokenizer's.
 
-    Space shrinks by `patch`, then by 2 between neighbouring stages; time by 2 after each stage that `halves_time`
-    marks.
+    Space shrinks by `patch`, then by 2 after each stage that `halves_space` marks; time by 2 after each that
+    `halves_time` marks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +27,9 @@ class TokenizerConfig(BaseModel):
     decoder_blocks: int = Field(3, ge=1, le=64, description="residual blocks in each decoder stage")
     patch: int = Field(2, ge=1, le=16, description="side of the space-to-depth square on the way in")
     halves_time: tuple[bool, ...] = Field((False, True, True), description="for each of the stages but the last")
+    halves_space: tuple[bool, ...] | None = Field(
+        None, description="for each of the stages but the last; left out, all of them"
+    )
     time_kernel: int = Field(
         3, ge=1, le=3, description="3: convolutions see two earlier frames; 1: every frame stands alone"
     )
@@ -40,18 +43,22 @@ class TokenizerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_stages(self) -> "TokenizerConfig":
-        if len(self.halves_time) != len(self.multipliers) - 1:
-            raise ValueError(
-                f"halves_time has {len(self.halves_time)} entries and multipliers {len(self.multipliers)}: "
-                "there must be one fewer, one for each step between stages"
-            )
+        for name, halvings in (("halves_time", self.halves_time), ("halves_space", self.space_halvings)):
+            if len(halvings) != len(self.multipliers) - 1:
+                raise ValueError(
+                    f"{name} has {len(halvings)} entries and multipliers {len(self.multipliers)}: "
+                    "there must be one fewer, one for each step between stages"
+                )
+        if self.halves_space is not None and not all(map(any, self.halvings)):
+            raise ValueError("between two stages, halves_space or halves_time must be true: more blocks do for neither")
         if any(m < 1 for m in self.multipliers):
             raise ValueError(f"multipliers must be positive, found {list(self.multipliers)}")
         widths = [1, *self.multipliers]
         for j, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
-            folded = self.folds_time and j < len(self.halves_time) and self.halves_time[j]
-            halved = 2 ** (2 + folded) if j < len(self.halves_time) else 1
-            if inputs * halved % outputs or outputs * halved % inputs:
+            space, time = self.halvings[j] if j < len(self.halvings) else (False, False)
+            halved = 2 ** (2 * space + (time and self.folds_time))
+            folds = not (inputs * halved % outputs and outputs % (inputs * halved))
+            if not folds or outputs * halved % inputs:
                 raise ValueError(
                     f"multipliers {list(self.multipliers)}: the shortcut of stage {j + 1} cannot fold "
                     f"{inputs} into {outputs} widths; use neighbours that divide each other"
@@ -64,9 +71,19 @@ class TokenizerConfig(BaseModel):
         return self
 
     @property
+    def space_halvings(self) -> tuple[bool, ...]:
+        """Whether rows and columns are halved after each of the stages but the last."""
+        return (True,) * (len(self.multipliers) - 1) if self.halves_space is None else self.halves_space
+
+    @property
+    def halvings(self) -> list[tuple[bool, bool]]:
+        """(of space, of time) after each of the stages but the last."""
+        return list(zip(self.space_halvings, self.halves_time, strict=True))
+
+    @property
     def stride(self) -> int:
         """Pixels a side that one token covers."""
-        return self.patch * 2 ** (len(self.multipliers) - 1)
+        return self.patch * 2 ** sum(self.space_halvings)
 
     @property
     def time_stride(self) -> int:
@@ -100,11 +117,13 @@ class TokenizerConfig(BaseModel):
         return self._margin(self.decoder_blocks)
 
     def _margin(self, blocks: int) -> int:
-        # Each 3x3 convolution looks one position further: the one at the end, two a block, and one between two stages,
-        # which stands at the finer resolution. Positions of stage j are 2^j of the finest ones wide.
-        steps = len(self.multipliers) - 1
-        reach = 1 + sum(2**j * (2 * blocks + 1) for j in range(steps))
-        return -(-reach // 2**steps)
+        # Each 3x3 convolution looks one position further: the one at the end, two a block, and one where space is halved,
+        # which stands at the finer resolution. A position is `side` of the finest ones wide.
+        reach, side = 1, 1
+        for halved in self.space_halvings:
+            reach += side * (2 * blocks + halved)
+            side *= 1 + halved
+        return -(-reach // side)
 
     @property
     def time_kernels(self) -> tuple[int, int]:

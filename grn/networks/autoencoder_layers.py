@@ -157,15 +157,16 @@ class FrameAttention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves rows and columns with a strided convolution and, where asked, frames with a second one."""
+    """Halves rows and columns with a strided convolution, where asked, and frames with a second one."""
 
-    def __init__(self, channels: int, halves_time: bool) -> None:
+    def __init__(self, channels: int, halves_space: bool, halves_time: bool) -> None:
         super().__init__()
-        self.space = nn.Conv2d(channels, channels, 3, stride=2)
+        self.space = nn.Conv2d(channels, channels, 3, stride=2) if halves_space else None
         self.time = nn.Conv3d(channels, channels, (3, 1, 1), stride=(2, 1, 1)) if halves_time else None
 
     def forward(self, x: Tensor, cache: TimeCache | None) -> Tensor:
-        x = per_frame(lambda f: self.space(F.pad(f, (0, 1, 0, 1))), x)  # type: ignore[arg-type]
+        if (space := self.space) is not None:
+            x = per_frame(lambda f: space(F.pad(f, (0, 1, 0, 1))), x)  # type: ignore[arg-type]
         if self.time is None or cache is None:
             return x
         earlier = cache.last_frames(self)
@@ -175,11 +176,11 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles frames where asked, then rows and columns: the mirror of `Downsample`."""
+    """Doubles frames, then rows and columns, where asked: the mirror of `Downsample`."""
 
-    def __init__(self, channels: int, doubles_time: bool) -> None:
+    def __init__(self, channels: int, doubles_space: bool, doubles_time: bool) -> None:
         super().__init__()
-        self.space = nn.Conv2d(channels, channels, 3, padding=1)
+        self.space = nn.Conv2d(channels, channels, 3, padding=1) if doubles_space else None
         self.time = CausalConv(channels, 2 * channels, 1, 3) if doubles_time else None
         self.started = nn.Identity()  # the key under which a clip's cache notes that its first frame has passed
 
@@ -190,11 +191,13 @@ class Upsample(nn.Module):
             else:
                 pairs = self.time(x, cache).unflatten(1, (2, -1))  # [B, 2, C, T, H, W]
                 x = pairs.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
-        return per_frame(lambda f: self.space(F.interpolate(f, scale_factor=2.0, mode="nearest")), x)  # type: ignore[arg-type]
+        if (space := self.space) is None:
+            return x
+        return per_frame(lambda f: space(F.interpolate(f, scale_factor=2.0, mode="nearest")), x)  # type: ignore[arg-type]
 
 
 def fold_average(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
-    """Parameter-free shortcut of the encoder: blocks of positions become channels, which are averaged to `outputs`.
+    """Parameter-free shortcut of the encoder: blocks of positions become channels, which are averaged or repeated to `outputs`.
 
     time, space: sides of a block.
     """
@@ -202,6 +205,8 @@ def fold_average(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
     batch, channels, frames, rows, columns = x.shape
     x = x.view(batch, channels, frames // time, time, rows // space, space, columns // space, space)
     x = x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+    if x.shape[1] < outputs:
+        return x.repeat_interleave(outputs // x.shape[1], dim=1)
     return x.unflatten(1, (outputs, -1)).mean(2)
 
 

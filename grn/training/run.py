@@ -20,7 +20,7 @@ from grn.hub.resolve import resolve
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.generator_config import ClassToImageConfig
-from grn.networks.inflate import TIME_KEYS, can_inflate, inflate
+from grn.networks.inflate import INFLATED_KEYS, can_inflate, inflate
 from grn.networks.text_to_visual import TextToVisual
 from grn.text.encoder import TextEncoder, load_text_encoder
 from grn.tokenizer import Tokenizer
@@ -169,7 +169,7 @@ def _compare(network: BaseModel, wanted: dict[str, Any], folder: Path) -> None:
     stored = network.model_dump(mode="json")
     for key, value in wanted.items():
         if key in stored and stored[key] != value:
-            more = "; to start from an image tokenizer, with network.folds_time = false" if key in TIME_KEYS else ""
+            more = "; to start from an image tokenizer, with network.folds_time = false" if key in INFLATED_KEYS else ""
             raise ModelMismatchError(
                 f"{folder}: has {key} {stored[key]} and the recipe {value}; change network.{key} in the recipe{more}"
             )

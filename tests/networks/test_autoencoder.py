@@ -72,6 +72,7 @@ def fold(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
         for b in range(space)
         for d in range(space)
     ]
+    parts = [part for part in parts for _ in range(max(1, outputs // len(parts)))]
     share = len(parts) // outputs
     return torch.stack([sum(parts[o * share : (o + 1) * share]) / share for o in range(outputs)], 1)
 
@@ -91,10 +92,9 @@ def unfold(x: Tensor, outputs: int, time: int, space: int) -> Tensor:
 
 
 def downsample(x: Tensor, w: Weights, name: str) -> Tensor:
-    frames = [
-        F.conv2d(F.pad(f, (0, 1, 0, 1)), w[f"{name}.space.weight"], w[f"{name}.space.bias"], 2) for f in x.unbind(2)
-    ]
-    x = torch.stack(frames, 2)
+    if f"{name}.space.weight" in w:
+        weight, bias = w[f"{name}.space.weight"], w[f"{name}.space.bias"]
+        x = torch.stack([F.conv2d(F.pad(f, (0, 1, 0, 1)), weight, bias, 2) for f in x.unbind(2)], 2)
     if f"{name}.time.weight" not in w or x.shape[2] == 1:
         return x
     return torch.cat([x[:, :, :1], F.conv3d(x, w[f"{name}.time.weight"], w[f"{name}.time.bias"], (2, 1, 1))], 2)
@@ -105,6 +105,8 @@ def upsample(x: Tensor, w: Weights, name: str) -> Tensor:
         earlier, later = conv(x[:, :, 1:], w, f"{name}.time").chunk(2, 1)
         pairs = [frame for pair in zip(earlier.unbind(2), later.unbind(2), strict=True) for frame in pair]
         x = torch.stack([x[:, :, 0], *pairs], 2)
+    if f"{name}.space.weight" not in w:
+        return x
     frames = [f.repeat_interleave(2, 2).repeat_interleave(2, 3) for f in x.unbind(2)]
     return torch.stack([F.conv2d(f, w[f"{name}.space.weight"], w[f"{name}.space.bias"], padding=1) for f in frames], 2)
 
@@ -117,14 +119,14 @@ def plain_encode(config: TokenizerConfig, w: Weights, pixels: Tensor) -> Tensor:
     x = conv(x, w, "encoder.stem")
     for stage, multiplier in enumerate(config.multipliers):
         last = stage == len(config.multipliers) - 1
-        time, space = (1, 1) if last else (2 if config.halves_time[stage] else 1, 2)
+        space, time = (1, 1) if last else (1 + halves for halves in config.halvings[stage])
         shortcut = fold(x, config.encoder_width * multiplier, time if config.folds_time else 1, space)
         if time == 2 and not config.folds_time:
             means = [(shortcut[:, :, i] + shortcut[:, :, i + 1]) / 2 for i in range(1, shortcut.shape[2], 2)]
             shortcut = torch.stack([shortcut[:, :, 0], *means], 2)
         for block in range(config.encoder_blocks):
             x = residual(x, w, f"encoder.stages.{stage}.blocks.{block}")
-        x = shortcut + (x if last else downsample(x, w, f"encoder.stages.{stage}.resample"))
+        x = shortcut + downsample(x, w, f"encoder.stages.{stage}.resample")
     x = middle(x, w, "encoder.middle")
     x = conv(silu(norm(x, w["encoder.head.norm.gain"])), w, "encoder.head.conv")
     return conv(x, w, "to_latent")[:, : config.channels].tanh()
@@ -137,8 +139,8 @@ def plain_decode(config: TokenizerConfig, w: Weights, features: Tensor) -> Tenso
         for block in range(config.decoder_blocks):
             y = residual(y, w, f"decoder.stages.{stage}.blocks.{block}")
         if stage < len(config.multipliers) - 1:
-            time = 2 if config.halves_time[len(config.multipliers) - 2 - stage] else 1
-            shortcut = unfold(x, config.decoder_width * multiplier, time if config.folds_time else 1, 2)
+            space, time = (1 + doubles for doubles in config.halvings[-1 - stage])
+            shortcut = unfold(x, config.decoder_width * multiplier, time if config.folds_time else 1, space)
             if time == 2 and not config.folds_time:
                 shortcut = torch.stack([f for i, f in enumerate(shortcut.unbind(2)) for _ in range(2 if i else 1)], 2)
             y = upsample(y, w, f"decoder.stages.{stage}.resample") + shortcut
@@ -166,6 +168,10 @@ CONFIGS = {
     "no time": sizes(multipliers=(1, 4, 4), halves_time=(False, False), time_kernel=1, patch=3),
     "time averaged": sizes(multipliers=(1, 2, 4, 4), encoder_width=2, decoder_width=2, folds_time=False),
     "time factored": sizes(multipliers=(1, 2, 2), halves_time=(True, True), factors_time=True, folds_time=False),
+    "time alone, last": sizes(
+        multipliers=(1, 2, 2), halves_space=(True, False), halves_time=(True, True), factors_time=True, folds_time=False
+    ),
+    "time alone, first": sizes(multipliers=(2, 2, 4), halves_space=(False, True), halves_time=(True, False)),
     "no attention": sizes(multipliers=(2, 1, 1), halves_time=(False, True), attention=False),
     "one stage": sizes(multipliers=(1,), halves_time=()),
 }

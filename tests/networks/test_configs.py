@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from grn import hbq
 from grn.networks.autoencoder_config import TokenizerConfig
@@ -26,6 +27,22 @@ def test_masked_elements_count_as_zero() -> None:
     assert TextToVisualConfig.tiny("ind").elements_to_indices(torch.tensor([3, -1])).tolist() == [3, 0]
     bits = torch.tensor([1, -1, 1, 0, -1, -1, 1, 0])  # of 4 channels the first round's, then the second's
     assert TextToVisualConfig.tiny("bit").elements_to_indices(bits).tolist() == [2, 0, 3, 0]
+
+
+def test_the_stride_counts_the_halvings_of_space() -> None:
+    assert TokenizerConfig().stride == 16
+    config = TokenizerConfig(halves_space=(True, True, False))
+    assert (config.stride, config.time_stride) == (8, 4)
+    assert config.map_shape(1, 128, 130) == (1, 16, 17)
+
+
+@pytest.mark.parametrize(
+    ("halves", "said"),
+    [((True, True), "halves_space has 2 entries"), ((False, True, True), "halves_time must be true")],
+)
+def test_unfit_halvings_of_space_are_refused(halves: tuple[bool, ...], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TokenizerConfig(halves_space=halves)
 
 
 @pytest.mark.parametrize("halvings", [0, 1, 2])

@@ -88,5 +88,17 @@ def test_what_cannot_start_from_an_image_tokenizer(image: dict[str, Any], video:
     assert not can_inflate(config(**image), config(**video))
 
 
+@torch.no_grad()
+def test_what_leaves_a_halving_of_space_out_takes_the_other_weights() -> None:
+    torch.manual_seed(0)
+    image = CausalAutoencoder(config())
+    video = CausalAutoencoder(config(time_kernel=3, halves_space=(True, True, False), halves_time=(False, True, True)))
+    assert can_inflate(image.config, video.config)
+    inflate(image.state_dict(), video)
+    assert torch.equal(video.encoder.stages[1].resample.space.weight, image.encoder.stages[1].resample.space.weight)
+    assert torch.equal(video.decoder.head.conv.weight[:, :, -1], image.decoder.head.conv.weight[:, :, -1])
+    assert video.encode(torch.zeros(1, 3, 1, 16, 8)).shape == (1, 3, 1, 2, 1)
+
+
 def test_rounds_are_no_matter() -> None:
     assert can_inflate(config(rounds=2), config(rounds=4, time_kernel=3))

@@ -27,6 +27,10 @@ CONFIGS = {
         channels=3, encoder_width=4, decoder_width=4, multipliers=(1, 1), halves_time=(True,), factors_time=True,
         folds_time=False, encoder_blocks=1, decoder_blocks=1, attention=False,
     ),
+    "time alone halved": TokenizerConfig(
+        channels=3, encoder_width=4, decoder_width=4, multipliers=(1, 2, 2), halves_space=(True, False),
+        halves_time=(True, True), factors_time=True, folds_time=False, encoder_blocks=1, decoder_blocks=1, attention=False,
+    ),
 }  # fmt: skip
 
 
