@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from grn.errors import BadInputError
@@ -109,24 +110,65 @@ THRESHOLD = 8
 @dataclass(frozen=True)
 class Motion:
     """Means over all pairs of neighbouring frames. difference: of the levels, absolute, in [0, 255]. moving: share of
-    the pixels that change.
+    the pixels that change. flicker: share of those that change among the ones that never do in the clip of the data;
+    None where there are none, or no such clip.
     """
 
     clips: int
     pairs: int
     difference: float
     moving: float
+    flicker: float | None = None
+
+
+class MotionMeter:
+    """Gathers the motion of clips of uint8 frames [H, W, 3], one at a time."""
+
+    def __init__(self) -> None:
+        self._clips, self._still = 0, 0
+        self._differences: list[float] = []
+        self._moving: list[float] = []
+        self._flickers = 0
+
+    def add(self, clip: Iterable[np.ndarray], still: NDArray[np.bool_] | None = None) -> NDArray[np.bool_] | None:
+        """Measure a clip; [H, W]: the pixels that do not move in it, None of a single frame. still: those of its counterpart."""
+        self._clips += 1
+        moved: NDArray[np.bool_] | None = None
+        for before, after in itertools.pairwise(clip):
+            change = np.abs(after.astype(np.int16) - before)
+            moving = change.max(-1) >= THRESHOLD
+            self._differences.append(float(change.mean()))
+            self._moving.append(float(moving.mean()))
+            moved = moving if moved is None else moved | moving
+            if still is not None:
+                self._still += int(still.sum())
+                self._flickers += int(moving[still].sum())
+        return None if moved is None else ~moved
+
+    def result(self) -> Motion:
+        """The means. Raises BadInputError where no clip has two frames."""
+        if not self._differences:
+            raise BadInputError("the clips hold no two frames in a row; give clips that are longer")
+        means = float(np.mean(self._differences)), float(np.mean(self._moving))
+        return Motion(
+            self._clips, len(self._differences), *means, self._flickers / self._still if self._still else None
+        )
 
 
 def measure_motion(clips: Iterable[Iterable[np.ndarray]]) -> Motion:
     """Measure the motion of clips of uint8 frames [H, W, 3], streamed. Raises BadInputError where no clip has two frames."""
-    count, differences, moving = 0, [], []
+    meter = MotionMeter()
     for clip in clips:
-        count += 1
-        for before, after in itertools.pairwise(clip):
-            change = np.abs(after.astype(np.int16) - before)
-            differences.append(float(change.mean()))
-            moving.append(float((change.max(-1) >= THRESHOLD).mean()))
-    if not differences:
-        raise BadInputError("the clips hold no two frames in a row; give clips that are longer")
-    return Motion(count, len(differences), float(np.mean(differences)), float(np.mean(moving)))
+        meter.add(clip)
+    return meter.result()
+
+
+def compare_motion(pairs: Iterable[tuple[Iterable[np.ndarray], Iterable[np.ndarray]]]) -> tuple[Motion, Motion]:
+    """The motion of drawn clips, and of the data's with the same captions, which tell where a drawn one should stand still.
+
+    pairs: (drawn, data), both of the same size, streamed. Raises BadInputError where no clip has two frames.
+    """
+    drawn, real = MotionMeter(), MotionMeter()
+    for found, wanted in pairs:
+        drawn.add(found, real.add(wanted))
+    return drawn.result(), real.result()

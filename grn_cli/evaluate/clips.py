@@ -17,7 +17,7 @@ from grn.evaluation import report
 from grn.evaluation.blocks import Arrays
 from grn.evaluation.frechet import frechet_distance
 from grn.evaluation.generation import captions
-from grn.evaluation.video import THRESHOLD, clips_statistics, measure_clips, measure_motion
+from grn.evaluation.video import THRESHOLD, clips_statistics, compare_motion, measure_clips
 from grn.features.i3d import I3dFeatures
 from grn.media import READ_CLIP_SUFFIXES, open_media, square
 from grn_cli.errors import Batch
@@ -82,14 +82,17 @@ def motion(options: Motion) -> None:
     settings = overrides(options)
     seeds = range(options.seed, options.seed + len(prompts))
     results = pipeline.stream(prompts, seed=seeds, batch_size=options.batch_size, **settings)
-    drawn = measure_motion(result.frames for result in console.progress(results, "generate", len(prompts)))
-    real = measure_motion(
-        _cropped(sample, pipeline.frames, pipeline.fps, pipeline.size) for sample in console.progress(samples, "data")
+    drawn, real = compare_motion(
+        (result.frames, _cropped(sample, pipeline.frames, pipeline.fps, pipeline.size))
+        for result, sample in zip(console.progress(results, "generate", len(prompts)), samples, strict=True)
     )
     record = {"model": pipeline.name, "threshold": THRESHOLD, "generated": asdict(drawn), "data": asdict(real)}
-    rows = [[name, m.clips, m.difference, f"{m.moving:.1%}"] for name, m in (("generated", drawn), ("data", real))]
+    rows = [
+        [name, m.clips, m.difference, f"{m.moving:.1%}", "-" if m.flicker is None else f"{m.flicker:.1%}"]
+        for name, m in (("generated", drawn), ("data", real))
+    ]
     title = f"{pipeline.name}: clips of {pipeline.frames} frames of {pipeline.size}x{pipeline.size}; levels are of 255"
-    console.result(record, title, *report.table(["", "clips", "difference", "moving"], rows))
+    console.result(record, title, *report.table(["", "clips", "difference", "moving", "flicker"], rows))
 
 
 def _cropped(sample: Sample, frames: int, fps: float | None, size: int) -> NDArray[np.uint8]:

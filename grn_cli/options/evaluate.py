@@ -213,7 +213,10 @@ class Motion(Keep, Sampling, Finer, Model, Speaking):
     """`grn eval motion`."""
 
     WORK = "evaluate.clips:motion"
-    MORE = ""
+    MORE = (
+        "A pixel moves where one of its colours changes by 8 levels of 255 or more from one frame to the next. Flicker is the share of the "
+        "pixels that move among those that never do in the data's clip of the same caption."
+    )
     EXAMPLES = ("grn eval motion --model emoji-video --num 32",)
 
     data: Path = option("Captioned clips, whose captions are generated.", SET, default=EMOJI / "video-train.tar")

@@ -9,7 +9,7 @@ import torch
 from grn.errors import BadInputError, ModelNotFoundError
 from grn.evaluation import video
 from grn.evaluation.frechet import Statistics, frechet_distance
-from grn.evaluation.video import Motion, measure_motion
+from grn.evaluation.video import Motion, compare_motion, measure_motion
 from grn.features.i3d import I3dFeatures
 
 
@@ -83,6 +83,20 @@ def test_differences_and_shares_are_means_over_pairs() -> None:
     assert (found.clips, found.pairs) == (3, 4)
     assert found.difference == pytest.approx((20 + 20 + 7 + 8 / 3) / 4)
     assert found.moving == pytest.approx((0.5 + 0.5 + 0 + 1) / 4)
+
+
+def test_flicker_is_what_moves_where_the_data_stand_still() -> None:
+    black = np.zeros((4, 5, 3), np.uint8)
+    top, corner = black.copy(), black.copy()
+    top[:2] = 40
+    corner[3, 4] = 40
+    everywhere = np.full_like(black, 40)
+    drawn = [[black, corner, corner + top, black], [black, everywhere], still(9, 2)]
+    real = [[black, black, top, top], [black, everywhere], [top]]  # still: the lower half, nothing, unknown
+    found, wanted = compare_motion(zip(drawn, real, strict=True))
+    assert found.flicker == pytest.approx((1 + 0 + 1) / (3 * 10))
+    assert wanted == measure_motion(real)
+    assert wanted.flicker is None
 
 
 def test_clips_of_one_frame_say_nothing() -> None:

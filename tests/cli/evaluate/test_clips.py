@@ -87,7 +87,8 @@ def test_motion(grn: Any, clips: Path, clips_model: Path) -> None:
     title, _, generated, data = grn(*base).text.splitlines()
     assert title == "tiny-clips: clips of 9 frames of 64x64; levels are of 255"
     assert generated.split()[:2] == ["generated", "3"]
-    assert data.split()[-1] == f"{record['data']['moving']:.1%}"
+    assert generated.split()[-1] == f"{record['generated']['flicker']:.1%}"
+    assert data.split()[-2:] == [f"{record['data']['moving']:.1%}", "-"]
     results = [
         grn(*base, "--json", *more).text
         for more in ((), ("--seed", 1), ("--steps", 1), ("--guidance", 5), ("--keep", "style=odd"))
