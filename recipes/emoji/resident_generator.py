@@ -4,8 +4,10 @@
 
 Takes a text-to-visual recipe as `grn train` does; of its data section, only `frames` (1: no clips) and `size` are read. Sprites lie in the
 device's memory, where scenes are composed of them, encoded and learnt; clips (`--clips TAR`) are encoded once, as they are and mirrored, and
-take `--clip-share` of the steps. Scenes whose combinations are held out (scenes.py) are never trained on; with `--names train`, nor are
-held-out names and pairs: that is the twin whose figures are measured, and `--names all` is what is shipped.
+take `--clip-share` of the steps; pictures (`--pictures TAR...`) are encoded once, as they are, and take `--picture-share` of each other batch.
+Scenes whose combinations are held out (scenes.py) are never trained on; with `--names train`, nor are held-out names and pairs: that is the
+twin whose figures are measured, and `--names all` is what is shipped. `run.init` may be a generator of other codes: the layers that read and
+write codes then start anew.
 
 `--minutes` sets the length in place of `run.steps`. The run's folder holds checkpoints, log.jsonl and in the end final/, a model folder with
 its tokenizer. The same command goes on where a run was stopped.
@@ -17,16 +19,17 @@ import json
 import multiprocessing
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from banks import Dice, decode, read_bank
+from banks import PICTURES, Dice, decode, divide, read_bank
 from compose import Renderer, Scenes, compose
 from resident_loop import Length, Run, learning_rate
 from scene_codes import cached_maps, key_of
@@ -92,7 +95,7 @@ class SceneSource:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Token maps of clips [N, t, h, w, C], uint8; the captions of each are rows [first, first + count) of `words`."""
+    """Token maps of clips, or of pictures [N, t, h, w, C], uint8; the captions of each are rows [first, first + count) of `words`."""
 
     maps: Tensor
     first: Tensor
@@ -106,6 +109,26 @@ class ClipSource:
         shown = 1 + dice.below(length - 1) if length > 1 and dice.chance() < cut else length
         place = (torch.rand(count, generator=dice.device, device=device) * self.count[which]).long()
         return self.maps[which, :shown].long(), self.first[which] + place
+
+
+@dataclass(frozen=True)
+class MixedSource:
+    """Scenes, and in `share` of each batch pictures, whose captions are rows of the same words."""
+
+    scenes: SceneSource
+    pictures: ClipSource
+    share: float
+
+    @property
+    def words(self) -> DeviceWords:
+        """The captions of both."""
+        return self.scenes.words
+
+    def __call__(self, count: int, dice: Dice) -> tuple[Tensor, Tensor]:
+        """(token maps int64 [count, 1, h, w, C], rows of the captions)."""
+        still, composed = divide(count, (self.share, 1 - self.share), dice)
+        parts = [self.pictures(still, 0.0, dice), self.scenes(composed, dice)]
+        return torch.cat([maps for maps, _ in parts]), torch.cat([rows for _, rows in parts])
 
 
 @torch.no_grad()
@@ -133,7 +156,7 @@ class GeneratorStep:
     def __init__(
         self,
         recipe: GeneratorRecipe,
-        scenes: SceneSource,
+        scenes: SceneSource | MixedSource,
         clips: ClipSource | None,
         clip_share: float,
         clip_batch: int,
@@ -145,7 +168,7 @@ class GeneratorStep:
         self.clip_share, self.clip_batch = clip_share, clip_batch
         self.network = TextToVisual(recipe.network)
         if recipe.run.init is not None:
-            ModelFolder.open(Path(recipe.run.init)).load_weights(self.network)
+            start(self.network, Path(recipe.run.init))
         self.modules = nn.ModuleDict({"model": self.network}).to(device)
         self.forward = torch.compile(self.network) if recipe.run.compile == "on" else self.network
         self.run: Run | None = None
@@ -183,6 +206,22 @@ class GeneratorStep:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimizer.clip)
         optimizer.step()
         return {"loss_clips" if moving else "loss_pictures": loss.detach()}
+
+
+def start(network: TextToVisual, path: Path) -> None:
+    """Take over a generator's weights; where its codes are others, all but the layers that read and write them. ConfigError where more differs."""
+    model = ModelFolder.open(path)
+    assert isinstance(model.config.network, TextToVisualConfig), "its network is that of a text-to-visual model"
+    other = TextToVisual(model.config.network)
+    model.load_weights(other)
+    own, found = network.state_dict(), other.state_dict()
+    unfit = {name for name in own.keys() | found.keys() if name not in own or name not in found}
+    unfit |= {name for name in own.keys() & found.keys() if own[name].shape != found[name].shape}
+    if more := sorted(name for name in unfit if name.split(".")[0] not in ("embed", "head")):
+        raise ConfigError(f"run.init {path}: its network has another shape than the recipe's ({more[0]})")
+    if unfit:
+        print(f"new: {', '.join(sorted(unfit))}", flush=True)
+    network.load_state_dict(own | {name: value for name, value in found.items() if name not in unfit})
 
 
 def _attention(device: torch.device) -> AbstractContextManager[None]:
@@ -223,20 +262,29 @@ def choose(sprites: Sequence[Sprite], styles: Sequence[str], names: str, limit: 
     return found if limit is None else found[:: max(1, len(found) // limit)]
 
 
-def read_clips(
-    path: Path, side: int, frames: int, processes: int, limit: int | None = None
+def read_captioned(
+    path: Path,
+    side: int,
+    frames: int,
+    processes: int,
+    limit: int | None = None,
+    wanted: Callable[[dict[str, Any]], bool] = lambda about: True,
 ) -> tuple[np.ndarray, list[list[str]]]:
-    """Clips of a tar as prepare_video.py writes it, uint8 [N, frames, side, side, 3], and the captions of each."""
+    """Clips of a tar as prepare_video.py writes it, or pictures of one by prepare.py, uint8 [N, frames, side, side, 3], and the captions of each.
+
+    wanted: whether to take one, by what the tar says of it.
+    """
     try:
         with tarfile.open(path) as archive:
             files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
             data = {name: file.read() for name, file in files.items() if file is not None}
-        names = [name for name in data if name.endswith(".webp")][:limit]
-        captions = [list(json.loads(data[f"{name[:-5]}.json"])["captions"]) for name in names]
+        said = {name: json.loads(data[f"{Path(name).stem}.json"]) for name in data if name.endswith(PICTURES)}
+        names = [name for name, about in said.items() if wanted(about)][:limit]
+        captions = [list(said[name]["captions"]) for name in names]
     except (tarfile.TarError, OSError, KeyError, ValueError) as error:
-        raise BadInputError(f"{path}: not a tar of captioned clips ({error})") from error
+        raise BadInputError(f"{path}: not a tar of captioned pictures or clips ({error})") from error
     if not names:
-        raise BadInputError(f"{path}: expected animations (.webp), found none")
+        raise BadInputError(f"{path}: expected files that end in {', '.join(PICTURES)}, found none that is wanted")
     decoded = partial(decode, side=side, frames=frames)
     if processes == 1:
         return np.stack([decoded(data[name]) for name in names]), captions
@@ -254,11 +302,29 @@ def clip_source(
         clips = to_unit(part.to(device).permute(0, 4, 1, 2, 3))
         both = torch.stack([clips, clips.flip(-1)], 1).flatten(0, 1)
         maps.append(encode(tokenizer, both, rounds).to(torch.uint8))
-    counts = torch.tensor([len(said) for said in captions])
-    first = counts.cumsum(0) - counts
+    first, counts = _places(captions)
     words = DeviceWords(text, [words_of(caption) for said in captions for caption in said], device)
     twice = torch.arange(len(captions)).repeat_interleave(2)
     return ClipSource(torch.cat(maps), first[twice].to(device), counts[twice].to(device), words)
+
+
+def picture_source(
+    pixels: np.ndarray, captions: list[list[str]], words: DeviceWords, before: int, tokenizer: Tokenizer, rounds: int
+) -> ClipSource:
+    """Pictures as they are, encoded; their captions are the rows of `words` from `before` on."""
+    device = tokenizer.device
+    parts = torch.from_numpy(pixels).split(_PART)
+    maps = [
+        encode(tokenizer, to_unit(part.to(device).permute(0, 4, 1, 2, 3)), rounds).to(torch.uint8) for part in parts
+    ]
+    first, counts = _places(captions)
+    return ClipSource(torch.cat(maps), (before + first).to(device), counts.to(device), words)
+
+
+def _places(captions: list[list[str]]) -> tuple[Tensor, Tensor]:
+    """Where each sample's captions begin among all, and how many they are."""
+    counts = torch.tensor([len(said) for said in captions])
+    return counts.cumsum(0) - counts, counts
 
 
 def export(
@@ -312,6 +378,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--codes", type=Path, help="folder of the scenes' codes: encoded once; for a processor")
     parser.add_argument("--photos", type=Path, help="tar of photographs for soft grounds")
+    parser.add_argument("--pictures", type=Path, nargs="+", help="tars written by prepare.py: emoji as they are")
+    parser.add_argument("--picture-share", type=float, default=0.5, help="share of a batch that is such pictures")
     parser.add_argument("--clips", type=Path, help="tar written by prepare_video.py")
     parser.add_argument("--clip-share", type=float, default=0.25, help="share of the steps that take clips")
     parser.add_argument("--clip-batch", type=int, default=64, help="clips in a batch of clips")
@@ -344,13 +412,27 @@ def train(options: argparse.Namespace) -> bool:
     photos = read_bank(options.photos, 64, 1, options.processes)[:, 0].to(device) if options.photos else None
     captions, scenes = make_scenes(sprites, options.scenes, recipe.run.seed, options.processes, options.alone)
     renderer = Renderer(torch.from_numpy(pixels).to(device), photos)
-    words = DeviceWords(text, captions, device)
-    source = SceneSource(scenes.to(device), words, renderer, tokenizer, recipe.network.rounds)
+
+    def wanted(about: dict[str, Any]) -> bool:
+        return about["style"] in options.styles and options.names in ("all", about["split"])
+
+    read = [
+        read_captioned(path, recipe.data.size, 1, options.processes, options.limit, wanted)
+        for path in options.pictures or []
+    ]
+    said = [one for _, found in read for one in found]
+    words = DeviceWords(text, [*captions, *(words_of(caption) for one in said for caption in one)], device)
+    composed = SceneSource(scenes.to(device), words, renderer, tokenizer, recipe.network.rounds)
     if options.codes is not None:
-        source = source.kept(options.codes, recipe.run.seed)
+        composed = composed.kept(options.codes, recipe.run.seed)
+    source: SceneSource | MixedSource = composed
+    if read:
+        stills = np.concatenate([pixels for pixels, _ in read])
+        shown = picture_source(stills, said, words, len(captions), tokenizer, recipe.network.rounds)
+        source = MixedSource(composed, shown, options.picture_share)
     clips = None
     if options.clips is not None:
-        found = read_clips(options.clips, recipe.data.size, recipe.data.frames, options.processes, options.limit)
+        found = read_captioned(options.clips, recipe.data.size, recipe.data.frames, options.processes, options.limit)
         clips = clip_source(*found, text, tokenizer, recipe.network.rounds)
     torch.manual_seed(recipe.run.seed)
     step = GeneratorStep(recipe, source, clips, options.clip_share, options.clip_batch, device)

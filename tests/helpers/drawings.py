@@ -68,3 +68,13 @@ def clips_tar(path: Path, count: int, frames: int = 5, side: int = 32) -> Path:
         files[f"animated-{n}.webp"] = encoded(clip)
         files[f"animated-{n}.json"] = json.dumps({"captions": [f"a {THINGS[n]}", f"{THINGS[n]}, animated"]}).encode()
     return write_tar(path, files)
+
+
+def emoji_tar(path: Path) -> Path:
+    """The sprites as pictures on white, captioned as prepare.py does."""
+    files = {}
+    for sprite, pixels in zip(*sprites(), strict=True):
+        shown = np.where(pixels[..., 3:] > 0, pixels[..., :3], 255).astype(np.uint8)
+        about = {"captions": list(sprite.captions), "style": sprite.style, "split": sprite.split}
+        files |= {f"{sprite.key}.png": encoded(shown), f"{sprite.key}.json": json.dumps(about).encode()}
+    return write_tar(path, files)

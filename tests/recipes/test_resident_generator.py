@@ -6,17 +6,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from banks import Dice
-from helpers.drawings import SIDE, THINGS, sprites
+from helpers.drawings import SIDE, THINGS, emoji_tar, sprites
 from helpers.training import log_rows, recipe_text
-from resident_generator import choose, make_scenes
+from resident_generator import ClipSource, MixedSource, choose, make_scenes, read_captioned, start
 from resident_generator import main as train_generator
 from scene_codes import cached_maps, key_of
 from words_on_device import DeviceWords, words_of
 
-from grn.errors import BadInputError
+from grn.errors import BadInputError, ConfigError
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import TextToVisualConfig
+from grn.networks.text_to_visual import TextToVisual
 from grn.pipeline import Pipeline
 from grn.refine.config import SamplerConfig
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
@@ -118,14 +119,15 @@ def test_a_twin_is_not_trained_on_held_out_names() -> None:
     assert 3 <= len(choose(made, ["3d", "flat"], "all", limit=4)) <= 5
 
 
-def test_a_generator_of_pictures_and_clips_is_trained(place: Path, words: Path) -> None:
+@pytest.fixture
+def recipe(place: Path, words: Path) -> GeneratorRecipe:
+    """Of a tiny network and tokenizer."""
     torch.manual_seed(0)
     save_tokenizer(place / "tokenizer", CausalAutoencoder(TokenizerConfig.tiny()), "tiny")
-    network = TextToVisualConfig.tiny("ind")
-    recipe = GeneratorRecipe(
+    return GeneratorRecipe(
         kind="generator",
         name="tiny",
-        network=network,
+        network=TextToVisualConfig.tiny("ind"),
         tokenizer="tokenizer",
         text_encoder=Path("words"),
         cut=0.5,
@@ -134,11 +136,15 @@ def test_a_generator_of_pictures_and_clips_is_trained(place: Path, words: Path) 
         run=RunConfig(steps=6, batch_size=3, log_every=1),
         sampling=SamplerConfig(steps=2),
     )
+
+
+COMMON = ["generator.toml", "-o", "run", "--sprites", "sprites.tar", "--scenes", "40", "--device", "cpu"]
+
+
+def test_a_generator_of_pictures_and_clips_is_trained(place: Path, recipe: GeneratorRecipe) -> None:
     (place / "generator.toml").write_text(recipe_text(recipe))
-    common = ["generator.toml", "-o", "run", "--sprites", "sprites.tar", "--clips", "clips.tar", "--scenes", "40"]
-    common += ["--names", "train", "--clip-share", "0.5", "--clip-batch", "2", "--processes", "2", "--device", "cpu"]
-    common += ["--codes", "codes"]
-    assert train_generator(common) == 0
+    common = [*COMMON, "--names", "train", "--clips", "clips.tar", "--clip-share", "0.5", "--clip-batch", "2"]
+    assert train_generator([*common, "--processes", "2", "--codes", "codes"]) == 0
     assert {"loss_pictures", "loss_clips"} <= {key for row in log_rows(place / "run") for key in row}
     assert (place / "run" / "samples" / "00000006.png").is_file()
     assert (place / "run" / "final" / "tokenizer" / "config.json").is_file()
@@ -147,3 +153,43 @@ def test_a_generator_of_pictures_and_clips_is_trained(place: Path, words: Path) 
     assert drawn.frames.shape == (1, SIDE, SIDE, 3)
     clip = pipeline("two red cats")
     assert clip.frames.shape == (5, SIDE, SIDE, 3)
+
+
+def test_pictures_stand_beside_scenes_with_their_own_captions(words: Path) -> None:
+    device = DeviceWords(StaticWordVectors.load(words), [["cat"], ["dog"], ["van"], ["two", "owl"]], CPU)
+
+    def scenes(count: int, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros((count, 1, 2, 2, 3), dtype=torch.long), torch.zeros(count, dtype=torch.long)
+
+    maps = torch.ones((2, 1, 2, 2, 3), dtype=torch.uint8)
+    pictures = ClipSource(maps, torch.tensor([1, 3]), torch.tensor([2, 1]), device)
+    found, rows = MixedSource(scenes, pictures, 0.75)(8, dice())  # type: ignore[arg-type]
+    assert found[:, 0, 0, 0, 0].tolist() == [1] * 6 + [0] * 2
+    assert set(rows[:6].tolist()) <= {1, 2, 3}
+    assert rows[6:].tolist() == [0, 0]
+
+
+def test_pictures_of_the_styles_and_names_that_are_trained_on(place: Path) -> None:
+    emoji_tar(place / "emoji.tar")
+    pixels, captions = read_captioned(place / "emoji.tar", SIDE, 1, 1, wanted=lambda about: about["style"] == "flat")
+    assert pixels.shape == (len(THINGS), 1, SIDE, SIDE, 3)
+    assert captions[0] == ["a cat", "a cat", "cat"]
+    with pytest.raises(BadInputError, match="none that is wanted"):
+        read_captioned(place / "emoji.tar", SIDE, 1, 1, wanted=lambda about: False)
+
+
+def test_a_generator_of_other_codes_goes_on_with_its_blocks(
+    place: Path, recipe: GeneratorRecipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    emoji_tar(place / "emoji.tar")
+    (place / "generator.toml").write_text(recipe_text(recipe))
+    assert train_generator([*COMMON, "--pictures", "emoji.tar", "--clips", "clips.tar", "--processes", "1"]) == 0
+    config, trained = TextToVisualConfig.tiny("ind"), place / "run" / "final"
+    networks = [TextToVisual(config.model_copy(update=change)) for change in ({}, {"patch": 2})]
+    for network in networks:
+        start(network, trained)
+    assert "new: embed.weight, head.bias, head.weight\n" in capsys.readouterr().out
+    same, finer = (network.blocks.state_dict() for network in networks)
+    assert all(torch.equal(same[name], finer[name]) for name in same)
+    with pytest.raises(ConfigError, match="another shape"):
+        start(TextToVisual(config.model_copy(update={"width": 64})), trained)
