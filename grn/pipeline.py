@@ -42,6 +42,7 @@ from grn.refine.step import StepView
 from grn.request import DrawOptions, Prompts, Request, Size, told_ours
 from grn.result import Made, Result
 from grn.text.encoder import TextEncoder, load_text_encoder
+from grn.text.learnt import listed, read_words
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
 
@@ -69,10 +70,11 @@ class Pipeline:
         source: str | None = None,
         text_source: str | None = None,
         tokenizer_device: str | None = None,
+        learnt: frozenset[str] = frozenset(),
     ) -> None:
         """source, text_source: names or folders by which the model and its text encoder are found. tokenizer_device: where
-        it goes when prompts are encoded, and the text encoder's network is let go of; None: both stay.
-        Raises ModelMismatchError where the parts do not fit.
+        it goes when prompts are encoded, and the text encoder's network is let go of; None: both stay. learnt: the words that
+        the model's captions had, as far as that is known. Raises ModelMismatchError where the parts do not fit.
         """
         made, wanted = tokenizer.config.channels, generator.config.channels
         if made != wanted:
@@ -86,8 +88,8 @@ class Pipeline:
                 "use the text encoder it was trained with"
             )
         self.generator, self.tokenizer, self.text = generator, tokenizer, text
-        self._tokenizer_device = tokenizer_device
-        self._prompts = PromptReader(generator, text)
+        self._tokenizer_device, self.learnt = tokenizer_device, learnt
+        self._prompts = PromptReader(generator, text, learnt)
         self.source = generator.name if source is None else source
         self.text_source = text_source
         self.compiling: Compiling = "auto"
@@ -143,7 +145,10 @@ class Pipeline:
             offline,
         )
         placed = there if waits else None
-        return cls(generator, made, encoder, source=str(name), text_source=where, tokenizer_device=placed)
+        learnt = read_words(model.path)
+        return cls(
+            generator, made, encoder, source=str(name), text_source=where, tokenizer_device=placed, learnt=learnt
+        )
 
     def __repr__(self) -> str:
         return f"Pipeline({self.source!r}, tokenizer={self.tokenizer.name!r}, device={str(self.device)!r}, dtype={self.dtype})"
@@ -161,7 +166,8 @@ class Pipeline:
             place = self.text_source or self.text.name
             names["text_encoder"] = str(Path(place).resolve()) if Path(place).is_dir() else place
         network, about = self.generator.network, self.generator.about.model_copy(update=names)
-        save_model(folder, about, network.state_dict(), dtype=self.generator.dtype)
+        files = listed(self.learnt)
+        save_model(folder, about, network.state_dict(), dtype=self.generator.dtype, files=files)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name, dtype=self.tokenizer.dtype)
         if isinstance(self.text, StaticWordVectors):
             self.text.save(folder / "text_encoder")

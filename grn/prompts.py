@@ -13,15 +13,18 @@ from grn.models.config import ClassToImageModelConfig, Preset, TextToVisualModel
 from grn.networks.condition import ClassCondition, Condition
 from grn.networks.generator_config import ClassToImageConfig
 from grn.text.encoder import TextEncoder
+from grn.text.learnt import LearntWords
+from grn.text.word_vectors import StaticWordVectors
 
 _log = logging.getLogger("grn")
 
 
 class PromptReader:
-    """Reads prompts for a generator. text: the encoder of a text model's, None for a class model."""
+    """Reads prompts for a generator. text: the encoder of a text model's, None for a class model. learnt: the words that its captions had."""
 
-    def __init__(self, generator: Generator, text: TextEncoder | None) -> None:
+    def __init__(self, generator: Generator, text: TextEncoder | None, learnt: frozenset[str] = frozenset()) -> None:
         self.generator, self.text = generator, text
+        self.learnt = LearntWords(text, learnt) if isinstance(text, StaticWordVectors) else None
         self._noted: set[str] = set()  # of how prompts are read, what has been said
 
     @property
@@ -45,12 +48,18 @@ class PromptReader:
             self.class_number(prompt)
         elif isinstance(prompt, str):
             self.text.check(prompt)
-            for note in self.text.notes(prompt):
-                if note not in self._noted:
-                    self._noted.add(note)
-                    _log.warning("%s", display(note))
+            self._say(logging.WARNING, self.text.notes(prompt))
+            if self.learnt is not None and _log.isEnabledFor(logging.INFO):
+                self._say(logging.INFO, self.learnt.notes(prompt))
         else:
             raise UsageError(f"{prompt!r}: {self.generator.name} draws from words, not from class numbers")
+
+    def _say(self, level: int, notes: list[str]) -> None:
+        """Log what has not been said before."""
+        for note in notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                _log.log(level, "%s", display(note))
 
     def class_number(self, prompt: str | int) -> int:
         """Find the class of a number or name. Raises UsageError where there is none."""

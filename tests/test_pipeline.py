@@ -396,6 +396,21 @@ def test_prompts_stand_behind_their_tag_and_the_empty_one_does_not(
     )
 
 
+def test_words_of_no_caption_are_told_to_who_asks(
+    words: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = Pipeline.from_pretrained(words)
+    pipeline.learnt = frozenset({"cat"})
+    pipeline.save_pretrained(tmp_path / "kept")
+    again = Pipeline.from_pretrained(tmp_path / "kept")
+    assert again.learnt == {"cat"}
+    with caplog.at_level("INFO", "grn"):
+        for _ in range(2):
+            again("green cat", steps=1)
+    said = [record.message for record in caplog.records if "caption" in record.message]
+    assert said == ["green was in no caption that this model learnt from; the nearest word that was is cat"]
+
+
 def test_words_that_are_not_known_are_said_once(words: Path, caplog: pytest.LogCaptureFixture) -> None:
     pipeline = Pipeline.from_pretrained(words)
     for _ in range(2):

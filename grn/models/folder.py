@@ -5,6 +5,7 @@ model.safetensors   the weights, or shards and model.safetensors.index.json
 README.md           the model card
 tokenizer/          of a generator: a model folder too
 text_encoder/       of a text model
+words.txt           of one with a table of word vectors: the words that its captions had
 """
 
 import json

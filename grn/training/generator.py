@@ -27,6 +27,7 @@ from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
 from grn.refine.step import MASK, mix
 from grn.text.encoder import TextEncoder
+from grn.text.learnt import words_file
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.card import card_of
@@ -291,7 +292,8 @@ class GeneratorTask:
                 prompt_tag=self._tag,
                 text_encoder=str(recipe.text_encoder) if named else None,
             )
-        save_model(folder, config, state, torch.float16, card_of(self.recipe, state))
+        words = words_file(self.data.captions()) if isinstance(self.text, StaticWordVectors) else {}
+        save_model(folder, config, state, torch.float16, card_of(self.recipe, state), files=words)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if isinstance(self.text, StaticWordVectors):
             self.text.save(folder / "text_encoder")

@@ -6,7 +6,7 @@ Axes: token maps are [t, h, w, E] with values in [0, K): indices (E = C, K = 2^M
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,6 +143,13 @@ class GeneratorData:
             found.add(tuple(names.get(n) for n in range(self.network.num_classes)))
         known = tuple(name for name in found.pop() if isinstance(name, str)) if len(found) == 1 else ()
         return known if len(known) == self.network.num_classes else ()
+
+    def captions(self) -> Iterator[str]:
+        """All captions of all sources."""
+        for source in self.source.sources:
+            for sample in source:
+                if not isinstance(sample.read, Unreadable):
+                    yield from sample.captions
 
     def read(self, slot: Slot) -> GeneratorExample:
         """Read one token map, how it is corrupted, and its caption or class, or neither where the condition is dropped.

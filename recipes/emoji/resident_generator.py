@@ -19,7 +19,7 @@ import json
 import multiprocessing
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,6 +49,7 @@ from grn.models.folder import ModelFolder, save_model
 from grn.networks.generator_config import TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.refine.sampler import Sampler
+from grn.text.learnt import listed
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.recipe import GeneratorRecipe, RatioConfig, load_recipe
@@ -328,9 +329,17 @@ def _places(captions: list[list[str]]) -> tuple[Tensor, Tensor]:
 
 
 def export(
-    recipe: GeneratorRecipe, network: nn.Module, tokenizer: Tokenizer, text: StaticWordVectors | str, folder: Path
+    recipe: GeneratorRecipe,
+    network: nn.Module,
+    tokenizer: Tokenizer,
+    text: StaticWordVectors | str,
+    words: Iterable[str],
+    folder: Path,
 ) -> None:
-    """Write a model folder with its tokenizer, in half precision, and with the text encoder or, where that has a name, a note of it."""
+    """Write a model folder with its tokenizer, in half precision, and with the text encoder or, where that has a name, a note of it.
+
+    words: of all captions.
+    """
     config = TextToVisualModelConfig(
         name=recipe.name,
         network=recipe.network,
@@ -341,7 +350,7 @@ def export(
         fps=recipe.data.fps,
     )
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
-    save_model(folder, config, weights, dtype=torch.float16)
+    save_model(folder, config, weights, dtype=torch.float16, files=listed(words))
     save_tokenizer(folder / "tokenizer", copy.deepcopy(tokenizer.network).cpu(), tokenizer.name)
     if not isinstance(text, str):
         text.save(folder / "text_encoder")
@@ -460,7 +469,7 @@ def train(options: argparse.Namespace) -> bool:
         options.save_minutes,
     )
     run.with_average(
-        lambda network: export(recipe, network, tokenizer, options.words_of or text, options.out / "final")
+        lambda network: export(recipe, network, tokenizer, options.words_of or text, words.known, options.out / "final")
     )
     run.with_average(draw)
     return finished

@@ -24,7 +24,7 @@ def words_of(caption: str) -> list[str]:
 class DeviceWords:
     """Captions as `StaticWordVectors.encode` makes them: the mean of the words' vectors, then each of the first words.
 
-    Held as numbers of words: int32 [N, L], 0 where there is none; L is the most words of a caption.
+    Held as numbers of words: int32 [N, L], 0 where there is none; L is the most words of a caption. known: the words.
     """
 
     def __init__(self, text: StaticWordVectors, captions: Sequence[Sequence[str]], device: torch.device) -> None:
@@ -41,7 +41,7 @@ class DeviceWords:
         lengths = np.array([len(row) for row in rows])
         ids = np.zeros((len(rows), lengths.max()), np.int32)
         ids[np.arange(lengths.max()) < lengths[:, None]] = list(itertools.chain.from_iterable(rows))
-        self.most = text.config.max_words
+        self.known, self.most = frozenset(numbers), text.config.max_words
         self.ids, self.table = torch.from_numpy(ids).to(device), torch.stack(table).to(device)
         self.others = text.vectors.to(device)
 

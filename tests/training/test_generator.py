@@ -196,9 +196,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_of_the_ablations_trains_and_its_folder_draws(captioned: Path, name: str) -> None:
     run(text({"run.steps": 2, **VARIANTS[name]}), Path("g"))
-    (result,) = Pipeline.from_pretrained(Path("g/final"))(["left"])
+    pipeline = Pipeline.from_pretrained(Path("g/final"))
+    (result,) = pipeline(["left"])
     assert result.frames.shape == (1, 16, 16, 3)
     assert result.steps == 3
+    assert pipeline.learnt == {"left", "right"}
 
 
 def test_a_generator_has_its_own_number_of_rounds(captioned: Path) -> None:
