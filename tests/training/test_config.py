@@ -32,7 +32,7 @@ def test_what_was_written_is_read(tmp_path: Path, name: str) -> None:
 MISTAKES = [
     ("tokenizer", "run.stepz=3", "unknown key 'run.stepz'; did you mean '"),
     ("tokenizer", "run.steps=0", "run.steps"),
-    ("tokenizer", "network.multipliers=[1,3]", "cannot fold"),
+    ("tokenizer", "network.multipliers=[2,3]", "cannot fold"),
     ("tokenizer", "data.size=10", "not a multiple of the network's stride"),
     ("tokenizer", "rounds.x=1", "neither a number from 1 to 16"),
     ("tokenizer", "losses.gan=-1", "losses.gan"),
