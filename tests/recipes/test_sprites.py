@@ -49,7 +49,7 @@ def test_the_joint_tokenizer_starts_from_the_one_of_pictures() -> None:
     assert isinstance(packed, TokenizerRecipe)
     assert packed.run.init is None
     for one in (recipe, packed):
-        assert (one.network.stride, one.network.time_stride, one.network.rounds) == (16, 4, 4)
+        assert (one.network.stride, one.network.time_stride, one.network.rounds) == (8, 4, 4)
 
 
 def test_the_generator_of_scenes_draws_pictures_and_clips_of_that_tokenizer() -> None:
@@ -57,9 +57,9 @@ def test_the_generator_of_scenes_draws_pictures_and_clips_of_that_tokenizer() ->
     assert isinstance(recipe, GeneratorRecipe)
     assert isinstance(tokenizer, TokenizerRecipe)
     assert recipe.network.channels == tokenizer.network.channels
-    assert recipe.network.rounds == tokenizer.network.rounds
+    assert recipe.network.rounds <= tokenizer.network.rounds
     assert (recipe.data.frames, recipe.data.fps) == (tokenizer.data.frames, tokenizer.data.fps)
-    assert (recipe.data.size // tokenizer.network.stride) ** 2 == 64
+    assert (recipe.data.size // tokenizer.network.stride // recipe.network.patch) ** 2 == 64
 
 
 def test_a_newcomer_asks_for_forty_different_things() -> None:
