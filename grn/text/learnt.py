@@ -31,6 +31,8 @@ def listed(words: Iterable[str]) -> dict[str, bytes]:
 def read_words(folder: Path) -> frozenset[str]:
     """The words in a generator's folder; none where it has no such file, or one that is no list of words."""
     path = folder / WORDS
+    if not path.is_file():  # nor a pipe that somebody's folder may hold, which would wait
+        return frozenset()
     try:
         with path.open("rb") as file:
             return frozenset(file.read(_MOST_BYTES).decode().split())

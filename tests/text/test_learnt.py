@@ -1,5 +1,6 @@
 """The words of a generator's captions: kept in a file, and what is nearest to one that is not among them."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -21,6 +22,11 @@ def test_the_file_holds_the_words_that_count_once(tmp_path: Path) -> None:
     (tmp_path / WORDS).write_bytes(files[WORDS])
     assert read_words(tmp_path) == {"cat", "red", "cafe"}
     assert listed(read_words(tmp_path)) == files
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / WORDS)
+    assert read_words(tmp_path) == frozenset()
 
 
 def test_a_folder_may_say_nothing_of_its_words(tmp_path: Path) -> None:
