@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from banks import PICTURES, Dice, decode, divide, read_bank
 from compose import Renderer, Scenes, compose
-from resident_loop import Length, Run, learning_rate
+from resident_loop import Length, Run, share_of_rate
 from scene_codes import cached_maps, key_of
 from scenes import Composer
 from sprites import Sprite
@@ -52,6 +52,7 @@ from grn.refine.sampler import Sampler
 from grn.text.learnt import listed
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
+from grn.training.optimizers import Optimizers
 from grn.training.recipe import GeneratorRecipe, RatioConfig, load_recipe
 from grn.training.sheets import save_sheet
 
@@ -175,12 +176,12 @@ class GeneratorStep:
         self.run: Run | None = None
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """One, of the network."""
-        config = self.recipe.optimizer
-        adamw = torch.optim.AdamW(
-            self.network.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
-        return {"model": adamw}
+        """AdamW, and Muon of the matrices inside the blocks where the recipe says so, by names of this run."""
+        made = Optimizers(self.network, self.recipe.optimizer, self.recipe.run.steps).each
+        for optimizer in made:
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        return dict(zip(("model", "matrices"), made, strict=False))
 
     def __call__(self, done: float) -> dict[str, Tensor]:
         """Compute and apply one update; returns the loss, on the device."""
@@ -197,15 +198,15 @@ class GeneratorStep:
         condition = words(rows, dice.device, recipe.words, recipe.drop_condition)
         state, ratio = corrupt(targets, self.config.classes, recipe.ratio, dice)
         lowered = recipe.run.lowered(self.device.type)
-        optimizer = self.run.optimizers["model"]
-        optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         with _attention(self.device):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
                 logits = self.forward(state, ratio, self.network.prepare(condition))
             loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimizer.clip)
-        optimizer.step()
+        for optimizer in self.run.optimizers.values():
+            optimizer.step()
         return {"loss_clips" if moving else "loss_pictures": loss.detach()}
 
 
@@ -464,7 +465,7 @@ def train(options: argparse.Namespace) -> bool:
     drawn = run.seconds
     finished = run.train(
         Length(recipe.run.steps, options.minutes),
-        lambda number, done: learning_rate(recipe.optimizer, recipe.run.steps, number, done),
+        lambda number, done: share_of_rate(recipe.optimizer, recipe.run.steps, number, done),
         update,
         options.save_minutes,
     )

@@ -35,18 +35,22 @@ class Length:
         return step / self.steps if self.minutes is None else min(1.0, seconds / (60 * self.minutes))
 
 
-def learning_rate(config: OptimizerConfig, steps: int, step: int, done: float) -> float:
-    """Warm-up by steps, then constant, then a linear fall over the recipe's share decay_steps / steps of the whole run, however that is measured."""
+def share_of_rate(config: OptimizerConfig, steps: int, step: int, done: float) -> float:
+    """Share of the largest learning rate at a step: warm-up by steps, then 1, then a linear fall to final_lr at the run's end.
+
+    The fall takes the recipe's share decay_steps / steps of the whole run, however its length is measured.
+    """
     warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
     share = config.decay_steps / steps
     fallen = max(0.0, (done - (1 - share)) / share) if share else 0.0
-    return config.lr * warm * (1 - (1 - config.final_lr) * min(1.0, fallen))
+    return warm * (1 - (1 - config.final_lr) * min(1.0, fallen))
 
 
 class Run:
     """One training run in its folder.
 
     modules: everything that is trained; "model" is what the run is for, whose parameters the moving average follows.
+    optimizers: the learning rate of a parameter group with an "initial_lr" runs its course from there, that of others stays.
     """
 
     def __init__(
@@ -81,7 +85,8 @@ class Run:
         for name, value in self.average.items():
             value.copy_(stored.average[name])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(stored.optimizers[name])
+            fresh = optimizer.state_dict()["param_groups"]  # the recipe's settings of now, not of then
+            optimizer.load_state_dict({**stored.optimizers[name], "param_groups": fresh})
         self.seconds = stored.optimizers["seconds"]
         return True
 
@@ -116,7 +121,7 @@ class Run:
     ) -> bool:
         """Steps until the length is reached; False where a signal (SIGTERM, SIGINT) came first. Checkpoints are written in both cases.
 
-        rate(step, done) is the learning rate of the optimizer "model"; step(done) computes and applies one update and returns figures for the log.
+        rate(step, done) is the share of the learning rates; step(done) computes and applies one update and returns figures for the log.
         """
         handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -137,9 +142,8 @@ class Run:
         last_save, last_log, logged = time.perf_counter(), time.perf_counter(), self.step
         while (done := length.done(self.step, self.seconds)) < 1 and not self.stopped:
             begin = time.perf_counter()
-            lr = rate(self.step, done)
-            for group in self.optimizers["model"].param_groups:
-                group["lr"] = lr
+            share = rate(self.step, done)
+            self._set_rates(share)
             for name, value in step(done).items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
                 counts[name] = counts.get(name, 0) + 1
@@ -155,7 +159,7 @@ class Run:
                     )
                 now = time.perf_counter()
                 speed = (self.step - logged) / (now - last_log)
-                self.log({"step": self.step, "done": done, "steps_per_s": speed, "lr": lr, **means})
+                self.log({"step": self.step, "done": done, "steps_per_s": speed, "rate": share, **means})
                 sums, counts, last_log, logged = {}, {}, now, self.step
             self.seconds += time.perf_counter() - begin
             if time.perf_counter() - last_save > 60 * save_minutes:
@@ -163,6 +167,12 @@ class Run:
                 last_save = time.perf_counter()
         self.save()
         return not self.stopped
+
+    def _set_rates(self, share: float) -> None:
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                if "initial_lr" in group:
+                    group["lr"] = share * group["initial_lr"]
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped = True

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from banks import Bank, Dice, cut, divide, read_bank
 from compose import Renderer, compose
-from resident_loop import Length, Run, learning_rate
+from resident_loop import Length, Run, share_of_rate
 from scenes import Composer
 from sprites import read as read_sprites
 from torch import Tensor, nn
@@ -113,6 +113,8 @@ class TokenizerStep:
                 trained, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=fused
             )
         }
+        for group in found["model"].param_groups:
+            group["initial_lr"] = config.lr  # its rate runs its course, the discriminator's stays
         if "discriminator" in self.modules:
             judge = self.modules["discriminator"].parameters()
             found["discriminator"] = torch.optim.AdamW(
@@ -310,7 +312,7 @@ def fit(recipe: TokenizerRecipe, data: Data, options: argparse.Namespace, device
     print(f"resumed at step {run.step}" if run.resume() else "from the start", flush=True)
     finished = run.train(
         Length(recipe.run.steps, options.minutes),
-        lambda number, done: learning_rate(recipe.optimizer, recipe.run.steps, number, done),
+        lambda number, done: share_of_rate(recipe.optimizer, recipe.run.steps, number, done),
         update,
         options.save_minutes,
     )

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from banks import Bank, Dice, cut, decode, divide, read_bank
 from helpers.drawings import encoded, pictures_tar
-from resident_loop import Length, Run, learning_rate
+from resident_loop import Length, Run, share_of_rate
 
 from grn.errors import BadInputError
 from grn.training.config import OptimizerConfig, RunConfig
@@ -88,10 +88,10 @@ def test_counts_are_divided_by_share() -> None:
 
 
 def test_rates_and_lengths() -> None:
-    config = OptimizerConfig(lr=1.0, warmup_steps=4, decay_steps=50, final_lr=0.1)
-    assert [learning_rate(config, 100, step, step / 100) for step in (0, 3, 50)] == [0.2, 0.8, 1.0]
-    assert learning_rate(config, 100, 75, 0.75) == pytest.approx(0.55)
-    assert learning_rate(config, 100, 999, 1.0) == pytest.approx(0.1)
+    config = OptimizerConfig(lr=0.5, warmup_steps=4, decay_steps=50, final_lr=0.1)
+    assert [share_of_rate(config, 100, step, step / 100) for step in (0, 3, 50)] == [0.2, 0.8, 1.0]
+    assert share_of_rate(config, 100, 75, 0.75) == pytest.approx(0.55)
+    assert share_of_rate(config, 100, 999, 1.0) == pytest.approx(0.1)
     assert Length(10).done(5, 1e9) == 0.5
     assert Length(10, minutes=2).done(5, 30) == 0.25
 
@@ -134,6 +134,22 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_were_not(tmp_path: Path) -> None
         assert torch.equal(value, second.average[name])
     assert torch.equal(whole.modules["model"].weight, second.modules["model"].weight)
     assert second.seconds > first.seconds > 0
+
+
+def test_rates_follow_their_course_where_they_have_one(tmp_path: Path) -> None:
+    model = torch.nn.ModuleDict({"model": torch.nn.Linear(1, 1, bias=False), "discriminator": torch.nn.Linear(1, 1)})
+    course = torch.optim.SGD([{"params": model["model"].parameters(), "initial_lr": 2.0}], lr=2.0)
+    steady = torch.optim.SGD(model["discriminator"].parameters(), lr=2.0)
+    config = RunConfig(steps=2, batch_size=1, log_every=2)
+    run = Run(tmp_path, model, {"model": course, "discriminator": steady}, config)
+    rates = []
+
+    def step(done: float) -> dict[str, torch.Tensor]:
+        rates.append([course.param_groups[0]["lr"], steady.param_groups[0]["lr"]])
+        return {"loss": torch.zeros(())}
+
+    run.train(Length(2), lambda number, done: 1 - done, step, save_minutes=60)
+    assert rates == [[2.0, 2.0], [1.0, 2.0]]
 
 
 def test_the_average_follows_and_is_lent(tmp_path: Path) -> None:
