@@ -172,7 +172,9 @@ class GeneratorStep:
         if recipe.run.init is not None:
             start(self.network, Path(recipe.run.init))
         self.modules = nn.ModuleDict({"model": self.network}).to(device)
-        self.forward = torch.compile(self.network) if recipe.run.compile == "on" else self.network
+        if recipe.run.compile == "on":
+            for block in self.network.blocks:  # the words pass through them as well
+                block.compile()
         self.run: Run | None = None
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -201,7 +203,7 @@ class GeneratorStep:
         self.network.zero_grad(set_to_none=True)
         with _attention(self.device):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
-                logits = self.forward(state, ratio, self.network.prepare(condition))
+                logits = self.network(state, ratio, self.network.prepare(condition))
             loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimizer.clip)
@@ -231,29 +233,30 @@ def _attention(device: torch.device) -> AbstractContextManager[None]:
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
-def make_scenes(
-    sprites: Sequence[Sprite], count: int, seed: int, processes: int, alone: float = 0.0
-) -> tuple[list[list[str]], Scenes]:
-    """So many training scenes and their captions' words, by several processes; the same whatever their number. alone: see Composer."""
+def make_scenes(make: Callable[[], Composer], count: int, seed: int, processes: int) -> tuple[list[list[str]], Scenes]:
+    """So many scenes and their captions' words, by several processes; the same whatever their number.
+
+    make: makes the composer, in each process anew: it holds functions, which do not pass from one to another.
+    """
     parts = min(_MOST_PARTS, count)
     sizes = [count // parts + (i < count % parts) for i in range(parts)]
-    make = partial(_make_part, tuple(sprites), seed, alone)
+    make_part = partial(_make_part, make, seed)
     if processes == 1:
-        made = [make(task) for task in enumerate(sizes)]
+        made = [make_part(task) for task in enumerate(sizes)]
     else:
         with multiprocessing.Pool(processes) as pool:
-            made = pool.map(make, list(enumerate(sizes)), chunksize=1)
+            made = pool.map(make_part, list(enumerate(sizes)), chunksize=1)
     captions = [caption for part, _ in made for caption in part]
     objects, grounds, photos = (np.concatenate([arrays[n] for _, arrays in made]) for n in range(3))
     return captions, Scenes(torch.from_numpy(objects), torch.from_numpy(grounds), torch.from_numpy(photos))
 
 
 def _make_part(
-    sprites: Sequence[Sprite], seed: int, alone: float, task: tuple[int, int]
+    make: Callable[[], Composer], seed: int, task: tuple[int, int]
 ) -> tuple[list[list[str]], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """In a process of its own, which therefore gives arrays back: tensors would share memory and files."""
     number, count = task
-    captions, scenes = compose(Composer(sprites, alone=alone).scene, count, seed * _MOST_PARTS + number)
+    captions, scenes = compose(make().scene, count, seed * _MOST_PARTS + number)
     arrays = scenes.objects.numpy(), scenes.grounds.numpy(), scenes.photos.numpy()
     return [words_of(caption) for caption in captions], arrays
 
@@ -382,6 +385,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--styles", nargs="+", default=["3d", "flat", "noto"])
     parser.add_argument("--names", choices=["train", "all"], default="all", help="leave held-out names and pairs out")
     parser.add_argument("--alone", type=float, default=0.0, help="share of the scenes that are a sprite as it is")
+    parser.add_argument("--single", type=float, default=0.45, help="share of the others that are one thing")
     parser.add_argument("--scenes", type=int, default=400_000, help="made before the start, then drawn from")
     parser.add_argument(
         "--words-of", metavar="MODEL", help="whose text encoder the recipe's is: it is then named, not copied"
@@ -420,7 +424,8 @@ def train(options: argparse.Namespace) -> bool:
     kept = choose(sprites, options.styles, options.names, options.limit)
     sprites, pixels = [sprites[number] for number in kept], pixels[kept]
     photos = read_bank(options.photos, 64, 1, options.processes)[:, 0].to(device) if options.photos else None
-    captions, scenes = make_scenes(sprites, options.scenes, recipe.run.seed, options.processes, options.alone)
+    composer = partial(Composer, tuple(sprites), alone=options.alone, single=options.single)
+    captions, scenes = make_scenes(composer, options.scenes, recipe.run.seed, options.processes)
     renderer = Renderer(torch.from_numpy(pixels).to(device), photos)
 
     def wanted(about: dict[str, Any]) -> bool:

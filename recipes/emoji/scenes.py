@@ -37,8 +37,9 @@ _ADJECTIVES = frozenset({"foggy", "cloudy", "sunny", "rainy"})  # names of emoji
 _IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves", "knife": "knives", "wolf": "wolves"} | {
     "tooth": "teeth", "foot": "feet", "person": "people", "child": "children", "loaf": "loaves", "squid": "squid",
 }  # fmt: skip
-_SHARES = {
-    **{"single": 0.45, "two": 0.12, "beside": 0.08, "stacked": 0.08, "count": 0.09, "corner": 0.03, "size": 0.03},
+_SINGLE = 0.45
+_SHARES = {  # of the scenes that are no single thing
+    **{"two": 0.12, "beside": 0.08, "stacked": 0.08, "count": 0.09, "corner": 0.03, "size": 0.03},
     **{"colour": 0.05, "two colours": 0.04, "three": 0.02, "four": 0.01},
 }
 _TWO = ("{} and {}", "{} with {}", "{} next to {}", "{} beside {}", "{}, {}")
@@ -129,7 +130,7 @@ class Composer:
 
     styled: share of the scenes of several things in a random style, not the default; a thing by itself comes from all sprites alike, for nothing else
     shows what a sprite of another style looks like. wanted: keeps a scene, to train or to measure with (else another is made). alone: share of the
-    scenes that are a sprite as it is and one of its captions, nothing besides.
+    scenes that are a sprite as it is and one of its captions, nothing besides. single: share of the others that are one thing, a little moved.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Composer:
         styled: float = 0.15,
         wanted: Callable[[Scene], bool] | None = None,
         alone: float = 0.0,
+        single: float = _SINGLE,
     ) -> None:
         """Raises BadInputError where no style has things enough to stand together."""
         self.sprites, self.styled, self.alone = sprites, styled, alone
@@ -158,8 +160,9 @@ class Composer:
             "count": self._count, "corner": self._corner, "size": self._size, "colour": self._colour,
             "two colours": self._two_colours, "three": self._three, "four": self._four,
         }  # fmt: skip
-        self._kinds = list(_SHARES)
-        self._until = np.cumsum(list(_SHARES.values())) / sum(_SHARES.values())
+        shares = np.array(list(_SHARES.values()))
+        self._kinds = ["single", *_SHARES]
+        self._until = np.cumsum([single, *(shares * (1 - single) / shares.sum())])
 
     def scene(self, rng: np.random.Generator, kind: str | None = None) -> Scene:
         """The next scene that is wanted, of a random kind or of this one."""

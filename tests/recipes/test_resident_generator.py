@@ -1,5 +1,6 @@
 """Generators trained on scenes that are composed where they learn."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from helpers.training import log_rows, recipe_text
 from resident_generator import ClipSource, MixedSource, choose, make_scenes, read_captioned, start
 from resident_generator import main as train_generator
 from scene_codes import cached_maps, key_of
+from scenes import Composer
 from words_on_device import DeviceWords, words_of
 
 from grn.errors import BadInputError, ConfigError
@@ -76,7 +78,9 @@ def test_a_caption_that_cannot_be_spelt_is_refused(words: Path) -> None:
 
 
 def test_scenes_are_the_same_by_any_number_of_processes() -> None:
-    (words, one), (others, two) = (make_scenes(sprites()[0], 90, 3, processes) for processes in (1, 2))
+    (words, one), (others, two) = (
+        make_scenes(partial(Composer, sprites()[0]), 90, 3, processes) for processes in (1, 2)
+    )
     assert words == others
     assert len(words) == len(one) == 90
     assert torch.equal(one.objects.nan_to_num(9), two.objects.nan_to_num(9))

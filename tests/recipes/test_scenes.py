@@ -222,3 +222,11 @@ def test_recolouring_gives_the_hue_and_leaves_the_rest() -> None:
                 assert saturation < 0.1
                 assert value < 0.3 if name == "black" else value > 0.8
     assert torch.equal(recolour(rgb, torch.full((3,), float("nan"))), rgb)
+
+
+def test_the_share_of_single_things_is_as_asked() -> None:
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.8):
+        composer = Composer(sprites()[0], single=share)
+        found = sum(composer.scene(rng).kind == "single" for _ in range(200)) / 200
+        assert found == pytest.approx(share, abs=0.1)
