@@ -290,7 +290,7 @@ class Pipeline:
         self._settle()
         steps = sampling.tmax if sampling.adaptive else sampling.steps
         branches = 1 if sampling.guidance == 1 else 2
-        tokens = sum(math.prod(shape) for shape in shapes) / getattr(self.generator.config, "patch", 1) ** 2
+        tokens = sum(math.prod(shape) for shape in shapes) / self.generator.config.patch**2
         self.generator.compile(self.compiling, tokens * steps * branches)
         samples = Sampler(self.generator.network, sampling).run(
             condition,
@@ -385,7 +385,7 @@ class Pipeline:
     @property
     def step(self) -> int:
         """Pixels that the sides of pictures are multiples of."""
-        return self.tokenizer.config.stride * int(getattr(self.generator.config, "patch", 1))
+        return self.tokenizer.config.stride * self.generator.config.patch
 
 
 def _part(model: ModelFolder, part: str, asked: str | Path | None) -> str | Path:

@@ -31,6 +31,7 @@ from grn.networks.layers import (
     recomputed,
     sum_of_columns,
 )
+from grn.networks.patches import fold, unfold
 from grn.networks.rope import frequencies, grid_turns, kept, rotate
 
 
@@ -93,8 +94,8 @@ class ClassToImage(nn.Module):
     def __init__(self, config: ClassToImageConfig) -> None:
         super().__init__()
         self.config = config
-        per_token = config.elements * config.classes
-        self.squeeze = nn.Linear(per_token, config.bottleneck, bias=False)
+        per_place = config.patch**2 * config.elements * config.classes
+        self.squeeze = nn.Linear(per_place, config.bottleneck, bias=False)
         self.embed = nn.Linear(config.bottleneck, config.width)
         self.ratio = RatioEmbedding(config.width)
         self.classes = nn.Embedding(config.num_classes + 1, config.width)
@@ -102,7 +103,7 @@ class ClassToImage(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_norm = RMSNorm(config.width, eps=EPSILON)
         self.head_modulation = Modulation(config.width, 2)
-        self.head = nn.Linear(config.width, per_token)
+        self.head = nn.Linear(config.width, per_place)
         if (
             not self.head.weight.is_meta
         ):  # what is loaded from a file needs none; on "meta" it imports the compiler, 0.5 s
@@ -124,20 +125,20 @@ class ClassToImage(nn.Module):
         assert isinstance(prepared, PreparedClass), f"{type(prepared).__name__} was prepared by another network"
         # Other maps of as many tokens, or of a single one, would get through the additions below.
         self._check_shapes([token_map[0]])
-        x = self.embed(sum_of_columns(self.squeeze.weight, self._columns(token_map.flatten(1, 3))))
-        x = x + sincos_positions(config.size, config.width, x.device).to(self.embed.weight.dtype)
+        x = self.embed(sum_of_columns(self.squeeze.weight, self._columns(fold(token_map, config.patch))))
+        x = x + sincos_positions(config.side, config.width, x.device).to(self.embed.weight.dtype)
         vector = self.ratio(ratio) + prepared.embedding
-        turns = grid_turns(config.size, config.width // config.heads, 0, x.device)
+        turns = grid_turns(config.side, config.width // config.heads, 0, x.device)
         for number, block in enumerate(self.blocks):
             if number == config.context_start and config.context_tokens:
                 x = torch.cat([prepared.embedding[:, None] + self.context_positions, x], 1)
-                turns = grid_turns(config.size, config.width // config.heads, config.context_tokens, x.device)
+                turns = grid_turns(config.side, config.width // config.heads, config.context_tokens, x.device)
             x = block(x, vector, turns)
-        x = x[:, -(config.size**2) :]
+        x = x[:, -(config.side**2) :]
         shift, scale = self.head_modulation(vector)
         logits = logits_of(self.head, torch.addcmul(shift, self.head_norm(x), 1 + scale))
-        logits = logits.unflatten(-1, (config.classes, config.elements)).transpose(2, 3)
-        return logits.unflatten(1, tuple(token_map.shape[1:4]))
+        logits = logits.unflatten(-1, (config.classes, -1)).transpose(2, 3)
+        return unfold(logits, (1, config.size, config.size), config.patch, config.elements)
 
     def packed(self, token_maps: Sequence[Tensor], ratio: Tensor, prepared: Prepared) -> list[Tensor]:
         """What `forward` gives for each map. Raises UsageError for maps of other shapes than the network's one."""
@@ -145,8 +146,8 @@ class ClassToImage(nn.Module):
         return list(self(torch.stack(list(token_maps)), ratio, prepared))
 
     def _columns(self, tokens: Tensor) -> Tensor:
-        """Elements [..., E] -> the column of `squeeze` that stands for each: classes one after the other, of all elements."""
-        count = self.config.elements
+        """Elements [..., p*p*E] -> the column of `squeeze` that stands for each: classes one after the other, of all elements."""
+        count = tokens.shape[-1]
         return torch.where(tokens < 0, -1, tokens * count + torch.arange(count, device=tokens.device))
 
     def _check_shapes(self, token_maps: Sequence[Tensor]) -> None:

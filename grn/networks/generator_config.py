@@ -23,6 +23,7 @@ class TokenMapConfig(BaseModel):
     width: int = Field(ge=1, le=65536, description="channels of a token inside the network")
     depth: int = Field(ge=1, le=1024, description="number of blocks")
     heads: int = Field(ge=1, le=1024, description="attention heads of a block")
+    patch: int = Field(1, ge=1, le=8, description="side of the square of tokens that share one place in the sequence")
 
     @property
     def elements(self) -> int:
@@ -70,18 +71,25 @@ class ClassToImageConfig(TokenMapConfig):
         self._check_heads(4)
         if self.width % 4:
             raise ValueError(f"width {self.width} is not a multiple of 4, which the 2-D positions need")
+        if self.size % self.patch:
+            raise ValueError(f"size {self.size} is not a multiple of patch {self.patch}")
         return self
+
+    @property
+    def side(self) -> int:
+        """Places a side of the map."""
+        return self.size // self.patch
 
     def places(self, shape: tuple[int, int, int], text: int) -> int:
         """How many tokens the sequence of one map (t, h, w) has while only image tokens are in it; text: none is."""
-        return math.prod(shape)
+        return math.prod(shape) // self.patch**2
 
     @classmethod
-    def tiny(cls, target: Target = "ind") -> "ClassToImageConfig":
+    def tiny(cls, target: Target = "ind", patch: int = 1) -> "ClassToImageConfig":
         """A network small enough for tests."""
         return cls(
             target=target, channels=4, rounds=2, width=32, depth=2, heads=2, num_classes=5, size=4, bottleneck=8,
-            context_tokens=3, context_start=1,
+            context_tokens=3, context_start=1, patch=patch,
         )  # fmt: skip
 
 
@@ -95,7 +103,6 @@ class TextToVisualConfig(TokenMapConfig):
         "one-way",
         description="whether text tokens attend to the picture too (joint), or to each other only and are computed once",
     )
-    patch: int = Field(1, ge=1, le=8, description="side of the square of tokens that share one place in the sequence")
 
     @model_validator(mode="after")
     def _check(self) -> "TextToVisualConfig":

@@ -35,6 +35,7 @@ from grn.networks.layers import (
     sum_of_columns,
 )
 from grn.networks.packed import BlockwiseAttention, behind
+from grn.networks.patches import fold, unfold
 from grn.networks.rope import rotate, text_turns, visual_turns
 
 Text = tuple[Tensor, Tensor] | None
@@ -259,21 +260,14 @@ class TextToVisual(nn.Module):
 
     def _columns(self, token_map: Tensor) -> Tensor:
         """[B, t, h, w, E] -> the column of `embed` that stands for each element, [B, N, p*p*E]: an element's classes together."""
-        rows, columns, patch = *token_map.shape[2:4], self.config.patch
-        assert rows % patch == columns % patch == 0, f"{rows}x{columns} tokens are no patches of {patch}"
-        patches = (
-            token_map.unflatten(3, (-1, patch)).unflatten(2, (-1, patch)).transpose(3, 4)
-        )  # [B, t, h/p, w/p, p, p, E]
-        patches = patches.flatten(4).flatten(1, 3)
+        patches = fold(token_map, self.config.patch)
         first = torch.arange(patches.shape[-1], device=patches.device) * self.config.classes
         return torch.where(patches < 0, -1, patches + first)
 
     def _unpatch(self, x: Tensor, shape: Shape) -> Tensor:
         """[B, N, p*p*E*K] -> [B, t, h, w, E, K]."""
-        frames, height, width = shape
-        patch = self.config.patch
-        x = x.view(-1, frames, height // patch, width // patch, patch, patch, self.config.elements, self.config.classes)
-        return x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+        x = x.unflatten(-1, (-1, self.config.classes))
+        return unfold(x, shape, self.config.patch, self.config.elements)
 
     def _initialise(self) -> None:
         for module in self.modules():

@@ -63,7 +63,7 @@ class Replay:
     def _small(self, token_map: Tensor) -> bool:
         if not self._stays:
             return False
-        tokens = token_map[..., 0].numel() / getattr(self.network.config, "patch", 1) ** 2
+        tokens = token_map[..., 0].numel() / self.network.config.patch**2
         return forward_flop(self.network, tokens) < SMALL
 
     def _record(self, token_map: Tensor, ratio: Tensor, prepared: Prepared) -> _Recording:

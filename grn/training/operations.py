@@ -33,7 +33,7 @@ def generator_operations(
 def _class_products(network: ClassToImage) -> int:
     """Multiplications of one sample's forward pass."""
     config = network.config
-    tokens = config.size**2
+    tokens = config.side**2
     total = _weights(network.ratio) + _weights(network.head_modulation)
     total += tokens * (_weights(network.embed) + _weights(network.head))
     for number, block in enumerate(network.blocks):

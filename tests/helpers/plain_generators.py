@@ -71,14 +71,18 @@ def hot(token: list[int], classes: int) -> list[list[float]]:
 
 def plain_class_to_image(config: ClassToImageConfig, w: Weights, token_map: Tensor, ratio: float, label: int) -> Tensor:
     """token_map [h, w, E] -> logits [h, w, E, K], in float64."""
-    side, size = config.size, config.width // config.heads
+    patch, size = config.patch, config.width // config.heads
+    side = config.size // patch
     embedding = w["classes.weight"][label]
     vector = silu(ratio_vector(ratio, w) + embedding)
     tokens, angles = [], []
     for row in range(side):
         for column in range(side):
-            encoded = hot(token_map[row, column].tolist(), config.classes)
-            flat = [encoded[e][k] for k in range(config.classes) for e in range(config.elements)]
+            encoded = []
+            for y in range(patch):
+                for z in range(patch):
+                    encoded += hot(token_map[row * patch + y, column * patch + z].tolist(), config.classes)
+            flat = [encoded[e][k] for k in range(config.classes) for e in range(len(encoded))]
             x = linear(linear(torch.tensor(flat, dtype=torch.float64), w, "squeeze"), w, "embed")
             quarter = config.width // 4
             place = []
@@ -101,7 +105,12 @@ def plain_class_to_image(config: ClassToImageConfig, w: Weights, token_map: Tens
     x = x[-(side**2) :]
     shift, scale = linear(vector, w, "head_modulation.linear").chunk(2)
     logits = linear(rms_norm(x, w["head_norm.weight"]) * (1 + scale) + shift, w, "head")
-    return logits.view(side, side, config.classes, config.elements).transpose(2, 3)
+    found = torch.zeros(config.size, config.size, config.elements, config.classes, dtype=logits.dtype)
+    for row in range(config.size):
+        for column in range(config.size):
+            place = logits[row // patch * side + column // patch].view(config.classes, patch, patch, config.elements)
+            found[row, column] = place[:, row % patch, column % patch].T
+    return found
 
 
 def plain_text_to_visual(

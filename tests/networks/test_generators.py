@@ -108,6 +108,7 @@ CLASS_CONFIGS = [
     ClassToImageConfig.tiny("ind"),
     ClassToImageConfig.tiny("bit"),
     ClassToImageConfig.tiny("flip"),
+    ClassToImageConfig.tiny("ind", patch=2),
     ClassToImageConfig(
         channels=3, rounds=3, width=24, depth=3, heads=3, num_classes=2, size=3, bottleneck=5, context_tokens=2,
         context_start=0,
@@ -132,6 +133,11 @@ def test_class_to_image_equals_the_plain_network(config: ClassToImageConfig) -> 
     for i in range(2):
         plain = plain_class_to_image(config, network.state_dict(), maps[i, 0], float(ratios[i]), int(labels[i]))
         torch.testing.assert_close(logits[i, 0], plain.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_is_whole_patches() -> None:
+    with pytest.raises(ValidationError, match="size 4 is not a multiple of patch 3"):
+        ClassToImageConfig.tiny(patch=3)
 
 
 def test_no_context_tokens_are_none() -> None:

@@ -27,9 +27,9 @@ def counted(network: torch.nn.Module, maps: torch.Tensor, condition: TextConditi
     return 3 * forward
 
 
-@pytest.mark.parametrize("target", ["ind", "bit"])
-def test_of_a_class_network(target: str) -> None:
-    config = ClassToImageConfig.tiny(target)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("target", "patch"), [("ind", 1), ("bit", 1), ("ind", 2)])
+def test_of_a_class_network(target: str, patch: int) -> None:
+    config = ClassToImageConfig.tiny(target, patch)  # type: ignore[arg-type]
     network = ClassToImage(config)
     maps = torch.randint(config.classes, (3, 1, 4, 4, config.elements))
     expected = counted(network, maps, ClassCondition(torch.zeros(3, dtype=torch.int64)))
