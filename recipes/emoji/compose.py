@@ -74,11 +74,12 @@ def recolour(rgb: Tensor, hue: Tensor) -> Tensor:
 class Renderer:
     """Sprites on the device, at three sizes, and pictures made of them.
 
-    sprites: uint8 [N, S, S, 4], straight alpha; photos: uint8 [P, s, s, 3] for soft grounds, of any size.
+    sprites: uint8 [N, S, S, 4], straight alpha; photos: uint8 [P, s, s, 3] for soft grounds, of any size. shaken: whether things
+    stand a little beside where the scene says, and are a little larger or smaller.
     """
 
-    def __init__(self, sprites: Tensor, photos: Tensor | None = None) -> None:
-        self.side = sprites.shape[1]
+    def __init__(self, sprites: Tensor, photos: Tensor | None = None, shaken: bool = True) -> None:
+        self.side, self.shaken = sprites.shape[1], shaken
         whole = sprites.permute(0, 3, 1, 2)
         self.levels = [whole, _smaller(whole, self.side // 2), _smaller(whole, self.side // 4)]
         self.photos = None
@@ -89,11 +90,11 @@ class Renderer:
 
     @torch.no_grad()
     def __call__(self, scenes: Scenes, generator: torch.Generator | None = None) -> Tensor:
-        """Pictures [B, 3, S, S] in [-1, 1]; with a generator, places and sizes are shaken a little."""
+        """Pictures [B, 3, S, S] in [-1, 1]; with a generator, shaken where the renderer does that."""
         objects = scenes.objects
         canvas = self._grounds(scenes, generator)
         shake = torch.zeros((*objects.shape[:2], 3), device=objects.device)
-        if generator is not None:
+        if generator is not None and self.shaken:
             shake = torch.rand(shake.shape, generator=generator, device=objects.device) - 0.5
         for place in range(objects.shape[1]):
             for level, (low, high) in zip(self.levels, _LEVELS, strict=True):

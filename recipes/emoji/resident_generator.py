@@ -386,6 +386,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--names", choices=["train", "all"], default="all", help="leave held-out names and pairs out")
     parser.add_argument("--alone", type=float, default=0.0, help="share of the scenes that are a sprite as it is")
     parser.add_argument("--single", type=float, default=0.45, help="share of the others that are one thing")
+    parser.add_argument("--grid", type=int, default=0, help="cells a side that things fill whole ones of; 0: none")
     parser.add_argument("--scenes", type=int, default=400_000, help="made before the start, then drawn from")
     parser.add_argument(
         "--words-of", metavar="MODEL", help="whose text encoder the recipe's is: it is then named, not copied"
@@ -424,9 +425,9 @@ def train(options: argparse.Namespace) -> bool:
     kept = choose(sprites, options.styles, options.names, options.limit)
     sprites, pixels = [sprites[number] for number in kept], pixels[kept]
     photos = read_bank(options.photos, 64, 1, options.processes)[:, 0].to(device) if options.photos else None
-    composer = partial(Composer, tuple(sprites), alone=options.alone, single=options.single)
+    composer = partial(Composer, tuple(sprites), alone=options.alone, single=options.single, grid=options.grid)
     captions, scenes = make_scenes(composer, options.scenes, recipe.run.seed, options.processes)
-    renderer = Renderer(torch.from_numpy(pixels).to(device), photos)
+    renderer = Renderer(torch.from_numpy(pixels).to(device), photos, shaken=not options.grid)
 
     def wanted(about: dict[str, Any]) -> bool:
         return about["style"] in options.styles and options.names in ("all", about["split"])

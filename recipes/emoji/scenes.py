@@ -131,6 +131,8 @@ class Composer:
     styled: share of the scenes of several things in a random style, not the default; a thing by itself comes from all sprites alike, for nothing else
     shows what a sprite of another style looks like. wanted: keeps a scene, to train or to measure with (else another is made). alone: share of the
     scenes that are a sprite as it is and one of its captions, nothing besides. single: share of the others that are one thing, a little moved.
+    grid: cells a side that objects fill whole ones of, 0 for anywhere. With the tokens a side, a thing has the same codes wherever it stands, which a
+    small generator learns sooner.
     """
 
     def __init__(
@@ -140,9 +142,10 @@ class Composer:
         wanted: Callable[[Scene], bool] | None = None,
         alone: float = 0.0,
         single: float = _SINGLE,
+        grid: int = 0,
     ) -> None:
         """Raises BadInputError where no style has things enough to stand together."""
-        self.sprites, self.styled, self.alone = sprites, styled, alone
+        self.sprites, self.styled, self.alone, self.grid = sprites, styled, alone, grid
         self.wanted = wanted or (lambda scene: not any(map(held_out, scene.combinations)))
         self.by_style: dict[str, list[int]] = {}
         self.things: dict[str, list[int]] = {}
@@ -183,6 +186,8 @@ class Composer:
             if style != self.default:
                 said = ("{}, {} style", "{} in {} style")[int(rng.integers(2))]
                 made = replace(made, caption=said.format(made.caption, style))
+            if self.grid:
+                made = replace(made, objects=tuple(_on_grid(one, self.grid) for one in made.objects))
             return self._grounded(made, rng) if kind is None else made
 
     def _grounded(self, made: Scene, rng: np.random.Generator) -> Scene:
@@ -301,6 +306,14 @@ def _pick(items: Sequence[Item], rng: np.random.Generator) -> Item:
 
 def _near(at: tuple[float, float], by: float, rng: np.random.Generator) -> tuple[float, float]:
     return float(at[0] + rng.uniform(-by, by)), float(at[1] + rng.uniform(-by, by))
+
+
+def _on_grid(placed: Placed, cells: int) -> Placed:
+    """The same with its edges on the nearest lines of a grid, inside the picture."""
+    across = max(1, round(placed.side * cells))
+    first = (round((centre + 1 - placed.side) * cells / 2) for centre in (placed.x, placed.y))
+    x, y = ((2 * min(max(line, 0), cells - across) + across) / cells - 1 for line in first)
+    return replace(placed, x=x, y=y, side=across / cells)
 
 
 def _joined(forms: Sequence[str], things: Sequence[Thing], rng: np.random.Generator) -> str:

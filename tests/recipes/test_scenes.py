@@ -230,3 +230,18 @@ def test_the_share_of_single_things_is_as_asked() -> None:
         composer = Composer(sprites()[0], single=share)
         found = sum(composer.scene(rng).kind == "single" for _ in range(200)) / 200
         assert found == pytest.approx(share, abs=0.1)
+
+
+def test_things_on_a_grid_fill_whole_cells() -> None:
+    rng = np.random.default_rng(0)
+    composer, free = Composer(sprites()[0], grid=16), Composer(sprites()[0])
+    placed = [one for _ in range(100) for one in composer.scene(rng).objects]
+    for one in placed:
+        edges = [edge * 8 for centre in (one.x, one.y) for edge in (centre + 1 - one.side, centre + 1 + one.side)]
+        assert edges == pytest.approx([round(edge) for edge in edges], abs=1e-6)
+        assert min(edges) > -1e-6
+        assert max(edges) < 16 + 1e-6
+    assert len({(one.x, one.y, one.side) for one in placed}) > 20
+    for kind in ("beside", "stacked", "count"):  # it stays where it was, but for half a cell each way
+        one, other = (made.scene(np.random.default_rng(5), kind).objects[0] for made in (composer, free))
+        assert max(abs(one.x - other.x), abs(one.y - other.y), abs(one.side - other.side)) < 1 / 8
