@@ -1,6 +1,6 @@
-"""Token maps of composed scenes, encoded once and kept in shards: on a processor, composing and encoding cost more than learning from them.
+"""Token maps of composed scenes, pictures and clips, encoded once and kept in shards: on a processor, composing and encoding cost more than learning.
 
-A shard holds the maps of SHARD scenes in order, uint8 [SHARD, 1, h, w, C], named by what it was made of: other sprites, scenes, tokenizers or rounds
+A shard holds the maps of SHARD samples in order, uint8 [SHARD, t, h, w, C], named by what it was made of: other sprites, scenes, tokenizers or rounds
 find none. A run that is stopped while they are made loses at most one.
 """
 
@@ -32,9 +32,9 @@ def key_of(*parts: Tensor | str | int) -> str:
 def cached_maps(
     folder: Path, key: str, count: int, seed: int, device: torch.device, encode: Callable[[Tensor, Dice], Tensor]
 ) -> Tensor:
-    """The maps of scenes 0 to count, uint8 on the device: shards that are there are read, the others made.
+    """The maps of samples 0 to count, uint8 on the device: shards that are there are read, the others made.
 
-    encode(rows, dice): int64 maps of these scenes; the dice depend on the seed and the shard alone. BadInputError names a damaged shard.
+    encode(rows, dice): int64 maps of these samples; the dice depend on the seed and the shard alone. BadInputError names a damaged shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
@@ -44,7 +44,7 @@ def cached_maps(
             made = encode(rows.to(device), Dice.of(seed, number, device)).to(torch.uint8).cpu().contiguous()
             with atomic_path(path) as aside:
                 save_file({"maps": made}, aside)
-            print(f"encoded {int(rows[-1]) + 1} of {count} scenes", flush=True)
+            print(f"encoded {int(rows[-1]) + 1} of {count} samples", flush=True)
         try:
             parts.append(load_file(path)["maps"])
         except (SafetensorError, KeyError) as error:

@@ -7,15 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from banks import Dice
+from generator_sources import ClipSource, MixedSource, choose, encode, encoded, make_scenes, read_captioned
 from helpers.drawings import SIDE, THINGS, emoji_tar, sprites
 from helpers.training import log_rows, recipe_text
-from resident_generator import ClipSource, MixedSource, choose, make_scenes, read_captioned, start
 from resident_generator import main as train_generator
+from resident_generator import start
 from scene_codes import cached_maps, key_of
 from scenes import Composer
 from words_on_device import DeviceWords, words_of
 
 from grn.errors import BadInputError, ConfigError
+from grn.media.pixels import to_unit
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import TextToVisualConfig
@@ -23,7 +25,7 @@ from grn.networks.text_to_visual import TextToVisual
 from grn.pipeline import Pipeline
 from grn.refine.config import SamplerConfig
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
-from grn.tokenizer import save_tokenizer
+from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import DataConfig, RunConfig, SourceConfig
 from grn.training.recipe import GeneratorRecipe, WordsConfig
 
@@ -113,6 +115,21 @@ def test_codes_are_named_by_all_that_they_depend_on() -> None:
     assert key_of(*parts) == key_of(*parts)
     others = [(torch.arange(4), "tokenizer", 4), (torch.arange(3), "other", 4), (torch.arange(3), "tokenizer", 2)]
     assert len({key_of(*other) for other in (parts, *others)}) == 4
+
+
+def test_clips_are_encoded_once_as_they_are_and_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    save_tokenizer(tmp_path / "tokenizer", CausalAutoencoder(TokenizerConfig.tiny()), "tiny")
+    tokenizer = Tokenizer.from_pretrained(tmp_path / "tokenizer")
+    clips = torch.randint(256, (3, 5, SIDE, SIDE, 3), dtype=torch.uint8)
+    maps = encoded(clips.numpy(), tokenizer, 2, mirrored=True, folder=tmp_path / "codes")
+    one = to_unit(clips[1:2].permute(0, 4, 1, 2, 3))
+    assert torch.equal(maps[2:3], encode(tokenizer, one, 2).to(torch.uint8))
+    assert torch.equal(maps[3:4], encode(tokenizer, one.flip(-1), 2).to(torch.uint8))
+    assert not torch.equal(maps[2], maps[3])
+    assert torch.equal(encoded(clips.numpy(), tokenizer, 2, mirrored=False, folder=None), maps[::2])
+    monkeypatch.delattr("generator_sources.encode")
+    assert torch.equal(encoded(clips.numpy(), tokenizer, 2, mirrored=True, folder=tmp_path / "codes"), maps)
 
 
 def test_a_twin_is_not_trained_on_held_out_names() -> None:
