@@ -17,6 +17,7 @@ from grn.errors import BadInputError, UsageError
 from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, contact_sheet, write_image
 from grn.pipeline import Pipeline
 from grn.result import Result, png_texts
+from grn.text.cleaning import name_pictures
 from grn_cli.console import Console
 from grn_cli.generate_job import Job
 from grn_cli.paths import Item, Outputs, pipe_video
@@ -77,7 +78,8 @@ class Writer:
         return ".mp4" if self.clip else ".png"
 
     def _item(self, prompt: str | int, seed: int) -> Item:
-        letters = (c for c in normalize("NFKD", str(prompt).lower().replace("ß", "ss")) if not combining(c))
+        words = name_pictures(str(prompt)).lower().replace("ß", "ss")
+        letters = (c for c in normalize("NFKD", words) if not combining(c))
         slug = _SLUG.sub("-", "".join(letters)).strip("-")[:60] or "picture"
         return Item(None, Path(f"{slug}-{seed}" if self._numbered else slug))
 

@@ -33,6 +33,7 @@ def _prompts(folder: Path, *lines: str) -> Path:
         (["Red cat, GREEN house!"], "red-cat-green-house.png"),
         ([""], "picture.png"),
         (["Réd cât"], "red-cat.png"),
+        (["\U0001f408"], "cat.png"),
         (["cat", "--seed", 7], "cat.png"),
         (["cat", "dog"], "cat.png dog.png"),
         (["cat", "cat"], "cat-0.png cat-1.png"),
