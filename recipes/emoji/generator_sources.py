@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -128,6 +128,12 @@ def make_scenes(make: Callable[[], Composer], count: int, seed: int, processes: 
     captions = [caption for part, _ in made for caption in part]
     objects, grounds, photos = (np.concatenate([arrays[n] for _, arrays in made]) for n in range(3))
     return captions, Scenes(torch.from_numpy(objects), torch.from_numpy(grounds), torch.from_numpy(photos))
+
+
+def share_of_name(ranks: Mapping[str, int], power: float, name: str) -> float:
+    """How often a name is drawn: 1 over the rank of its rarest word, to this power. ranks: of words, the commonest first; others come last."""
+    rank = max(ranks.get(word, len(ranks)) for word in name.split())
+    return (1.0 + rank / 1000) ** -power
 
 
 def _make_part(

@@ -36,6 +36,7 @@ from generator_sources import (
     make_scenes,
     picture_source,
     read_captioned,
+    share_of_name,
 )
 from resident_loop import Length, Run, share_of_rate
 from scenes import Composer
@@ -204,6 +205,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--alone", type=float, default=0.0, help="share of the scenes that are a sprite as it is")
     parser.add_argument("--single", type=float, default=0.45, help="share of the others that are one thing")
     parser.add_argument("--grid", type=int, default=0, help="cells a side that things fill whole ones of; 0: none")
+    parser.add_argument(
+        "--common", type=float, default=0.0, help="things by their words' rank among the text encoder's, to this power"
+    )
     parser.add_argument("--scenes", type=int, default=400_000, help="made before the start, then drawn from")
     parser.add_argument(
         "--words-of", metavar="MODEL", help="whose text encoder the recipe's is: it is then named, not copied"
@@ -242,7 +246,11 @@ def train(options: argparse.Namespace) -> bool:
     kept = choose(sprites, options.styles, options.names, options.limit)
     sprites, pixels = [sprites[number] for number in kept], pixels[kept]
     photos = read_bank(options.photos, 64, 1, options.processes)[:, 0].to(device) if options.photos else None
-    composer = partial(Composer, tuple(sprites), alone=options.alone, single=options.single, grid=options.grid)
+    ranks = {word: number for number, word in enumerate(text.vocabulary)}
+    common = partial(share_of_name, ranks, options.common) if options.common else None
+    composer = partial(
+        Composer, tuple(sprites), alone=options.alone, single=options.single, grid=options.grid, common=common
+    )
     captions, scenes = make_scenes(composer, options.scenes, recipe.run.seed, options.processes)
     renderer = Renderer(torch.from_numpy(pixels).to(device), photos, shaken=not options.grid)
 

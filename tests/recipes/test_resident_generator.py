@@ -7,7 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from banks import Dice
-from generator_sources import ClipSource, MixedSource, choose, encode, encoded, make_scenes, read_captioned
+from generator_sources import (
+    ClipSource,
+    MixedSource,
+    choose,
+    encode,
+    encoded,
+    make_scenes,
+    read_captioned,
+    share_of_name,
+)
 from helpers.drawings import SIDE, THINGS, emoji_tar, sprites
 from helpers.training import log_rows, recipe_text
 from resident_generator import main as train_generator
@@ -115,6 +124,13 @@ def test_codes_are_named_by_all_that_they_depend_on() -> None:
     assert key_of(*parts) == key_of(*parts)
     others = [(torch.arange(4), "tokenizer", 4), (torch.arange(3), "other", 4), (torch.arange(3), "tokenizer", 2)]
     assert len({key_of(*other) for other in (parts, *others)}) == 4
+
+
+def test_common_names_are_drawn_more_often() -> None:
+    ranks = {"cat": 1000, "owl": 9000, "hot": 100}
+    shares = [share_of_name(ranks, 1.0, name) for name in ("cat", "hot cat", "owl", "unheard")]
+    assert shares == [1 / 2, 1 / 2, 1 / 10, 1 / (1 + 3 / 1000)]
+    assert share_of_name(ranks, 0.5, "owl") == pytest.approx(10**-0.5)
 
 
 def test_clips_are_encoded_once_as_they_are_and_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

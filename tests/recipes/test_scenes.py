@@ -245,3 +245,12 @@ def test_things_on_a_grid_fill_whole_cells() -> None:
     for kind in ("beside", "stacked", "count"):  # it stays where it was, but for half a cell each way
         one, other = (made.scene(np.random.default_rng(5), kind).objects[0] for made in (composer, free))
         assert max(abs(one.x - other.x), abs(one.y - other.y), abs(one.side - other.side)) < 1 / 8
+
+
+def test_common_names_stand_in_more_scenes() -> None:
+    rng = np.random.default_rng(0)
+    composer = Composer(sprites()[0], common=lambda name: 20.0 if name == "cat" else 1.0)
+    scenes = [composer.scene(rng, "two") for _ in range(60)]
+    with_cat = [scene for scene in scenes if "cat" in {thing.name for thing in scene.things}]
+    assert len(with_cat) > 40
+    assert all(len({thing.name for thing in scene.things}) == 2 for scene in scenes)
