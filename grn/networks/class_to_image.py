@@ -1,7 +1,7 @@
 """The class-to-image generator.
 
 Axes
-    token_map  int64 [B, 1, h, w, E] in [0, K), -1 for a masked element; h = w = the config's size
+    token_map  int64 [B, 1, h, w, E] in [0, K), -1 for a masked element; h = w = the config's size; `patch` x `patch` of them share a place
     ratio      float [B], the selection ratio
     logits     float32 [B, 1, h, w, E, K]
 

@@ -224,12 +224,12 @@ def encoded(pixels: np.ndarray, tokenizer: Tokenizer, rounds: int, mirrored: boo
         for part in rows.split(at_once):
             shown = to_unit(samples[part.cpu() // each].to(device).permute(0, 4, 1, 2, 3))
             turned = (part % each == 1).view(-1, 1, 1, 1, 1)
-            maps.append(encode(tokenizer, torch.where(turned, shown.flip(-1), shown), rounds))
+            maps.append(encode(tokenizer, torch.where(turned, shown.flip(-1), shown), rounds).to(torch.uint8))
         return torch.cat(maps)
 
     count = each * len(samples)
     if folder is None:
-        return some(torch.arange(count, device=device)).to(torch.uint8)
+        return some(torch.arange(count, device=device))
     key = key_of(samples, tokenizer.fingerprint, rounds, each)
     return cached_maps(folder, key, count, 0, device, some)
 

@@ -237,11 +237,11 @@ def read_recipe(path: Path, overrides: list[str]) -> tuple[GeneratorRecipe, Stat
     return recipe, StaticWordVectors.load(recipe.text_encoder)
 
 
-def train(options: argparse.Namespace) -> bool:
-    """Run to the end of the length (True) or to a signal (False)."""
-    device = torch.device(options.device)
-    recipe, text = read_recipe(options.recipe, options.set)
-    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(device))
+def read_pictures(
+    options: argparse.Namespace, recipe: GeneratorRecipe, text: StaticWordVectors, tokenizer: Tokenizer
+) -> SceneSource | MixedSource:
+    """Scenes of the sprites that are trained on, and pictures beside them where there are any."""
+    device = tokenizer.device
     sprites, pixels = read_sprites(options.sprites)
     kept = choose(sprites, options.styles, options.names, options.limit)
     sprites, pixels = [sprites[number] for number in kept], pixels[kept]
@@ -266,11 +266,19 @@ def train(options: argparse.Namespace) -> bool:
     composed = SceneSource(scenes.to(device), words, renderer, tokenizer, recipe.network.rounds)
     if options.codes is not None:
         composed = composed.kept(options.codes, recipe.run.seed)
-    source: SceneSource | MixedSource = composed
-    if read:
-        stills = np.concatenate([pixels for pixels, _ in read])
-        shown = picture_source(stills, said, words, len(captions), tokenizer, recipe.network.rounds, options.codes)
-        source = MixedSource(composed, shown, options.picture_share)
+    if not read:
+        return composed
+    stills = np.concatenate([pixels for pixels, _ in read])
+    shown = picture_source(stills, said, words, len(captions), tokenizer, recipe.network.rounds, options.codes)
+    return MixedSource(composed, shown, options.picture_share)
+
+
+def train(options: argparse.Namespace) -> bool:
+    """Run to the end of the length (True) or to a signal (False)."""
+    device = torch.device(options.device)
+    recipe, text = read_recipe(options.recipe, options.set)
+    tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(device))
+    source = read_pictures(options, recipe, text, tokenizer)
     clips = None
     if options.clips is not None:
         found = read_captioned(options.clips, recipe.data.size, recipe.data.frames, options.processes, options.limit)
@@ -300,8 +308,9 @@ def train(options: argparse.Namespace) -> bool:
         update,
         options.save_minutes,
     )
+    known = source.words.known | (clips.words.known if clips else frozenset())
     run.with_average(
-        lambda network: export(recipe, network, tokenizer, options.words_of or text, words.known, options.out / "final")
+        lambda network: export(recipe, network, tokenizer, options.words_of or text, known, options.out / "final")
     )
     run.with_average(draw)
     return finished

@@ -34,7 +34,7 @@ def cached_maps(
 ) -> Tensor:
     """The maps of samples 0 to count, uint8 on the device: shards that are there are read, the others made.
 
-    encode(rows, dice): int64 maps of these samples; the dice depend on the seed and the shard alone. BadInputError names a damaged shard.
+    encode(rows, dice): maps of these samples; the dice depend on the seed and the shard alone. BadInputError names a damaged shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = []

@@ -185,6 +185,8 @@ def test_a_generator_of_pictures_and_clips_is_trained(place: Path, recipe: Gener
     assert {"loss_pictures", "loss_clips"} <= {key for row in log_rows(place / "run") for key in row}
     assert (place / "run" / "samples" / "00000006.png").is_file()
     assert (place / "run" / "final" / "tokenizer" / "config.json").is_file()
+    known = (place / "run" / "final" / "words.txt").read_text().split()
+    assert {"cat", "animated"} <= set(known)  # the clips' captions alone have the second
     pipeline = Pipeline.from_pretrained(place / "run" / "final")
     drawn = pipeline("two red cats", size=(1, SIDE, SIDE))
     assert drawn.frames.shape == (1, SIDE, SIDE, 3)
