@@ -5,7 +5,7 @@ from grn.evaluation import report
 from grn.evaluation.generation import compare
 from grn_cli.evaluate.generation import Generation, keep_report
 from grn_cli.evaluate.sets import check_plot
-from grn_cli.generate_job import overrides
+from grn_cli.generate.job import overrides
 from grn_cli.options.evaluate import Adaptive
 
 

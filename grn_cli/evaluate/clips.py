@@ -23,7 +23,7 @@ from grn.media import READ_CLIP_SUFFIXES, open_media, square
 from grn_cli.errors import Batch
 from grn_cli.evaluate.sets import Chosen, feature_network, identity_of, leads, load_model, open_set
 from grn_cli.evaluate.shared import CLIPS, Shared
-from grn_cli.generate_job import overrides
+from grn_cli.generate.job import overrides
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Motion, Video
 from grn_cli.paths import expand

@@ -15,7 +15,7 @@ from grn.models.config import GeneratorModelConfig, TokenizerModelConfig
 from grn_cli.evaluate.generation import Generation, keep_report
 from grn_cli.evaluate.sets import check_output, chosen, feature_network, identity_of, leads
 from grn_cli.evaluate.shared import Shared, blocks_of
-from grn_cli.generate_job import overrides
+from grn_cli.generate.job import overrides
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Fid, Stats
 

@@ -31,7 +31,7 @@ from grn_cli.evaluate.sets import (
     whole,
 )
 from grn_cli.evaluate.shared import Shared, blocks_of, name_of
-from grn_cli.generate_job import overrides, read_prompts
+from grn_cli.generate.job import overrides, read_prompts
 from grn_cli.loading import device_of
 from grn_cli.options.evaluate import Adaptive, Fid, Sweep
 

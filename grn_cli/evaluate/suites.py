@@ -18,7 +18,7 @@ from grn.evaluation.suites import (
 from grn.pipeline import Pipeline
 from grn.result import Result
 from grn_cli.evaluate.sets import drawing_record, leads, load_model
-from grn_cli.generate_job import overrides
+from grn_cli.generate.job import overrides
 from grn_cli.options.evaluate import GenEval, VBench
 from grn_cli.options.fields import sides
 

@@ -72,7 +72,7 @@ class FromPicture:
 class Generate(More, Sampling, Clips, FromPicture, Parts, Overwriting, Speaking):
     """`grn generate`."""
 
-    WORK = "generate:generate"
+    WORK = "generate.draw:generate"
     MORE = "Prints the path of each file written."
     EXAMPLES = (
         'grn generate "a cat"',

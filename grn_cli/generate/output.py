@@ -19,7 +19,7 @@ from grn.pipeline import Pipeline
 from grn.result import Result, png_texts
 from grn.text.cleaning import name_pictures
 from grn_cli.console import Console
-from grn_cli.generate_job import Job
+from grn_cli.generate.job import Job
 from grn_cli.paths import Item, Outputs, pipe_video
 from grn_cli.record import read_record
 

@@ -9,7 +9,7 @@ from grn.errors import BadInputError, ModelMismatchError, UsageError
 from grn.hub.registry import ENTRIES
 from grn.refine.config import SamplerConfig, SamplerOverrides
 from grn.request import seeds_of
-from grn_cli.generate_from import Start
+from grn_cli.generate.start import Start
 from grn_cli.options.fields import sides
 from grn_cli.options.generate import Generate
 from grn_cli.options.sampling import Drawing, Sampling

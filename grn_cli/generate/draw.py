@@ -1,4 +1,4 @@
-"""`grn generate`: words or classes -> pictures and clips."""
+"""Words or classes -> pictures and clips: the work of `grn generate`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,8 +16,8 @@ from grn.refine.schedule import PACE
 from grn.refine.step import StepView
 from grn_cli.console import Bar
 from grn_cli.errors import Batch
-from grn_cli.generate_job import ClassName, Job, make_job
-from grn_cli.generate_output import History, Writer
+from grn_cli.generate.job import ClassName, Job, make_job
+from grn_cli.generate.output import History, Writer
 from grn_cli.loading import load_pipeline
 from grn_cli.options.generate import Generate
 from grn_cli.paths import Outputs
