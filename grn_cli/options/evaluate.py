@@ -42,7 +42,9 @@ class Keep:
 
     PANEL = "Choice"
 
-    keep: list[str] | None = option("Only pictures whose JSON says so; repeat it for other facts.", "FACT=VALUE,...")
+    keep: list[str] | None = option(
+        "Only samples whose JSON has the fact, with one of these values; repeatable.", "FACT=VALUE,..."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Model(Parts):
 
     PANEL = "Generator"
 
-    model: str | None = option("The embedded one if not given.", "MODEL|FOLDER", "--model", "-m")
+    model: str | None = option("If not given, GRN_MODEL, else the embedded one.", "MODEL|FOLDER", "--model", "-m")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +118,8 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
     data: Path = argument("Pictures (also an .npz with arr_0).", "FOLDER|TAR|FILE.npz")
     out: Path | None = option("Where to write; NAME.npz if not given.", "FILE", "--out", "-o")
     model: str | None = option(
-        "The generator that the pictures will be compared with, the embedded one if not given: they are prepared as "
-        "`grn eval fid` prepares its reference.", "MODEL|FOLDER", "--model", "-m",
+        "The generator that the pictures will be compared with, if not given GRN_MODEL, else the embedded one: they are "
+        "prepared as `grn eval fid` prepares its reference.", "MODEL|FOLDER", "--model", "-m",
     )  # fmt: skip
     size: int | None = option(
         "Scale the short side to N before the centre is cropped to a square; the side of --model's pictures if not given.",
@@ -258,7 +260,7 @@ class Compare(Overwriting, Speaking):
         "grn eval fid --model emoji --json > a.json  # what it reads",
     )
 
-    results: list[Path] = argument("What commands of `grn eval` printed with --json.", "FILE...")
+    results: list[Path] = argument("What commands of `grn eval` printed with --json.", "FILE")
     plot: Path | None = option(
         "Draw the figures that differ, as ratios to the first result's (.png, .svg, .pdf).", "FILE"
     )

@@ -21,7 +21,7 @@ class Train(Fetching, Speaking):
     EXAMPLES = (
         "grn train my-recipe.toml --dry-run",
         "grn train emoji/generator --set run.steps=500 --set data.size=64 -o runs/try",
-        "torchrun --nproc-per-node 8 -m grn train paper/grn-b",
+        "torchrun --nproc-per-node 8 -m grn_cli train paper/grn-b",
     )
 
     recipe: str = argument(

@@ -15,7 +15,7 @@ from tools import completions
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *(ROOT / name for name in ("benchmarks/README.md", "recipes/README.md")),
+    *(ROOT / name for name in ("benchmarks/README.md", "recipes/README.md", "recipes/emoji/joint/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "grn" / "models" / "embedded").rglob("README.md")),
 ]
@@ -97,6 +97,18 @@ def test_linked_files_exist(path: Path) -> None:
     assert not [link for link in links if "://" not in link and not (path.parent / link).exists()]
 
 
+def anchors(text: str) -> set[str]:
+    """Where a link to a heading of this document may lead, as GitHub names the headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_linked_headings_exist(path: Path) -> None:
+    for file, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text(encoding="utf-8")):
+        assert anchor in anchors((path.parent / file if file else path).read_text(encoding="utf-8")), f"{file}#{anchor}"
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_that_documents_name_exist(path: Path) -> None:
     spans = re.findall(r"`((?:grn|grn_cli|tests|tools|recipes|docs|benchmarks)/[\w./-]*)`", path.read_text("utf-8"))
@@ -114,6 +126,14 @@ def test_the_map_names_what_the_files_define() -> None:
     places = {f"grn/{path.relative_to(ROOT / 'grn').parts[0]}" for path in (ROOT / "grn").rglob("*.py")}
     missing = [place for place in places if f"`{place}`" not in text and f"`{place}/`" not in text]
     assert set(missing) <= {"grn/__init__.py", "grn/__main__.py"}
+
+
+def test_all_folders_of_the_cache_are_told() -> None:
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`(\w+)/", text.split("## The cache")[1].split("\n## ")[0]))
+    sources = [path.read_text(encoding="utf-8") for room in ("grn", "grn_cli") for path in (ROOT / room).rglob("*.py")]
+    made = {name for source in sources for name in re.findall(r'\bcache_folder\(f?"(\w+)', source)}
+    assert told == made
 
 
 def test_the_plain_reader_of_codes_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
