@@ -271,7 +271,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sprites", type=Path, help="tar written by sprites.py: composed scenes are pictures, too")
     parser.add_argument("--scenes", type=int, default=4000, help="scenes composed before the start")
     parser.add_argument("--scene-weight", type=float, default=1.0, help="as a source's weight in the recipe")
-    parser.add_argument("--heldout", nargs="+", default=[], metavar="NAME=TAR", help="clips-... are read as clips")
+    parser.add_argument(
+        "--heldout",
+        nargs="+",
+        default=[],
+        metavar="NAME=TAR",
+        help="measured while it trains; a NAME that begins with clips holds clips",
+    )
     parser.add_argument("--measure-every", type=int, default=1000, help="steps between figures of held-out samples")
     parser.add_argument("--save-minutes", type=float, default=5.0)
     parser.add_argument("--processes", type=int, default=2, help="that decode the data")

@@ -1,5 +1,6 @@
 """What comes inside the package does what the README says of it, with its real weights."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def test_every_embedded_model_has_a_card_and_weights_that_are_its_own(name: str)
     kind = registry.ENTRIES[name].kind
     loaded: Any = Tokenizer.from_pretrained(name) if kind == "tokenizer" else Pipeline.from_pretrained(name)
     assert loaded.name == name
+
+
+def test_codes_of_the_sheet_are_as_large_as_the_readme_shows(grn: Any, tmp_path: Path) -> None:
+    (shown,) = re.findall(r"\$ wc -c < codes\.npz\n(\d+)\n", (ROOT / "README.md").read_text(encoding="utf-8"))
+    grn("tokenize", ROOT / "docs" / "sheet.png", "-o", tmp_path / "codes.npz")
+    assert (tmp_path / "codes.npz").stat().st_size == int(shown)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
