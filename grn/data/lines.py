@@ -39,10 +39,10 @@ def index_lines(path: Path, suffixes: Collection[str]) -> Index:
     try:
         status = path.stat()
     except OSError as error:
-        raise BadInputError(f"{display(path)}: cannot be read ({error.strerror or error}); restore the list") from error
+        raise _unreadable(path, error) from error
     facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, sorted(suffixes))
-    return index_of(
-        f"lines {path} {path.absolute()} {facts}", status.st_mtime, lambda left: _entries(path, suffixes, left)
+    return index_of(  # 2: what older versions made of long lines is not used
+        f"lines 2 {path} {path.absolute()} {facts}", status.st_mtime, lambda left: _entries(path, suffixes, left)
     )
 
 
@@ -50,16 +50,22 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise BadInputError(f"{display(path)}: cannot be read ({error.strerror or error}); restore the list") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(f"{display(path)}: cannot be read ({error.strerror or error}); restore the list")
 
 
 def _entries(path: Path, suffixes: Collection[str], left_out: LeftOut) -> Iterator[Entry]:
     with _opened(path) as file:
-        for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
-            if not line.strip():
+        for number, line in enumerate(_lines(path, file), 1):
+            if line is not None and not line.strip():
                 continue
             place = f"{path}:{number}"
             try:
+                if line is None:
+                    raise ValueError(f"is longer than {_LONGEST} bytes")
                 facts = json.loads(line.decode("utf-8-sig"))
                 if not isinstance(facts, dict):
                     raise ValueError(f"holds a {type(facts).__name__} (expected an object)")
@@ -72,6 +78,19 @@ def _entries(path: Path, suffixes: Collection[str], left_out: LeftOut) -> Iterat
                 yield entry
             else:
                 left_out.add(Reason.OTHER_KIND, entry.key)
+
+
+def _lines(path: Path, file: BinaryIO) -> Iterator[bytes | None]:
+    """Every line; None in place of one that is too long, of which no more than a part is ever in memory."""
+    try:
+        while line := file.readline(_LONGEST + 1):
+            whole = line.endswith(b"\n") or len(line) <= _LONGEST
+            yield line if whole else None
+            while not whole:
+                rest = file.readline(_LONGEST)
+                whole = not rest or rest.endswith(b"\n")
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _entry(folder: Path, place: str, facts: Mapping[str, Any]) -> Entry:

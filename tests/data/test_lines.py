@@ -1,6 +1,7 @@
 """Lists: metadata.jsonl beside pictures, and the authors' lists of pictures and of parts of clips."""
 
 import json
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,29 @@ def test_a_line_that_cannot_be_understood_is_named(tmp_path: Path, line: bytes, 
     path.write_bytes(line)
     with pytest.raises(BadInputError, match=message):  # none can be read
         open_source(path)
+
+
+def test_a_line_that_is_too_long_is_one_bad_sample_and_those_behind_it_keep_their_numbers(tmp_path: Path) -> None:
+    path, longest = tmp_path / "d.jsonl", 1 << 20
+    line = b'{"file_name": "%s.png", "note": "%s"}'
+    fits, one_more, endless = (
+        line % (b"b", b"x" * (size - len(line % (b"b", b"")))) for size in (longest, longest + 1, 6 * longest)
+    )
+    path.write_bytes(b"\n".join([line % (b"a", b""), fits, one_more, endless, line % (b"c", b""), one_more]))
+    tracemalloc.start()
+    source = open_source(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [(sample.key, sample.place) for sample in source] == [
+        (key, f"{path}:{number}")
+        for key, number in [("a.png", 1), ("b.png", 2), ("3", 3), ("4", 4), ("c.png", 5), ("6", 6)]
+    ]
+    assert peak < 12 * longest  # in which the line that fits is decoded, checked and kept
+    for number in (3, 4, 6):
+        with pytest.raises(
+            BadInputError, match=rf"d\.jsonl:{number}: is longer than {longest} bytes; repair or remove the line"
+        ):
+            source[number - 1].image()
 
 
 def test_a_missing_file_is_named_when_it_is_read(tmp_path: Path) -> None:
