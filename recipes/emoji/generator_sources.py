@@ -58,9 +58,10 @@ class SceneSource:
 
     def kept(self, folder: Path, seed: int) -> "SceneSource":
         """The same with the maps of all its scenes, from the folder's shards or made now."""
-        sprites, scenes = self.renderer.levels[0], self.scenes
-        arrays = sprites, scenes.objects, scenes.grounds, scenes.photos
-        key = key_of(*arrays, self.tokenizer.fingerprint, self.rounds, seed)
+        renderer, scenes = self.renderer, self.scenes
+        photos = "none" if renderer.photos is None else renderer.photos
+        drawn = renderer.levels[0], photos, renderer.shaken, scenes.objects, scenes.grounds, scenes.photos
+        key = key_of(*drawn, self.tokenizer.fingerprint, self.rounds, seed)
         maps = cached_maps(folder, key, len(scenes), seed, scenes.objects.device, self.encoded)
         return replace(self, maps=maps)
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from banks import Dice
+from compose import Renderer
 from generator_sources import (
     ClipSource,
     MixedSource,
+    SceneSource,
     choose,
     encode,
     encoded,
@@ -124,6 +126,19 @@ def test_codes_are_named_by_all_that_they_depend_on() -> None:
     assert key_of(*parts) == key_of(*parts)
     others = [(torch.arange(4), "tokenizer", 4), (torch.arange(3), "other", 4), (torch.arange(3), "tokenizer", 2)]
     assert len({key_of(*other) for other in (parts, *others)}) == 4
+
+
+def test_codes_of_scenes_are_those_of_how_they_are_drawn(tmp_path: Path, words: Path) -> None:
+    captions, scenes = make_scenes(partial(Composer, sprites()[0]), 4, 3, 1)
+    shown, tokenizer = torch.from_numpy(sprites()[1]), Tokenizer.from_pretrained("emoji-tokenizer")
+    said = DeviceWords(StaticWordVectors.load(words), [["cat"] for _ in captions], CPU)
+    grounds = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    others = [Renderer(shown), Renderer(shown, shaken=False), Renderer(shown, grounds), Renderer(shown, grounds + 9)]
+    for count, renderer in enumerate(others, 1):
+        for _ in range(2):
+            kept = SceneSource(scenes, said, renderer, tokenizer, 1).kept(tmp_path / "codes", 0)
+            assert kept.maps is not None
+            assert len(list((tmp_path / "codes").iterdir())) == count
 
 
 def test_common_names_are_drawn_more_often() -> None:
