@@ -40,7 +40,6 @@ def adaptive(options: Adaptive) -> None:
         "prompts": prompts,
     }
     keep_report(options.out, record)
-    work.finish()
     lines = [
         *report.histogram(drawn.steps),
         f"mean {mean:.1f} steps, {min(drawn.steps)} to {max(drawn.steps)}, {len(prompts)} prompts by {name}",
@@ -49,4 +48,4 @@ def adaptive(options: Adaptive) -> None:
         f"time {found.seconds[1]:.1f} s against {found.seconds[0]:.1f} s: {found.time_ratio:.2f} times as fast",
     ]
     options.console.result(record, *lines)
-    return None
+    return work.finish()

@@ -49,7 +49,6 @@ def video(options: Video) -> None:
     if not leads():
         return shared.finish()
     sides = [clips_statistics(blocks, network, options.frames) for blocks in works]
-    shared.finish()
     distance, of = frechet_distance(*sides), "pairs" if i3d is None else "clips"
     record = {
         "kind": "clips",
@@ -68,7 +67,7 @@ def video(options: Video) -> None:
     resized = f", {i3d.preparation}" if i3d else ""
     text = f"{name} {distance:.3f} ({sides[0].network}{resized}; {taken})"
     options.console.result(record, text)
-    return None
+    return shared.finish()  # not before: what dies before it has said its result would lose all of it
 
 
 def motion(options: Motion) -> None:

@@ -10,20 +10,22 @@ import secrets
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from grn.errors import BusyError, EnvironmentFaultError
+from grn.errors import EnvironmentFaultError
 from grn.evaluation.blocks import BLOCK, Arrays, Blocks
 from grn.files import cache_folder, cannot_write, display, locked
 from grn_cli.console import Bar, Console
+from grn_cli.evaluate.meeting import Meeting, held
 from grn_cli.evaluate.sets import Chosen, leads
 
 CLIPS = 8  # of a block
 _RUN = ".run"  # the end of locks of runs that need a folder
-_PATIENCE = 60.0  # seconds that the first process waits for others to come and see that nothing is left
+_PATIENCE = (
+    60.0  # seconds that the first process waits for others to come and see that nothing is left, and these for it
+)
 
 
 class Shared:
@@ -33,8 +35,14 @@ class Shared:
         self._console = console
         self._folders: list[Path] = []
         self._held = contextlib.ExitStack()
+        self._meeting: Meeting | None = None
         if not leads():
             console.hush()
+        if _processes() > 1:
+            run = [os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")]
+            self._meeting = Meeting(self.cache / f"run-{name_of(run)}")
+            if leads():
+                self._meeting.lead()
 
     @functools.cached_property
     def cache(self) -> Path:
@@ -63,7 +71,8 @@ class Shared:
         self._folders.append(folder)
         if leads():
             Blocks(folder, 0)  # makes it
-            self._held.enter_context(locked(folder / f".{secrets.token_hex(8)}{_RUN}"))
+            # Another run that ends may look whether it is held, for which it holds it itself.
+            self._held.enter_context(locked(folder / f".{secrets.token_hex(8)}{_RUN}", wait=True))
         return folder
 
     def measure(
@@ -87,29 +96,21 @@ class Shared:
 
     def finish(self) -> None:
         """Let go of the work once no other process would begin it again; of one that does not lead, say that it has ended."""
-        if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-            run = [os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")]
-            meeting = self.cache / f"run-{name_of(run)}"
-            meeting.mkdir(exist_ok=True)
-            if not leads():
-                (meeting / os.environ["RANK"]).touch()
-                return
-            end = time.monotonic() + _PATIENCE
-            while len(list(meeting.iterdir())) < processes - 1 and time.monotonic() < end:
-                time.sleep(0.02)
-            self._folders.append(meeting)
+        if not leads():
+            if self._meeting is not None:
+                self._meeting.tell(os.environ["RANK"], _PATIENCE)
+            return
+        if self._meeting is not None:
+            self._meeting.wait(_processes() - 1, _PATIENCE)
+            self._meeting.close()
         self._held.close()
-        for folder in self._folders if leads() else ():
-            if not any(map(_held, folder.glob(f".*{_RUN}"))):  # else the last run that measures the same lets go of it
+        for folder in self._folders:
+            if not any(map(held, folder.glob(f".*{_RUN}"))):  # else the last run that measures the same lets go of it
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _held(lock: Path) -> bool:
-    try:
-        with locked(lock):
-            return False
-    except BusyError:
-        return True
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def name_of(decides: Any) -> str:

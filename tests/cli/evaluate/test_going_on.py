@@ -81,6 +81,39 @@ def test_what_was_interrupted_goes_on(grn: Any, lines: Any, seen: list[int], com
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_what_ends_before_it_has_said_its_result_loses_nothing(
+    grn: Any, lines: Any, seen: list[int], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = lines[command]
+    with monkeypatch.context() as broken:
+        broken.setattr(Console, "result", ended)
+        assert grn(*line).code == 130
+    assert seen[0] > 0
+    seen[0] = 0
+    assert grn(*line).code == 0
+    assert seen[0] == 0
+
+
+@pytest.mark.parametrize("command", ["fid", "adaptive"])
+def test_what_is_drawn_stays_until_its_result_is_said(
+    grn: Any, lines: Any, classes: Path, seen: list[int], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("eval", command, "-m", classes, "--reference", "photos", "-n", 4, "--steps", 2, *FAST)
+    line += ("--tmin", 6, "--tmax", 8) if command == "adaptive" else ()
+    with monkeypatch.context() as broken:
+        broken.setattr(Console, "result", ended)
+        assert grn(*line).code == 130
+    assert seen[0] > 0
+    seen[0] = 0
+    assert grn(*line).code == 0
+    assert seen[0] == 0
+
+
+def ended(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_any_process_does_the_work_and_the_first_says_what_came_of_it(
     grn: Any, lines: Any, seen: list[int], command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +122,7 @@ def test_any_process_does_the_work_and_the_first_says_what_came_of_it(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("MASTER_PORT", "1")
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("grn_cli.evaluate.shared._PATIENCE", 0.1)  # the first begins when this one has ended
     assert grn(*line) == (0, b"", "")
     monkeypatch.setenv("RANK", "0")
     seen[0] = 0
