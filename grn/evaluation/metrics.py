@@ -1,16 +1,13 @@
 """Distances between a picture and its reconstruction: pixels float [B, 3, H, W] in [-1, 1] -> one number each, [B].
 
 The range of the data is 2, from -1 to 1, so the numbers equal those computed on bytes with a range of 255.
+
+torchmetrics, whichever part of it is imported, brings transformers and scipy: seconds, which only what measures waits for.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
 from grn.media import to_levels, to_unit
 
@@ -27,6 +24,8 @@ def to_bytes(pixels: Tensor) -> Tensor:
 
 def psnr(pixels: Tensor, reference: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, higher is better; infinite for equal pictures."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     return peak_signal_noise_ratio(pixels, reference, data_range=2.0, reduction="none", dim=(1, 2, 3))
 
 
@@ -35,6 +34,8 @@ def ssim(pixels: Tensor, reference: Tensor) -> Tensor:
 
     Pictures smaller than the window are continued to its size with their last rows and columns.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     right, bottom = (max(0, WINDOW - side) for side in (pixels.shape[3], pixels.shape[2]))
     if right or bottom:
         pixels, reference = (F.pad(p, (0, right, 0, bottom), mode="replicate") for p in (pixels, reference))
@@ -50,6 +51,8 @@ def ms_ssim(pixels: Tensor, reference: Tensor) -> Tensor:
 
     The sides are at least `SMALLEST_MS_SSIM` pixels.
     """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
     assert min(pixels.shape[2:]) >= SMALLEST_MS_SSIM, f"five scales need {SMALLEST_MS_SSIM} pixels, not {pixels.shape}"
     found = [
         multiscale_structural_similarity_index_measure(one[None], other[None], data_range=2.0)

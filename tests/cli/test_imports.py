@@ -93,12 +93,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("row", ROWS, ids=["plain", "hub"])
 def test_a_command_imports_what_it_uses(row: list[str], place: Path) -> None:
+    lines = [f"{line} --force" if "-o" in line.split() else line for line in row]
+    for line, (code, names) in zip(row, imported(lines, place), strict=True):
+        assert code == 0, line
+        assert names & HEAVY <= ALLOWED[line], line
+
+
+def test_what_measures_pictures_is_imported_when_there_are_some(place: Path) -> None:
+    """torchmetrics brings seconds of other packages."""
+    ((code, names),) = imported(["eval recon --data nothing"], place)
+    assert code == 3
+    assert names & HEAVY <= MEASURING
+
+
+def imported(lines: list[str], place: Path) -> list[tuple[int, set[str]]]:
+    """Of each command, its exit code, and all modules that are there when it has ended."""
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SCRIPT, *(f"{line} --force" if "-o" in line.split() else line for line in row)]
+    command = [sys.executable, "-c", SCRIPT, *lines]
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     ran = [text.split(" >>> ") for text in done.stderr.split("\n") if text.startswith(">>> ")]
-    assert len(ran) == len(row), done.stderr
-    for line, (_, modules) in zip(row, ran, strict=True):
-        code, *names = modules.split()
-        assert code == "0", done.stderr
-        assert {*names} & HEAVY <= ALLOWED[line], line
+    assert len(ran) == len(lines), done.stderr
+    return [(int(code), {*names}) for code, *names in (found.split() for _, found in ran)]
