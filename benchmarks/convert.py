@@ -97,11 +97,11 @@ def main() -> int:
         this = [sys.executable, __file__]
         # Written by a process of its own too: a child's peak starts from its parent's.
         told = ["--like", options.like, "--gigabytes", str(options.gigabytes)]
-        subprocess.run([*this, *told, "--write", path], check=True)
+        subprocess.run([*this, *told, "--write", str(path)], check=True)
         size = path.stat().st_size
         for way in WAYS:
             start = time.perf_counter()
-            command = [*this, "--way", way, path, Path(place) / way]
+            command = [*this, "--way", way, str(path), str(Path(place) / way)]
             peaks[way] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             seconds = time.perf_counter() - start
             ratio = peaks[way] / size

@@ -41,7 +41,7 @@ def run(source: MixedSource, numbers: list[int]) -> tuple[float, str]:
         start = cpu_seconds()
         found = crop(source, number, step)
         seconds += cpu_seconds() - start
-        digest.update(found)
+        digest.update(found.data)
     return len(numbers) / seconds, digest.hexdigest()
 
 

@@ -68,7 +68,7 @@ def unlowered(gpu: bool) -> Iterator[None]:
         return self if given == (torch.bfloat16,) else whole(self, *given, **named)
 
     if not gpu:
-        Tensor.to = to  # type: ignore[method-assign]
+        Tensor.to = to  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -106,8 +106,8 @@ def attention_of_parts(
     parts, a, b = [], starts[0].tolist(), starts[1].tolist()
     for i in range(len(a) - 1):
         ranges = (query[a[i] : a[i + 1]], key[b[i] : b[i + 1]], value[b[i] : b[i + 1]])
-        one = (x.transpose(0, 1)[None] for x in ranges)
-        parts.append(F.scaled_dot_product_attention(*one, scale=scale)[0].transpose(0, 1))
+        q, k, v = (x.transpose(0, 1)[None] for x in ranges)
+        parts.append(F.scaled_dot_product_attention(q, k, v, scale=scale)[0].transpose(0, 1))
     joined = torch.cat(parts)
     return joined if joined.is_cuda else joined.float()
 
@@ -146,8 +146,8 @@ def _stay_on_the_processor() -> None:
     whole = Tensor.to
 
     def to(self: Tensor, *given: Any, **named: Any) -> Tensor:
-        here = ["cpu" if isinstance(one, str) and one.startswith("cuda") else one for one in given]
+        here: list[Any] = ["cpu" if isinstance(one, str) and one.startswith("cuda") else one for one in given]
         return whole(self, *here, **named)
 
-    Tensor.to = to  # type: ignore[method-assign]
-    Tensor.cuda = _as_given  # type: ignore[method-assign]
+    Tensor.to = to  # type: ignore[method-assign, assignment]
+    Tensor.cuda = _as_given  # type: ignore[method-assign, assignment]

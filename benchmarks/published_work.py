@@ -29,7 +29,7 @@ from grn.training.generator import GeneratorTask, Prediction
 from grn.training.generator_data import GeneratorExample, collate, corrupt
 from grn.training.loader import Part
 from grn.training.loop import Loop
-from grn.training.recipe import load_recipe
+from grn.training.recipe import GeneratorRecipe, load_recipe
 from grn.training.task import Slot
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "paper" / "grn-b.toml"
@@ -217,6 +217,7 @@ def training(setting: Setting) -> Iterator[Work]:
     batch = 1 if setting.small else 64 if setting.gpu else 4
     published, network = _classes(setting, 50)
     recipe = load_recipe(RECIPE, [f"run.batch_size={batch}", f"run.compile={'on' if setting.gpu else 'off'}"])
+    assert isinstance(recipe, GeneratorRecipe), f"{RECIPE}: is of no generator"
     before = copy.deepcopy(network).eval()
     task = ClassTraining(recipe, network)
     loop = Loop(task, recipe, Path("unused"), Engine())

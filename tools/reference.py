@@ -58,7 +58,8 @@ def recipe_reference() -> str:
         "",
     ]
     both = [part for part in sections(TokenizerRecipe) if part in list(sections(GeneratorRecipe))]
-    for title, model in {"Tokenizers": TokenizerRecipe, "Generators": GeneratorRecipe}.items():
+    kinds: dict[str, type[BaseModel]] = {"Tokenizers": TokenizerRecipe, "Generators": GeneratorRecipe}
+    for title, model in kinds.items():
         lines += [f"## {title}", "", f"`kind = {_literal(model)}`. {_summary(model)}", ""]
         lines += [line for part in sections(model) if part not in both for line in _table(*part)]
     lines += ["## Both", "", *(line for part in both for line in _table(*part))]

@@ -18,6 +18,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +90,7 @@ def share_within(matches: Sequence[Match], k: int) -> float:
     return sum(m.rank <= k for m in matches) / len(matches)
 
 
-def compare(pipeline: Pipeline, arguments: argparse.Namespace) -> dict[str, object]:
+def compare(pipeline: Pipeline, arguments: argparse.Namespace) -> dict[str, Any]:
     """Generate `arguments.num` captions of the set and rank them; the record that --json prints."""
     device = arguments.device
     network = OfflineFeatures(arguments.resolution).to(device)

@@ -88,9 +88,9 @@ def _durations(frames: int, fps: float) -> list[int]:
 
 
 def _resample_task(task: Task) -> tuple[str, bytes | None, str]:
-    key, *rest = task
+    key, data, frames, size, fps = task
     try:
-        return key, resample(*rest), ""
+        return key, resample(data, frames, size, fps), ""
     except (ValueError, OSError, EOFError) as error:  # one odd animation must not lose the other two thousand
         return key, None, str(error)
 
