@@ -12,6 +12,7 @@ packed packages and code are used as they lie: nothing is installed.
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -68,6 +69,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=16_000, help="composed for the tokenizer")
     parser.add_argument("--generator-scenes", type=int, default=400_000)
     parser.add_argument("--generator-batch", type=int, default=768)
+    parser.add_argument(
+        "--generator-options",
+        default="",
+        metavar="OPTIONS",
+        help='more of resident_generator.py, as "--alone 0.3 --common 0.7"',
+    )
     parser.add_argument("--words", type=Path, help="folder of the word vectors; else the pack's, or the checkout's")
     parser.add_argument("--compile", action="store_true", help="torch.compile, given up where it fails")
     parser.add_argument("--measure-every", type=int, default=2000)
@@ -166,6 +173,7 @@ class Session:
             "--sprites", str(pack / "sprites.tar.xz"), "--photos", str(pack / "photos.tar.xz"),
             "--clips", str(pack / "clips.tar.xz"), "--words-of", "emoji", "--names", options.names, "--scenes", str(options.generator_scenes),
             "--processes", str(options.processes), "--device", self.device, *(f"--set={one}" for one in sets),
+            *shlex.split(options.generator_options),
         ]))  # fmt: skip
 
     def carry(self) -> None:

@@ -118,12 +118,16 @@ def test_one_command_trains_all_from_a_pack(packed: Path, tmp_path: Path) -> Non
     command += (
         [f"--set={one}" for one in tiny] + [f"--set-generator={one}" for one in small] + ["--measure-every", "9999"]
     )
+    command += ["--generator-options", "--clip-share 1"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
     assert "all stages ran" in found.stdout
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {"compare-b", "tokenizer", "decoder", "generator-all"}
     assert all((run / "log.jsonl").read_text() for run in out.iterdir())
+    learnt = (out / "generator-all" / "log.jsonl").read_text()
+    assert "loss_clips" in learnt
+    assert "loss_pictures" not in learnt
     assert Tokenizer.from_pretrained(str(out / "compare-b" / "final")).config.channels == 8
     one, other = (Tokenizer.from_pretrained(str(out / name / "final")) for name in ("tokenizer", "decoder"))
     assert torch.equal(one.network.to_latent.weight, other.network.to_latent.weight)
