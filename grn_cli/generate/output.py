@@ -1,13 +1,11 @@
 """What `grn generate` writes: pictures and clips, contact sheets of them, the history of one; and what they say of themselves."""
 
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unicodedata import combining, normalize
 
 import numpy as np
 import torch
@@ -17,14 +15,13 @@ from grn.errors import BadInputError, UsageError
 from grn.media import WRITE_CLIP_SUFFIXES, VideoWriter, contact_sheet, write_image
 from grn.pipeline import Pipeline
 from grn.result import Result, png_texts
-from grn.text.cleaning import name_pictures
 from grn_cli.console import Console
 from grn_cli.generate.job import Job
+from grn_cli.generate.names import name_of
 from grn_cli.paths import Item, Outputs, pipe_video
 from grn_cli.record import read_record
 
 _COLOURS = {"filled": (80, 180, 90), "kept": (190, 190, 190), "erased": (220, 80, 70)}
-_SLUG = re.compile(r"[^a-z0-9]+")
 _EACH = ("prompt", "seed", "steps", "entropy")  # of a picture of a contact sheet; the rest is said once
 _FOUND = ("steps", "entropy", "device")  # what is not known before a picture is drawn, or does not change it
 
@@ -78,10 +75,8 @@ class Writer:
         return ".mp4" if self.clip else ".png"
 
     def _item(self, prompt: str | int, seed: int) -> Item:
-        words = name_pictures(str(prompt)).lower().replace("ß", "ss")
-        letters = (c for c in normalize("NFKD", words) if not combining(c))
-        slug = _SLUG.sub("-", "".join(letters)).strip("-")[:60] or "picture"
-        return Item(None, Path(f"{slug}-{seed}" if self._numbered else slug))
+        name = name_of(prompt)
+        return Item(None, Path(f"{name}-{seed}" if self._numbered else name))
 
     def _plan(self, prompt: str | int, seed: int) -> dict[str, Any]:
         frames, height, width = self.size
