@@ -14,6 +14,7 @@ ROOMS = (
     "grn.errors",
     "grn.validation",
     "grn.files",
+    "grn.digests",
     "grn.devices",
     "grn.hbq",
     "grn.codes",

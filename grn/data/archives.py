@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from grn.data.digests import digest_of
+from grn.digests import digest_of
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.files import atomic_path, cache_folder, display
 

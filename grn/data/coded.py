@@ -14,6 +14,8 @@ from grn.codes import PackedCodes
 from grn.data.samples import FilePart, Sample
 from grn.data.sides import MIRRORED, TEXT
 from grn.errors import BadInputError, CodesError, ModelMismatchError
+from grn.files import display
+from grn.text.encoder import TextEncoder
 
 _MOST_HEADER = 1 << 20  # bytes
 
@@ -41,14 +43,14 @@ def read_codes(sample: Sample, tokenizer: tuple[str, str], rounds: int, mirrored
     return codes.truncate(rounds)
 
 
-def packed_texts(encoder: str, tag: str, texts: list[Tensor], empty: Tensor) -> bytes:
+def packed_texts(encoder: TextEncoder, tag: str, texts: list[Tensor], empty: Tensor) -> bytes:
     """The content of a sample's .text.safetensors: each caption [L, D], and the empty prompt."""
     tensors = {str(number): text.contiguous() for number, text in enumerate(texts)}
-    facts = {"text_encoder": encoder, "tag": tag}
+    facts = {"text_encoder": encoder.name, "fingerprint": encoder.fingerprint, "tag": tag}
     return safetensors.torch.save({**tensors, "empty": empty.contiguous()}, facts)
 
 
-def text_tokens(sample: Sample, number: int | None, encoder: str, tag: str) -> Tensor | None:
+def text_tokens(sample: Sample, number: int | None, encoder: TextEncoder, tag: str) -> Tensor | None:
     """The caption of this number, None: the empty prompt, as the text encoder reads it; None where it is not kept.
 
     Only this one is read. Raises BadInputError where it is damaged, ModelMismatchError where it is of another encoder or tag.
@@ -68,12 +70,17 @@ def text_tokens(sample: Sample, number: int | None, encoder: str, tag: str) -> T
         data = FilePart(part.path, part.offset + 8 + length + start, end - start)()
         alone = json.dumps({name: {**entry, "data_offsets": [0, end - start]}}).encode()
         tokens = safetensors.torch.load(len(alone).to_bytes(8, "little") + alone + data)[name]
-        told = facts["text_encoder"], facts["tag"]
+        told, fingerprint = (facts["text_encoder"], facts["tag"]), facts.get("fingerprint")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise BadInputError(f"{sample}: unreadable captions of the text encoder ({error})") from error
-    if told != (encoder, tag):
+    if told != (encoder.name, tag):
         raise ModelMismatchError(
-            f"{sample}: its captions were read by {told[0]} behind the tag {told[1]!r}, and the recipe has {encoder} and "
+            f"{sample}: its captions were read by {told[0]} behind the tag {told[1]!r}, and the recipe has {encoder.name} and "
             f"{tag!r}; tokenize the data with these"
+        )
+    if fingerprint not in (None, encoder.fingerprint):  # None: by an older version
+        raise ModelMismatchError(
+            f"{sample}: its captions were read by another {encoder.name} ({display(str(fingerprint)[:12])}) than the recipe's "
+            f"({encoder.fingerprint[:12]}); tokenize the data with that"
         )
     return tokens

@@ -24,9 +24,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from grn.data.digests import digest_of
 from grn.data.listing import LeftOut
 from grn.data.samples import FilePart, Sample, Unreadable, wordings
+from grn.digests import digest_of
 from grn.errors import BadInputError, EnvironmentFaultError
 from grn.files import atomic_path, cache_folder, display
 

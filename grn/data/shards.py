@@ -103,7 +103,7 @@ class Maker:
 
     def __str__(self) -> str:
         """For the comment of a tar."""
-        text = "" if self.text is None else f" {self.text.name} {self.tag!r}"
+        text = "" if self.text is None else f" {self.text.name} {self.text.fingerprint} {self.tag!r}"
         rounds = self.view.rounds or self.tokenizer.config.rounds
         view = replace(self.view, rounds=rounds)
         return f"{self.tokenizer.fingerprint} {view} {READER_VERSION} {self.number_format}{text}"
@@ -167,7 +167,7 @@ class Maker:
         tokens = (
             found.tokens if isinstance(found, Texts) else [x[m] for x, m in zip(found.tokens, found.mask, strict=True)]
         )
-        return packed_texts(self.text.name, self.tag, list(tokens[:-1]), tokens[-1])
+        return packed_texts(self.text, self.tag, list(tokens[:-1]), tokens[-1])
 
 
 class _Frames(torch.utils.data.Dataset[Any]):

@@ -14,6 +14,7 @@ from grn.result import Result, png_texts
 
 _AT_ONCE = 64
 _LOCKS = ".grn-work"
+_LATER = {"text_weights"}  # what pictures of older versions do not say
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,14 @@ def _is_there(one: Wanted, drawing: Mapping[str, Any]) -> bool:
         found = json.loads(read_note(one.path))
     except (BadInputError, ValueError):
         return False
-    wanted = {**drawing, "prompt": one.prompt, "seed": one.seed}
-    return isinstance(found, dict) and all(found.get(key) == value for key, value in wanted.items())
+    return made_so(found, {**drawing, "prompt": one.prompt, "seed": one.seed})
+
+
+def made_so(record: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether a picture's record has all these facts, both as JSON."""
+    if not isinstance(record, dict):
+        return False
+    return all(record.get(key) == value or (key in _LATER and key not in record) for key, value in wanted.items())
 
 
 def _write(path: Path, result: Result, drawing: Mapping[str, Any]) -> None:

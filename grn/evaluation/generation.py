@@ -25,6 +25,7 @@ from torch import Tensor
 from grn.data.samples import Sample
 from grn.errors import BadInputError, UsageError
 from grn.evaluation.blocks import BLOCK, Arrays, Blocks
+from grn.evaluation.files import made_so
 from grn.evaluation.frechet import Statistics, frechet_distance, gather_moments
 from grn.evaluation.rows import mapped_rows
 from grn.evaluation.scores import SPLITS, inception_score
@@ -209,7 +210,7 @@ class Work:
         wanted = {**self.plan.drawing, "prompt": self.plan.prompts[number], "seed": self.plan.seed + number}
         try:
             found = json.loads(read_note(self._picture(number)))
-            if any(found.get(key) != json.loads(json.dumps(value)) for key, value in wanted.items()):
+            if not made_so(found, json.loads(json.dumps(wanted))):
                 return None
             return read_image(self._picture(number)), (int(found["steps"]), found["entropy"])
         except (BadInputError, ValueError, KeyError, TypeError, AttributeError):

@@ -21,6 +21,14 @@ class TextEncoder(Protocol):
     def dim(self) -> int:
         """The size of a token."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Says what the tokens of a prompt follow from, weights and vocabulary, in 64 hexadecimal digits.
+
+        Files that have none of their own are hashed, once as long as they stay as they are. EnvironmentFaultError where
+        they cannot be read.
+        """
+
     def check(self, prompt: str) -> None:
         """Raise BadInputError where the prompt cannot be read."""
 

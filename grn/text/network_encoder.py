@@ -4,10 +4,15 @@ Axes: L tokens of a text, D their width.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from grn.digests import joint_digest
+from grn.errors import EnvironmentFaultError
+from grn.files import display
 from grn.networks.condition import Texts
 from grn.text.cleaning import clean_text
 
@@ -21,12 +26,26 @@ class NetworkEncoder:
     Each text is run alone, at its own length, and remembered: it comes out the same in any batch, and once a run.
     """
 
-    def __init__(self, dim: int, pieces: Callable[[str], list[int]], name: str, load: Callable[[], nn.Module]) -> None:
-        """dim: D. pieces: the numbers of a text's tokens. load: makes the network, which is called as those of transformers."""
+    def __init__(
+        self,
+        dim: int,
+        pieces: Callable[[str], list[int]],
+        name: str,
+        load: Callable[[], nn.Module],
+        fingerprint: Callable[[], str],
+    ) -> None:
+        """dim: D. pieces: the numbers of a text's tokens. load: makes the network, which is called as those of transformers.
+        fingerprint: of what the two are made from.
+        """
         self.dim, self.name = dim, name
-        self._pieces, self._load = pieces, load
+        self._pieces, self._load, self._fingerprint = pieces, load, fingerprint
         self.network: nn.Module | None = None
         self._known: dict[str, Tensor] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of weights and pieces."""
+        return self._fingerprint()
 
     @property
     def loaded(self) -> bool:
@@ -74,3 +93,13 @@ class NetworkEncoder:
                 break
             dropped = self._known.pop(text)
             size -= dropped.numel() * dropped.element_size()
+
+
+def files_fingerprint(paths: Sequence[Path]) -> str:
+    """What a fingerprint is of an encoder's files. EnvironmentFaultError where one cannot be read."""
+    try:
+        return joint_digest(paths)
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{display(str(error.filename))}: cannot be read ({error.strerror or error}); check the disk"
+        ) from error

@@ -10,9 +10,11 @@ from torch import nn
 
 from grn.errors import ModelMismatchError
 from grn.files import display
-from grn.text.network_encoder import MAX_TOKENS, NetworkEncoder
+from grn.text.network_encoder import MAX_TOKENS, NetworkEncoder, files_fingerprint
 
 _log = logging.getLogger("grn")
+# Model cards, and weights in other formats: the rest may be read, and each kind of tokenizer has files of its own.
+_NOT_READ = {".md", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf"}
 _MOST_LAYERS = 1000  # networks of a damaged config are not built without end
 
 
@@ -60,7 +62,11 @@ def load_transformers(
             raise ModelMismatchError(f"{what}: {_reason(error)}") from error
         return body.to(device)
 
-    return NetworkEncoder(width, pieces, folder.resolve().name, network)
+    def fingerprint() -> str:
+        files = [path for path in folder.iterdir() if path.is_file() and path.suffix not in _NOT_READ]
+        return files_fingerprint([path for path in files if not path.name.startswith(".")])
+
+    return NetworkEncoder(width, pieces, folder.resolve().name, network, fingerprint)
 
 
 def _check_layers(content: Mapping[str, Any]) -> None:

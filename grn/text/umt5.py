@@ -9,6 +9,7 @@ A folder of it is one of ours (`grn.hub.convert`) or one that transformers has w
     tokenizer.json    pieces of text -> numbers, as the `tokenizers` library reads it
 """
 
+import hashlib
 import json
 import logging
 import re
@@ -26,7 +27,7 @@ from grn.models.config import TextEncoderModelConfig
 from grn.models.folder import ModelFolder, empty_network, parse_config, read_json
 from grn.models.tensors import CONFIG, INDEX, VOCABULARY, WEIGHTS, digest, read_weights, stored_type, tensor_names
 from grn.networks.umt5 import Umt5Config, encoder_network
-from grn.text.network_encoder import MAX_TOKENS, NetworkEncoder
+from grn.text.network_encoder import MAX_TOKENS, NetworkEncoder, files_fingerprint
 from grn.validation import describe
 
 if TYPE_CHECKING:
@@ -38,8 +39,15 @@ _log = logging.getLogger("grn")
 class Umt5Encoder(NetworkEncoder):
     """The encoder's network in one of the two kinds of folder."""
 
-    def __init__(self, config: Umt5Config, pieces: "Pieces", name: str, load: Callable[[], nn.Module]) -> None:
-        super().__init__(config.width, lambda text: pieces.encode(text).ids, name, load)
+    def __init__(
+        self,
+        config: Umt5Config,
+        pieces: "Pieces",
+        name: str,
+        load: Callable[[], nn.Module],
+        fingerprint: Callable[[], str],
+    ) -> None:
+        super().__init__(config.width, lambda text: pieces.encode(text).ids, name, load, fingerprint)
 
     @classmethod
     def load(
@@ -71,7 +79,10 @@ class Umt5Encoder(NetworkEncoder):
             read_weights(weights, made, False, files=files, rename=_encoder_names(files).get)
             return made
 
-        return cls(config, _pieces(folder, config, None), name, network)
+        def fingerprint() -> str:
+            return files_fingerprint([folder / CONFIG, folder / VOCABULARY, *_files(weights)])
+
+        return cls(config, _pieces(folder, config, None), name, network, fingerprint)
 
     @classmethod
     def _own(
@@ -96,7 +107,12 @@ class Umt5Encoder(NetworkEncoder):
             made: nn.Module = model.load_offloaded(device, kept) if offload else model.load_network(device, kept)[0]
             return made
 
-        return cls(config, _pieces(folder, config, model.config.vocabulary_sha256), name, network)
+        def fingerprint() -> str:
+            own = model.config.weights_sha256  # which the weights are held against when they are read
+            parts = [config.model_dump_json(), own or digest(weights), digest(folder / VOCABULARY)]
+            return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+        return cls(config, _pieces(folder, config, model.config.vocabulary_sha256), name, network, fingerprint)
 
 
 def _needed(weights: Path) -> None:

@@ -4,10 +4,11 @@ Axes: B prompts, L tokens, D vector dimensions. Token 0 of a prompt is the mean 
 token a word in the order of the prompt. The empty prompt is one zero token: the unconditional condition.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,13 @@ class StaticWordVectors:
     def dim(self) -> int:
         """D, the size of a token."""
         return self.config.dim
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the table, its vocabulary and how many words of a prompt are read."""
+        told = f"{self.config.max_words} {self.vectors.dtype}".encode() + "\n".join(self.vocabulary).encode()
+        table = self.vectors.cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return hashlib.sha256(hashlib.sha256(told).digest() + hashlib.sha256(table.data).digest()).hexdigest()
 
     @classmethod
     def load(cls, folder: Path, content: Mapping[str, Any] | None = None) -> "StaticWordVectors":

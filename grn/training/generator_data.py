@@ -16,6 +16,7 @@ from torch import Tensor
 from grn.data.coded import read_codes, text_tokens
 from grn.data.samples import Sample, Unreadable
 from grn.data.shards import Maker, Progress, View, made_together, pieces
+from grn.data.sides import TEXT
 from grn.data.sources import Source, open_codes
 from grn.devices import fast_type
 from grn.errors import BadInputError, ModelMismatchError
@@ -131,6 +132,8 @@ class GeneratorData:
             for source, place in zip(sources, recipe.data.sources, strict=True)
         ]
         self.source = MixedSource(recipe.data, recipe.run.seed, coded)
+        if text is not None and any(TEXT in source[0].more for source in self.source.sources):
+            _ = text.fingerprint  # now, once for all workers
 
     def class_names(self) -> tuple[str, ...]:
         """The names of a class network's classes by number, where all sources have class folders of these names; else none."""
@@ -198,8 +201,8 @@ class GeneratorData:
         which = int(rng.choice(len(found), p=weights / weights.sum()))
         turn = int(rng.integers(2**62)) if rng.random() < self.recipe.words.turned else None
         if dropped or not found[which].text:
-            return CaptionChoice("", None, text_tokens(sample, None, text.name, place.tag))
-        tokens = None if turn is not None else text_tokens(sample, which, text.name, place.tag)
+            return CaptionChoice("", None, text_tokens(sample, None, text, place.tag))
+        tokens = None if turn is not None else text_tokens(sample, which, text, place.tag)
         if tokens is not None and tokens.shape[-1] != text.dim:
             raise ModelMismatchError(
                 f"{sample}: its captions are tokens of width {tokens.shape[-1]} and {text.name} gives {text.dim}: another encoder of "

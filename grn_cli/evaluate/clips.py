@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grn.data.digests import digest_of
 from grn.data.samples import Sample
 from grn.data.transforms import pick
+from grn.digests import digest_of
 from grn.errors import UsageError
 from grn.evaluation import report
 from grn.evaluation.blocks import Arrays

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from grn.data.digests import digest_of
 from grn.data.transforms import batches, clip_batches
+from grn.digests import digest_of
 from grn.errors import UsageError
 from grn.evaluation import report
 from grn.evaluation.blocks import Arrays

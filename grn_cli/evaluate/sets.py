@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from grn.data.digests import digest_of
 from grn.data.sources import Source, open_source
 from grn.data.transforms import pick
+from grn.digests import digest_of
 from grn.errors import BadInputError, UsageError
 from grn.evaluation import report
 from grn.evaluation.references import PicturesFile, open_reference_file
@@ -149,6 +149,7 @@ def drawing_record(pipeline: Pipeline, given: Mapping[str, Any], negative_prompt
         "weights": pipeline.generator.fingerprint,
         "tokenizer": pipeline.tokenizer.fingerprint,
         "text_encoder": pipeline.text.name if pipeline.text else None,
+        "text_weights": pipeline.text.fingerprint if pipeline.text else None,
         "dtype": pipeline.dtype_name,
         "negative_prompt": negative_prompt,
         "sampling": pipeline.settings(**given).model_dump(mode="json"),

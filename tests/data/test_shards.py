@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -114,6 +115,11 @@ CHANGES: dict[str, Callable[[Path], tuple[Source, Maker]]] = {
     "with its texts": lambda p: (pictures(p / "d.tar"), maker(text=Lengths())),
     "behind a tag": lambda p: (pictures(p / "d.tar"), maker(text=Lengths(), tag="<T2I>")),
 }
+WITH_TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "another tag": lambda: {"tag": "<T>"},
+    "another encoder": lambda: {"text": Lengths(name="widths")},
+    "another encoder of the same name": lambda: {"text": Lengths("1" * 64)},
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -124,6 +130,14 @@ def test_tars_are_made_once_and_anew_when_anything_changes(tmp_path: Path, chang
     source, how = CHANGES[change](tmp_path)
     assert made(source, how, folder) == [True, True]
     assert made(source, how, folder) == [False, False]
+
+
+@pytest.mark.parametrize("change", WITH_TEXTS)
+def test_texts_are_read_anew_by_another_encoder(tmp_path: Path, change: str) -> None:
+    source, folder = pictures(tmp_path / "d.tar"), tmp_path / "codes"
+    for how in (maker(text=Lengths()), maker(**{"text": Lengths(), **WITH_TEXTS[change]()})):
+        assert made(source, how, folder) == [True, True]
+        assert made(source, how, folder) == [False, False]
 
 
 @pytest.mark.parametrize("damage", [b"", b"no tar" * 1000])
@@ -220,7 +234,7 @@ def test_nothing_is_hashed_again_at_the_next_start(tmp_path: Path, monkeypatch: 
     path = pack(tmp_path / "d.tar", members())
     os.utime(path, (time.time() - 100,) * 2)
     first = made(open_source(path), maker(), tmp_path / "codes")
-    monkeypatch.setattr("grn.data.digests._hash", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr("grn.digests._hash", lambda *_: pytest.fail("hashed again"))
     assert made(open_source(path), maker(), tmp_path / "codes") == [False] * len(first)
 
 
@@ -266,9 +280,10 @@ def test_steps_of_length_are_a_quarter_of_a_second_and_whole_tokens() -> None:
 class Lengths:
     """A text encoder whose tokens count the characters of a prompt."""
 
-    name, dim = "lengths", 3
+    dim = 3
 
-    def __init__(self) -> None:
+    def __init__(self, fingerprint: str = "0" * 64, name: str = "lengths") -> None:
+        self.name, self.fingerprint = name, fingerprint
         self.read: list[str] = []
 
     def encode(self, prompts: Sequence[str]) -> Texts:
@@ -282,13 +297,17 @@ def test_captions_are_kept_as_the_text_encoder_reads_them(tmp_path: Path) -> Non
     found = coded(pictures(tmp_path / "d.tar"), how, tmp_path / "codes")
     assert set(text.read) == {"", "<T> a grey", *(f"<T> grey {n}" for n in range(5))}
     for which, prompt in ((0, "<T> grey 0"), (1, "<T> a grey"), (None, "")):
-        tokens = text_tokens(found[0], which, "lengths", "<T> ")
+        tokens = text_tokens(found[0], which, text, "<T> ")
         assert tokens is not None
         assert torch.equal(tokens, text.encode([prompt]).tokens[0])
-    for encoder, tag in (("other", "<T> "), ("lengths", "")):
-        with pytest.raises(ModelMismatchError, match="tokenize the data with these"):
+    for encoder, tag, said in (
+        (Lengths(name="other"), "<T> ", "and the recipe has other and '<T> '"),
+        (text, "", "and the recipe has lengths and ''"),
+        (Lengths("1" * 64), "<T> ", "read by another lengths (000000000000) than the recipe's (111111111111)"),
+    ):
+        with pytest.raises(ModelMismatchError, match=re.escape(said)):
             text_tokens(found[0], 0, encoder, tag)
     with pytest.raises(BadInputError, match="unreadable captions"):
-        text_tokens(found[0], 7, "lengths", "<T> ")
+        text_tokens(found[0], 7, text, "<T> ")
     plain = coded(pictures(tmp_path / "d.tar"), maker(), tmp_path / "plain")
-    assert text_tokens(plain[0], 0, "lengths", "") is None
+    assert text_tokens(plain[0], 0, text, "") is None

@@ -11,6 +11,7 @@ import torch
 
 from grn.errors import BadInputError, UsageError
 from grn.evaluation.blocks import BLOCK
+from grn.evaluation.files import made_so
 from grn.evaluation.generation import Plan, Work, spread
 from grn.evaluation.shares import shares
 from grn.files import locked
@@ -140,3 +141,11 @@ def test_pieces_are_shared_and_those_of_a_dead_process_taken_over(tmp_path: Path
     with locked(tmp_path / ".000000.lock"):
         assert list(shares(tmp_path, 4, done.__contains__, wait=False)) == []
     assert not list(tmp_path.glob(".*"))
+
+
+def test_pictures_of_older_versions_need_not_say_which_encoder_read_their_prompts() -> None:
+    wanted = {"weights": "a", "text_weights": "b"}
+    assert made_so({"weights": "a", "text_weights": "b", "steps": 3}, wanted)
+    assert made_so({"weights": "a"}, wanted)
+    for record in ({"weights": "a", "text_weights": "c"}, {"text_weights": "b"}, [], None):
+        assert not made_so(record, wanted)

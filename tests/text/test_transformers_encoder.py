@@ -1,6 +1,9 @@
 """Text encoders of transformers of several kinds: what each gives a text alone, in either number format, and what is refused."""
 
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,39 @@ def test_it_gives_what_transformers_gives(kind: str, tmp_path: Path) -> None:
     (rough,) = load_text_encoder(tmp_path / "encoder", dtype=torch.bfloat16).encode([text]).tokens  # type: ignore[union-attr]
     assert rough.dtype == torch.bfloat16
     torch.testing.assert_close(rough.float(), expected, rtol=0.1, atol=0.1)
+
+
+def test_its_fingerprint_is_of_all_that_it_is_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
+    folder, other = tmp_path / "encoder", tmp_path / "other" / "encoder"
+    saved("masked words", folder)
+    shutil.copytree(folder, other)
+    (other / "README.md").write_text("a copy")
+    first = load_text_encoder(folder).fingerprint
+    assert load_text_encoder(other).fingerprint == first
+    found = {first}
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        with (other / name).open("r+b") as file:
+            file.seek(-1, 2)
+            last = file.read(1)
+            file.seek(-1, 2)
+            file.write(b" " if last != b" " else b"\n") if name == "model.safetensors" else file.write(last + b" ")
+        found.add(load_text_encoder(other).fingerprint)
+    assert len(found) == 4
+    assert all(re.fullmatch("[0-9a-f]{64}", one) for one in found)
+
+
+def test_its_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "encoder"
+    saved("masked words", folder)
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))  # what was changed a moment ago is hashed each time
+    encoder = load_text_encoder(folder)
+    assert not (tmp_path / "cache").exists()  # nor any sooner than it is asked for
+    first = encoder.fingerprint
+    monkeypatch.setattr("grn.digests._hash", lambda *_: pytest.fail("hashed again"))
+    assert load_text_encoder(folder).fingerprint == first
 
 
 def test_what_is_no_text_encoder_is_refused(tmp_path: Path) -> None:

@@ -167,6 +167,40 @@ def test_any_text_can_be_read(folder: Path) -> None:
         assert encoder.encode([prompt]).tokens[0].isfinite().all()
 
 
+# Which encoder it is
+
+
+def test_a_folder_of_ours_is_known_by_what_its_config_says_of_its_weights(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    first = load_text_encoder(folder).fingerprint
+    (other / "model.safetensors").write_bytes(b"gigabytes that are not read")
+    assert load_text_encoder(other).fingerprint == first
+    content = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(content | {"weights_sha256": "0" * 64}))
+    assert load_text_encoder(other).fingerprint != first
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_of_transformers_is_known_by_its_files(
+    theirs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "cache"))
+    other = tmp_path / "shards"
+    shutil.copytree(theirs["shards"], other)
+    first = load_text_encoder(theirs["shards"])
+    assert load_text_encoder(other).fingerprint == first.fingerprint
+    shard = sorted(other.glob("*.safetensors"))[-1]
+    state = load_file(shard)
+    save_file({name: value + 1 for name, value in state.items()}, shard, {"format": "pt"})
+    changed = load_text_encoder(other)
+    assert (changed.name, first.name) == ("shards", "shards")
+    assert changed.fingerprint != first.fingerprint
+
+
 # When the network runs
 
 
@@ -176,7 +210,7 @@ class _Counted:
     def __init__(self, folder: Path) -> None:
         self.loads, self.runs = 0, 0
         self._model = ModelFolder.open(folder)
-        self.encoder = Umt5Encoder(self._model.config.network, pieces(), "counted", self._load)
+        self.encoder = Umt5Encoder(self._model.config.network, pieces(), "counted", self._load, lambda: "0" * 64)
 
     def _load(self) -> nn.Module:
         self.loads += 1

@@ -178,3 +178,13 @@ def test_embedded_pieces_spell_any_latin_word(word: str) -> None:
 
 def test_config_file_is_plain_json() -> None:
     assert set(json.loads((EMBEDDED / "config.json").read_text())) == {"dim", "rows", "max_words", "source"}
+
+
+def test_its_fingerprint_is_of_its_words_and_their_vectors() -> None:
+    vectors = torch.arange(6.0).view(3, 2)
+
+    def table(words: str = "cat dog owl", vectors: torch.Tensor = vectors, most: int = 15) -> StaticWordVectors:
+        return StaticWordVectors(StaticWordVectorsConfig(dim=2, rows=3, max_words=most), words.split(), vectors)
+
+    others = [table("cat dog own"), table(vectors=vectors + 1), table(vectors=vectors.half()), table(most=3)]
+    assert len({one.fingerprint for one in (table(), table(), *others)}) == 5

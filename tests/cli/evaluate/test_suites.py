@@ -1,13 +1,16 @@
 """`grn eval geneval`, `grn eval vbench` and `grn eval report`: what they draw, keep and show."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grn.media import open_media, read_image, read_note
+from grn.media import open_media, read_image, read_note, write_image
 from grn.pipeline import Pipeline
+from grn.result import png_texts
+from grn.text.word_vectors import StaticWordVectors
 
 FAST = ("--steps", "1", "--json")
 
@@ -46,6 +49,27 @@ def test_geneval_draws_its_folder_once_and_reads_results(grn: Any, here: Path, w
     grn(*base, "--temperature", "0.5")  # made otherwise, so they are drawn anew
     assert len(drawn) == 4
     assert json.loads(read_note(Path("out/00000/samples/00000.png")))["sampling"]["temperature"] == 0.5
+
+
+def test_what_another_text_encoder_of_the_same_name_drew_is_drawn_anew(
+    grn: Any, here: Path, words: Path, drawn: list[Any]
+) -> None:
+    shutil.copytree(words, "model")
+    Path("metadata.jsonl").write_text(json.dumps({"tag": "colors", "prompt": "a red cat", "include": []}) + "\n")
+    base = ("eval", "geneval", "metadata.jsonl", "-m", "model", "-o", "out", "-n", "2", *FAST)
+    grn(*base)
+    picture = Path("out/00000/samples/00000.png")
+    record = json.loads(read_note(picture))
+    assert len(record.pop("text_weights")) == 64
+    write_image(picture, read_image(picture), png_texts(record))  # as an older version wrote it
+    drawn.clear()
+    grn(*base)
+    assert not drawn
+    folder = Path("model/text_encoder")
+    table = StaticWordVectors.load(folder)
+    StaticWordVectors(table.config, table.vocabulary, table.vectors * 2).save(folder)
+    grn(*base)
+    assert [seed for _, seed in drawn] == [1]
 
 
 def test_vbench_draws_clips_by_the_names_of_prompts(

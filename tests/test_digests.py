@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from grn.data.digests import digest_of, part_digests
 from grn.data.samples import FilePart
+from grn.digests import digest_of, part_digests
 
 
 @pytest.fixture(autouse=True)

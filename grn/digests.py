@@ -9,11 +9,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-from grn.data.samples import FilePart
 from grn.errors import EnvironmentFaultError
 from grn.files import cache_folder
 
@@ -29,13 +29,39 @@ _Facts = tuple[int, int, int]  # size, time of the last change of content, and o
 _Known = dict[tuple[int, int], bytes]  # (offset, length) -> digest
 
 
+class Part(Protocol):
+    """Some bytes of a file, or with size None all from an offset on."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def size(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class _Whole:
+    path: Path
+    offset: int = 0
+    size: int | None = None
+
+
 def digest_of(path: Path) -> bytes:
     """sha256 of a file. Raises OSError where it cannot be read."""
-    (digest,) = part_digests([FilePart(path)])
+    (digest,) = part_digests([_Whole(path)])
     return digest
 
 
-def part_digests(parts: Sequence[FilePart]) -> Iterator[bytes]:
+def joint_digest(paths: Iterable[Path]) -> str:
+    """sha256, in hex, of several files' names and contents, in any order. Raises OSError where one cannot be read."""
+    joint = hashlib.sha256()
+    for path in sorted(paths):
+        joint.update(digest_of(path) + len(os.fsencode(path.name)).to_bytes(8, "big") + os.fsencode(path.name))
+    return joint.hexdigest()
+
+
+def part_digests(parts: Sequence[Part]) -> Iterator[bytes]:
     """sha256 of each part, in order; parts of one file should stand together.
 
     Raises OSError where one cannot be read.
@@ -45,7 +71,7 @@ def part_digests(parts: Sequence[FilePart]) -> Iterator[bytes]:
             yield from _of_file(path, group, memory)
 
 
-def _of_file(path: Path, parts: Iterable[FilePart], memory: "_Memory") -> list[bytes]:
+def _of_file(path: Path, parts: Iterable[Part], memory: "_Memory") -> list[bytes]:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
