@@ -26,6 +26,7 @@ _PREFIX = ".grn-"
 _CLAIM_SECONDS = 3600  # older claims are looked at, and swept if no process holds them
 _STARTED = time.time()
 _claims: dict[Path, FileLock] = {}  # names that `numbered` has given out and that are not written yet
+_LONGEST = 255  # bytes of a name, on most file systems
 _log = logging.getLogger("grn")
 
 
@@ -35,9 +36,10 @@ def atomic_path(path: Path, check: Callable[[Path], object] | None = None) -> It
     removed when it does not.
 
     check: called with the finished file before it is renamed; what it raises counts as the block's. A symlink at `path`
-    is replaced itself and its target left alone. Raises UsageError where `path` is a folder or a device, and
+    is replaced itself and its target left alone. Raises UsageError where `path` is a folder, a device or too long a name, and
     EnvironmentFaultError where the folder is missing or the disk refuses (OSErrors of block and check included).
     """
+    check_name(path)
     _refuse_special(path)
     temporary = _temporary(path)
     try:
@@ -63,8 +65,10 @@ def atomic_folder(path: Path, same: Callable[[Path], bool] = lambda folder: Fals
     """Yield a new folder beside `path`; renamed to `path` when the block ends well, removed when it does not.
 
     same: whether a folder that another process has put at `path` meanwhile is as good; it is kept then. Raises
-    EnvironmentFaultError where `path` is taken otherwise, or the disk refuses (OSErrors of the block included).
+    EnvironmentFaultError where `path` is taken otherwise, or the disk refuses (OSErrors of the block included), UsageError
+    where it is too long a name.
     """
+    check_name(path)
     aside = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +91,7 @@ def atomic_folder(path: Path, same: Callable[[Path], bool] = lambda folder: Fals
 
 
 def numbered(path: Path) -> Path:
-    """`path` where that name is free, else the first free one of `stem-2.ext`, `stem-3.ext`, ...
+    """`path` where that name is free, else the first free one of `stem-2.ext`, `stem-3.ext`, ..., a long stem cut.
 
     The name is claimed: no other call gets it, of whatever process, until `atomic_path` has written it or this process
     has ended. A dangling symlink counts as taken. EnvironmentFaultError where nothing can be written.
@@ -95,8 +99,47 @@ def numbered(path: Path) -> Path:
     candidate, number = path, 1
     while not _claim(candidate):
         number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        candidate = path.with_name(fitting(path.stem, f"-{number}{path.suffix}"))
     return candidate
+
+
+def fitting(stem: str, tail: str) -> str:
+    """A name of both that file systems take: the stem is cut where it is too long for that."""
+    while stem and len(os.fsencode(stem + tail)) > _LONGEST:
+        stem = stem[:-1]
+    return stem + tail
+
+
+def check_name(path: Path) -> None:
+    """Raises UsageError where a name in the path is longer than the file system takes, for a file that is to be made."""
+    try:
+        path.lstat()
+        return
+    except OSError as error:
+        too_long = error.errno == errno.ENAMETOOLONG
+    # What is not there yet may hide what is behind it, so each name is tried in the folder that is.
+    there = next((folder for folder in path.absolute().parents if is_folder(folder)), path.absolute().parent)
+    for name in path.absolute().relative_to(there).parts:
+        try:
+            (there / name).lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG or len(name) > _LONGEST:
+                raise UsageError(
+                    f"{display(name[:40])}...: this name is too long ({len(os.fsencode(name))} bytes, about {_LONGEST} are the most); "
+                    "give a shorter one"
+                ) from error
+    if too_long:
+        raise UsageError(f"{display(path)[:40]}...: the path is too long; write to a folder that is less deep")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; also of a name that is too long for one, where pathlib raises OSError."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; also of a name that is too long for one, where pathlib raises OSError."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 @contextlib.contextmanager

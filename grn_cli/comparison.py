@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from grn.codes import PackedCodes
 from grn.errors import BadInputError
 from grn.evaluation.metrics import psnr, ssim
+from grn.files import is_folder
 from grn.media import READ_SUFFIXES, open_media, to_pixels
 from grn_cli.paths import Item
 
@@ -21,7 +22,7 @@ class Comparison:
 
     def __init__(self, reference: Path, codes: PackedCodes, item: Item, start: float) -> None:
         """reference: the original, or the folder that has it. Raises BadInputError where it has another size."""
-        path = _original(reference, item) if reference.is_dir() else reference
+        path = _original(reference, item) if is_folder(reference) else reference
         self._media = open_media(path, start=start)
         if codes.fps and self._media.fps and not math.isclose(codes.fps, self._media.fps, rel_tol=1e-3):
             self._media.close()

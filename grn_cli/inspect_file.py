@@ -1,12 +1,14 @@
 """`grn inspect`: what a file or model folder says of itself."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from grn.codes import PackedCodes
 from grn.errors import BadInputError
+from grn.files import is_file, is_folder
 from grn.hub.resolve import resolve
 from grn.media import READ_SUFFIXES, open_media
 from grn_cli.errors import Batch
@@ -30,13 +32,14 @@ def inspect(options: Inspect) -> None:
 
 def _inspect(place: str) -> Said:
     path = Path(place).expanduser()
-    if path.is_dir() and (path / "run.toml").is_file():
+    if is_folder(path) and (path / "run.toml").is_file():
         return _run(path)
-    if not path.exists() and path.suffix.lower() in (*READ_SUFFIXES, ".npz"):
+    there = os.path.exists(path)  # noqa: PTH110 - pathlib's raises OSError for a name that is too long for a file
+    if not there and path.suffix.lower() in (*READ_SUFFIXES, ".npz"):
         raise BadInputError(f"{place}: no such file; check the name")
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if there and not is_file(path) and not is_folder(path):
         return _media(path)  # which says why no pipe or device is read
-    if not path.is_file():
+    if not is_file(path):
         return describe(resolve(place, offline=True), place)
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"

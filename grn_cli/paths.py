@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from grn.data.listing import list_folder
 from grn.errors import BadInputError, UsageError
-from grn.files import numbered
+from grn.files import fitting, is_folder, numbered
 from grn.media import READ_SUFFIXES
 from grn_cli.errors import Batch
 from grn_cli.options.fields import at_home
@@ -61,7 +61,7 @@ def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
     path = at_home(Path(argument))
     if argument == "-":
         yield Item(None, Path("stdin"))
-    elif _is_folder(path):
+    elif is_folder(path):
         found = list_folder(path, suffixes)
         if not found.files:
             raise BadInputError(
@@ -79,13 +79,6 @@ def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
         yield from (Item(match, Path(match.name)) for match in matches)
     else:
         yield Item(path, Path(path.name))
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name that no file can have: opening it will say so
-        return False
 
 
 def pipe_video(write: Callable[[Path], None]) -> None:
@@ -107,16 +100,16 @@ class Outputs:
         self._force = force
         self._written: set[Path] = set()
         self._target = at_home(Path(target)) if target and not self.stdout else None
-        self._folder = self._target is not None and (many or str(target).endswith("/") or _is_folder(self._target))
+        self._folder = self._target is not None and (many or str(target).endswith("/") or is_folder(self._target))
         if self.stdout and many:
             raise UsageError("-o -: standard output takes the result of one input only; name a folder")
         if self.stdout and sys.__stdout__ is None:
             raise UsageError("-o -: standard output is closed; name a file")
         if self.stdout and sys.stdout.isatty():
             raise UsageError("-o -: standard output is a terminal; redirect it, or name a file")
-        if self._target and self._folder and os.path.lexists(self._target) and not _is_folder(self._target):
+        if self._target and self._folder and os.path.lexists(self._target) and not is_folder(self._target):
             raise UsageError(f"{self._target}: is a file and there are many results; name a folder")
-        if self._target and many and self._target.suffix.lower() in _FILES and not _is_folder(self._target):
+        if self._target and many and self._target.suffix.lower() in _FILES and not is_folder(self._target):
             raise UsageError(f"{self._target}: is the name of a file and there are many results; name a folder")
         if not resume:
             self.check()
@@ -134,9 +127,8 @@ class Outputs:
         """The file that this item's result would have were nothing there."""
         if self._target and not self._folder:
             return self._target
-        if self._target:
-            return self._target / item.place.with_suffix(suffix)
-        return (item.path or item.place).with_suffix(suffix)
+        place = self._target / item.place if self._target else item.path or item.place
+        return place.with_name(fitting(place.stem, suffix))
 
     def path(self, item: Item, suffix: str) -> Path:
         """The file for this item's result; its folder is made. A name that was not asked for gets a number if taken."""

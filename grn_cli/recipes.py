@@ -1,5 +1,6 @@
 """The recipes that come with grn, by name: "emoji/generator" is emoji/generator.toml."""
 
+import os
 import sysconfig
 from pathlib import Path
 
@@ -26,6 +27,6 @@ def names() -> list[str]:
 def find(recipe: str) -> Path:
     """The file that a recipe's path or name leads to; a path that is there comes first."""
     path, found = Path(recipe).expanduser(), folder()
-    if found is None or path.exists() or recipe not in names():
+    if found is None or os.path.lexists(path) or recipe not in names():
         return path
     return found / f"{recipe}.toml"

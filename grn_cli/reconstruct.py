@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from grn.codes import PackedCodes
 from grn.errors import ModelNotFoundError, UsageError
+from grn.files import is_folder
 from grn.hub import registry
 from grn.media import VideoWriter, write_image
 from grn.tokenizer import Tokenizer
@@ -32,7 +33,7 @@ def reconstruct(options: Reconstruct) -> None:
     items = expand(options.inputs, {".npz"}, batch)
     many = len(items) > 1 or not batch.alone
     outputs = Outputs(options.out, many=many, force=options.force)
-    if options.reference and many and not options.reference.is_dir():
+    if options.reference and many and not is_folder(options.reference):
         raise UsageError("--reference: is one file and there are many codes files; name the folder of their originals")
     run = _Run(options, outputs, watch=not many)
     for item in options.console.progress(items, "reconstruct") if many else items:

@@ -30,7 +30,7 @@ from grn.data.sides import SIDE_SUFFIXES, Facts, check_length, read_sides
 from grn.data.tables import PREFIX, Table, is_saved, open_table
 from grn.data.tars import index_tar
 from grn.errors import BadInputError
-from grn.files import display
+from grn.files import display, is_file, is_folder
 from grn.media import READ_CLIP_SUFFIXES, READ_IMAGE_SUFFIXES
 from grn.media.suffixes import suffix_of
 
@@ -207,11 +207,11 @@ def open_source(path: Path | str, clips: bool = False, codes: bool = False) -> S
         return Source(table, table.classes)
     if is_url(str(path)):
         source = _from_files([fetched(url) for url in _expanded(str(path))], suffixes)
-    elif Path(path).is_dir():
+    elif is_folder(Path(path)):
         source = _in_folder(Path(path), suffixes)
     else:
         path = Path(path)
-        found = [path] if path.is_file() else _shards(path)
+        found = [path] if is_file(path) else _shards(path)
         if not found:
             raise BadInputError(
                 f"{display(path)}: no such folder or tar; give a folder of {what}, a WebDataset .tar or a .jsonl list"

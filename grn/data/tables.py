@@ -9,7 +9,7 @@ import numpy as np
 
 from grn.data.samples import Sample, Unreadable, wordings
 from grn.errors import BadInputError, EnvironmentFaultError
-from grn.files import display
+from grn.files import display, is_file
 
 PREFIX = "datasets:"
 _CAPTIONS = ("captions", "caption", "text")
@@ -102,8 +102,8 @@ class _Picture:
 
 def is_saved(folder: Path) -> bool:
     """Whether a folder is a data set that the library has saved."""
-    whole = (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file()
-    return whole or (folder / "dataset_dict.json").is_file()
+    whole = is_file(folder / "dataset_info.json") and is_file(folder / "state.json")
+    return whole or is_file(folder / "dataset_dict.json")
 
 
 def open_table(name: str) -> Table:

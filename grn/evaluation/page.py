@@ -16,7 +16,7 @@ from PIL import Image
 from grn.errors import BadInputError
 from grn.evaluation import report
 from grn.evaluation.sweep import curves
-from grn.files import display
+from grn.files import display, is_folder
 from grn.media import contact_sheet, read_image, read_note
 
 _MOST_PICTURES = 48
@@ -54,14 +54,14 @@ def page_of(run: Path) -> str:
 
 def _sections(run: Path) -> Iterator[tuple[str, str]]:
     record = _record(run)
-    folder = run if run.is_dir() else run.parent
+    folder = run if is_folder(run) else run.parent
     if record is not None:
         yield "Figures", _figures(record)
         yield from _plots(record)
         yield from _sheet(Path(record["pictures"]) if isinstance(record.get("pictures"), str) else folder / "pictures")
         settings = {k: v for k, v in record.items() if isinstance(v, Mapping) and k != "best"}
         yield "Settings", "".join(_table([name, ""], list(values.items())) for name, values in settings.items())
-    if run.is_dir():
+    if is_folder(run):
         yield "Training", _training(run / "log.jsonl")
         sheets = sorted((run / "samples").glob("*.png"))
         chosen = list(dict.fromkeys([*sheets[:1], *sheets[-1:]]))
@@ -72,8 +72,8 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
 
 def _record(run: Path) -> dict[str, Any] | None:
     """The result, None where a folder holds none."""
-    path = run / "report.json" if run.is_dir() else run
-    if run.is_dir() and not path.is_file():
+    path = run / "report.json" if is_folder(run) else run
+    if is_folder(run) and not path.is_file():
         return None
     try:
         found = json.loads(path.read_bytes().decode("utf-8-sig"))

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from grn.errors import EnvironmentFaultError, ModelMismatchError
-from grn.files import display
+from grn.files import display, is_folder
 
 RELEASE_BYTES = 64_000_000
 # Where a state dict can be, moving averages first.
@@ -136,7 +136,7 @@ _TYPES = {
 
 def _files(path: Path) -> list[Path]:
     """The files of a checkpoint: itself, or the shards in a folder, all of one kind."""
-    if not path.is_dir():
+    if not is_folder(path):
         return [path]
     if (path / ".metadata").exists():
         raise ModelMismatchError(

@@ -6,7 +6,7 @@ from grn.errors import UsageError
 from grn.evaluation.page import page_of
 from grn.evaluation.records import load_record, side_by_side
 from grn.evaluation.report import plot_comparison, table
-from grn.files import atomic_path
+from grn.files import atomic_path, is_folder
 from grn_cli.evaluate.sets import check_output, check_plot
 from grn_cli.options.evaluate import Compare, Report
 
@@ -14,7 +14,7 @@ from grn_cli.options.evaluate import Compare, Report
 def report(options: Report) -> None:
     """Write the page."""
     run = options.run
-    out = options.out or (run / "report.html" if run.is_dir() else run.with_suffix(".html"))
+    out = options.out or (run / "report.html" if is_folder(run) else run.with_suffix(".html"))
     check_output(out, options.force)
     page = page_of(run)
     with atomic_path(out) as temporary:

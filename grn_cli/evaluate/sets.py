@@ -59,7 +59,7 @@ def open_set(path: Path, options: Keep, clips: bool = False) -> Source:
             raise UsageError(f"--keep {text}: expected FACT=VALUE, as in style=3d,noto")
         wanted = values.split(",")
         facts[fact] = [*wanted, *(int(value) for value in wanted if value.isdecimal())]
-    if path.parent == EMOJI and not path.exists():
+    if path.parent == EMOJI and not os.path.lexists(path):
         script = "prepare_video" if clips else "prepare"
         raise BadInputError(f"{path}: not there; make it with `python recipes/emoji/{script}.py`, or name another set")
     kept = open_source(path, clips).keep(**facts)

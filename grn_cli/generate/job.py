@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from grn.errors import BadInputError, ModelMismatchError, UsageError
+from grn.files import is_folder
 from grn.hub.registry import ENTRIES
 from grn.refine.config import SamplerConfig, SamplerOverrides
 from grn.request import seeds_of
@@ -145,7 +146,7 @@ def _read_like(like: Path, options: Generate, start: Start) -> Job:
     except (KeyError, ValueError, TypeError) as error:
         raise unsaid(like) from error
     # Nobody's picture decides what is fetched from the network.
-    if options.model is None and model not in ENTRIES and not Path(model).is_dir():
+    if options.model is None and model not in ENTRIES and not is_folder(Path(model)):
         raise ModelMismatchError(f"{like}: made with a model called {model!r}; name its folder with --model")
     start = start.repeated(made.get("from"), like)
     seeds, sheet = [one["seed"] for one in pictures], options.grid or "pictures" in made

@@ -1,15 +1,18 @@
 """The picture or clip that a result of `grn generate` starts from."""
 
 import hashlib
+import logging
+import stat
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grn import editing
 from grn.errors import BadInputError, UsageError
+from grn.files import is_folder
 from grn.media import fit, open_media, read_image
 from grn.pipeline import Pipeline
 from grn.refine.known import Known
@@ -17,6 +20,8 @@ from grn_cli.options.generate import Generate
 
 _STRENGTH = 0.6
 _WHITE = 128  # of the mask's grey levels
+_ROUNDING = 0.01  # of a side: so much is lost where the asked shape is brought to whole tokens
+_log = logging.getLogger("grn")
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Start:
 
     @classmethod
     def of(cls, options: Generate) -> "Start":
-        """Raises UsageError for options that contradict each other."""
+        """Raises UsageError for options that contradict each other, BadInputError for files that cannot be opened."""
         made = cls(**{one.name: getattr(options, one.name) for one in fields(cls)})
         given = [name for name in made.files() if name != "--mask"]
         if len(given) > 1:
@@ -41,6 +46,8 @@ class Start:
                 raise UsageError(f"{name}: says how a picture is redrawn; give the picture with --init")
         if made.strength is not None and not 0 < made.strength <= 1:
             raise UsageError(f"--strength {made.strength:g} is out of range (expected more than 0, at most 1)")
+        for path in made.files().values():
+            _opened(path).close()  # what cannot be read is said before a model is loaded
         return made
 
     @property
@@ -65,14 +72,23 @@ class Start:
             if self.init is not None:
                 picture, original = _read(self.init, shown)
                 mask = self._mask(shown, original) if self.mask else None
-                return editing.refined_picture(pipeline, picture, self.effective_strength, mask)
+                known = editing.refined_picture(pipeline, picture, self.effective_strength, mask)
+                _say_cropped(self.init, original, shown)
+                return known
             if self.image is not None:
-                return editing.animated_picture(pipeline, read_image(self.image), length, shown[::-1])
+                picture = read_image(self.image)
+                known = editing.animated_picture(pipeline, picture, length, shown[::-1])
+                _say_cropped(self.image, (picture.shape[1], picture.shape[0]), shown)
+                return known
             if self.continued is not None:
-                with open_media(self.continued, size=shown, fps=pipeline.fps) as media:
+                with open_media(self.continued) as media:
                     if media.kind == "image":
                         raise BadInputError(f"{self.continued}: is a picture (expected a clip); give it with --image")
-                    return editing.continued_clip(pipeline, media, length)
+                    own = media.width, media.height
+                with open_media(self.continued, size=shown, fps=pipeline.fps) as media:
+                    known = editing.continued_clip(pipeline, media, length)
+                _say_cropped(self.continued, own, shown)
+                return known
         except UsageError as error:
             raise UsageError(f"{', '.join(self.files())}: {error}") from error
         return None
@@ -120,8 +136,28 @@ def _read(path: Path, size: tuple[int, int], background: str = "white") -> tuple
     return fit(frame, size), (frame.shape[1], frame.shape[0])
 
 
+def _say_cropped(path: Path, size: tuple[int, int], shown: tuple[int, int]) -> None:
+    """Say what part of a picture of `size` is scaled to `shown`, (width, height), where a border is left out."""
+    scale = max(shown[0] / size[0], shown[1] / size[1])
+    used = round(shown[0] / scale), round(shown[1] / scale)
+    if any(part < (1 - _ROUNDING) * side for part, side in zip(used, size, strict=True)):
+        _log.warning(
+            f"{path}: is {size[0]}x{size[1]} and the result {shown[0]}x{shown[1]}: only its middle, {used[0]}x{used[1]}, is "
+            "used; give the result another shape with --size or --aspect"
+        )
+
+
 def _digest(path: Path) -> str:
+    with _opened(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        if not stat.S_ISREG(path.stat().st_mode) and not is_folder(
+            path
+        ):  # a pipe has its bytes once, and they are read twice
+            raise BadInputError(f"{path}: is a pipe or a device (expected a file); write it to a file first")
+        return path.open("rb")
     except OSError as error:
         raise BadInputError(f"{path}: {(error.strerror or str(error)).lower()}; check the path") from error

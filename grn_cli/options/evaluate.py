@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from grn_cli.options.fields import argument, option, size
+from grn_cli.options.fields import argument, new_file, option, size
 from grn_cli.options.sampling import Drawing, Finer, Ranges, Sampling
 from grn_cli.options.shared import Computing, OnDevice, Overwriting, Parts, Speaking
 
@@ -74,7 +74,7 @@ class Kept:
 
     out: Path | None = option(
         "Keep the work and report.json here; the same command goes on where it was ended. If not given, it is in the cache "
-        "until the work is done.", "FOLDER", "--out", "-o",
+        "until the work is done.", "FOLDER", "--out", "-o", check=new_file,
     )  # fmt: skip
 
 
@@ -84,7 +84,9 @@ class Saved(Kept):
 
     PANEL = "Long work"
 
-    save: Path | None = option("Keep every picture here as NUMBER.png, and draw none anew that is there.", "FOLDER")
+    save: Path | None = option(
+        "Keep every picture here as NUMBER.png, and draw none anew that is there.", "FOLDER", check=new_file
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,7 @@ class Stats(Choice, Measuring, OnDevice, Overwriting, Speaking):
     EXAMPLES = ("grn eval stats photographs/ -o photographs.npz", "grn eval stats data/emoji/train.tar --keep style=3d")
 
     data: Path = argument("Pictures (also an .npz with arr_0).", "FOLDER|TAR|FILE.npz")
-    out: Path | None = option("Where to write; NAME.npz if not given.", "FILE", "--out", "-o")
+    out: Path | None = option("Where to write; NAME.npz if not given.", "FILE", "--out", "-o", check=new_file)
     model: str | None = option(
         "The generator that the pictures will be compared with, if not given GRN_MODEL, else the embedded one: they are "
         "prepared as `grn eval fid` prepares its reference.", "MODEL|FOLDER", "--model", "-m",
@@ -151,7 +153,7 @@ class Recon(Choice, Measuring, Computing, Overwriting, Speaking):
     i3d: Path | None = option(
         "Measure rFVD of the clips too, with I3D, this TorchScript file (a program: trust its source).", "FILE"
     )
-    plot: Path | None = option("Draw quality against rounds (.png, .svg, .pdf).", "FILE")
+    plot: Path | None = option("Draw quality against rounds (.png, .svg, .pdf).", "FILE", check=new_file)
     markdown: bool = option("Print the table as Markdown.", default=False)
 
 
@@ -192,7 +194,9 @@ class Sweep(Sets, Ranges, Saved, Model, Measuring, Overwriting, Speaking):
 
     random: int | None = option("Try only so many of the combinations, drawn by --seed.", "N", min=1)
     repeats: int = option("Measure each so many times, on other prompts and seeds.", "N", min=1, default=1)
-    plot: Path | None = option("Draw the distance against each setting, at the best of the others.", "FILE")
+    plot: Path | None = option(
+        "Draw the distance against each setting, at the best of the others.", "FILE", check=new_file
+    )
     markdown: bool = option("Print the table as Markdown.", default=False)
 
 
@@ -207,7 +211,7 @@ class Adaptive(Sets, Drawing, Finer, Kept, Model, Measuring, Overwriting, Speaki
     steps: int = option("Steps of the fixed schedule.", "N", min=1, default=50)
     tmin: int = option("Fewest steps of the complexity-aware schedule.", "N", min=1, default=10)
     tmax: int = option("Most steps of the complexity-aware schedule.", "N", min=1, default=50)
-    plot: Path | None = option("Draw the histogram of steps (.png, .svg, .pdf).", "FILE")
+    plot: Path | None = option("Draw the histogram of steps (.png, .svg, .pdf).", "FILE", check=new_file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +266,7 @@ class Compare(Overwriting, Speaking):
 
     results: list[Path] = argument("What commands of `grn eval` printed with --json.", "FILE")
     plot: Path | None = option(
-        "Draw the figures that differ, as ratios to the first result's (.png, .svg, .pdf).", "FILE"
+        "Draw the figures that differ, as ratios to the first result's (.png, .svg, .pdf).", "FILE", check=new_file
     )
     markdown: bool = option("Print the table as Markdown.", default=False)
 
@@ -278,7 +282,9 @@ class Report(Overwriting, Speaking):
     run: Path = argument(
         "A folder that `grn eval ... -o` or `grn train` wrote, or a result's JSON file.", "FOLDER|FILE"
     )
-    out: Path | None = option("Where to write; report.html in the folder if not given.", "FILE", "--out", "-o")
+    out: Path | None = option(
+        "Where to write; report.html in the folder if not given.", "FILE", "--out", "-o", check=new_file
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,6 +299,7 @@ class Suite(Sampling, Finer, Model):
         "--out",
         "-o",
         default=...,
+        check=new_file,
     )
     seed: int = option("Seed of the first; each next one has the next seed.", "N", min=0, default=0)
     size: str | None = option("Size in pixels; the model's own if not given.", "N|WxH", check=size)

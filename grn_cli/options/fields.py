@@ -19,6 +19,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from grn.errors import UsageError
+from grn.files import check_name
+
 
 def option(
     text: str, metavar: str | None = None, *names: str, default: Any = None, check: Callable[[Any], Any] | None = None,
@@ -116,6 +119,15 @@ def rounds(value: int) -> int:
     """Check a number of rounds, 1 to 16."""
     if not 1 <= value <= 16:
         raise typer.BadParameter(f"{value} is out of range (expected 1 to 16)")
+    return value
+
+
+def new_file(value: Any) -> Any:
+    """The name of a file or folder to write: no work is to end in a name that no file can have."""
+    try:
+        check_name(at_home(Path(value)))
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from grn_cli.options.fields import argument, option, size
+from grn_cli.options.fields import argument, new_file, option, size
 from grn_cli.options.sampling import Sampling
 from grn_cli.options.shared import Overwriting, Parts, Speaking
 
@@ -37,6 +37,7 @@ class More:
         "Animate every step: what the network sees, what it predicts, and the tokens: green just filled, grey kept, red "
         "erased, white empty.",
         "FILE",
+        check=new_file,
     )
     batch_size: int = option("Pictures at a time.", "N", min=1, default=16)
     resume: bool = option(
@@ -84,7 +85,11 @@ class Generate(More, Sampling, Clips, FromPicture, Parts, Overwriting, Speaking)
         "What to draw, one picture each; '-' reads lines from stdin.", "PROMPT", default=None
     )
     out: str | None = option(
-        "Where to write; named by prompt and seed if not given, '-' for stdout.", "FILE|FOLDER|-", "--out", "-o"
+        "Where to write; named by prompt and seed if not given, '-' for stdout.",
+        "FILE|FOLDER|-",
+        "--out",
+        "-o",
+        check=new_file,
     )
     model: str | None = option(
         "Model to use; if not given, GRN_MODEL, or emoji-video where a clip is asked for, else emoji.",

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from grn_cli.options.evaluate import EMOJI, SET, Keep
-from grn_cli.options.fields import argument, option
+from grn_cli.options.fields import argument, new_file, option
 from grn_cli.options.shared import Fetching, Overwriting, Parts, Speaking
 
 
@@ -70,7 +70,7 @@ class Convert(Overwriting, Speaking):
     )
 
     file: Path = argument("A checkpoint as the authors publish it (.pth, .ckpt), or a folder of its shards.", "FILE")
-    out: Path = option("Model folder to write.", "FOLDER", "--out", "-o", default=...)
+    out: Path = option("Model folder to write.", "FOLDER", "--out", "-o", default=..., check=new_file)
     name: str | None = option(
         "The model's name; a known one brings its sampling settings. FOLDER's if not given.", "TEXT"
     )
@@ -109,7 +109,7 @@ class Calibrate(Keep, Parts, Speaking):
     tmin: int | None = option("Fewest steps; the model's own if not given.", "N", min=1)
     tmax: int | None = option("Most steps; the model's own if not given.", "N", min=1)
     others: str | None = option("Show b, steps and their spread for these k too (table 11).", "X,...")
-    plot: Path | None = option("Draw the histogram of steps (figure 9; .png, .svg, .pdf).", "FILE")
+    plot: Path | None = option("Draw the histogram of steps (figure 9; .png, .svg, .pdf).", "FILE", check=new_file)
     force: bool = option("Overwrite a plot that is there.", default=False)
     dry_run: bool = option("Only say what would be stored.", default=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from grn_cli.options.fields import argument, option, rounds, several_sizes, size
+from grn_cli.options.fields import argument, new_file, option, rounds, several_sizes, size
 from grn_cli.options.shared import Computing, ExactComputing, Overwriting, Speaking
 
 
@@ -59,7 +59,11 @@ class Tokenize(Clip, Shards, ExactComputing, Overwriting, Speaking):
         "INPUT",
     )
     out: str | None = option(
-        "Where to write; beside each input if not given, '-' for stdout.", "FILE|FOLDER|-", "--out", "-o"
+        "Where to write; beside each input if not given, '-' for stdout.",
+        "FILE|FOLDER|-",
+        "--out",
+        "-o",
+        check=new_file,
     )
     rounds: int | None = option("Quantization rounds; the tokenizer's own if not given.", "1..16", check=rounds)
     tokenizer: str | None = option("Model to use; the embedded one if not given.", "TOKENIZER|FOLDER")
@@ -81,7 +85,11 @@ class Reconstruct(Computing, Overwriting, Speaking):
 
     inputs: list[str] = argument("Codes files, folders or globs of them; '-' is stdin.", "CODES")
     out: str | None = option(
-        "Where to write; .png or .mp4 beside each input if not given, '-' for stdout.", "FILE|FOLDER|-", "--out", "-o"
+        "Where to write; .png or .mp4 beside each input if not given, '-' for stdout.",
+        "FILE|FOLDER|-",
+        "--out",
+        "-o",
+        check=new_file,
     )
     rounds: int | None = option("Use only this many of the rounds stored.", "1..16", check=rounds)
     tokenizer: str | None = option("Model to use; the one named in the codes if not given.", "TOKENIZER|FOLDER")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from grn_cli.options.fields import argument, option
+from grn_cli.options.fields import argument, new_file, option
 from grn_cli.options.shared import Compile, Fetching, Speaking
 
 
@@ -27,7 +27,7 @@ class Train(Fetching, Speaking):
     recipe: str = argument(
         "A TOML file, or the name of a recipe that comes with grn, as emoji/generator.", "RECIPE|FILE"
     )
-    out: Path | None = option("Run folder; runs/NAME if not given.", "FOLDER", "--out", "-o")
+    out: Path | None = option("Run folder; runs/NAME if not given.", "FOLDER", "--out", "-o", check=new_file)
     overrides: list[str] | None = option(
         "Replace a value of the recipe, as section.key=value; repeatable.", "KEY=VALUE", "--set"
     )

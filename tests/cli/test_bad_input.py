@@ -99,7 +99,8 @@ def material(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path, words: P
     return folder
 
 
-# Arguments ("@t": the tiny tokenizer, "@w": the tiny text model), exit code, what the line begins with.
+# Arguments ("@t": the tiny tokenizer, "@w": the tiny text model, "LONG": a name of 300 bytes), exit code, what the line
+# begins with.
 TABLE = [
     # Media
     ("tokenize none.png @t", 3, "none.png: no such file"),
@@ -213,6 +214,22 @@ TABLE = [
     ("generate cat dog @w -o photo.png", 2, "photo.png: is a file and there are many results; name a folder"),
     ("generate cat dog @w -o -", 2, "-o -: standard output takes the result of one input only; name a folder"),
     ("generate cat @w --history none/h.gif -o -", 5, "none/h.gif: its folder does not exist; create none first"),
+    ("generate cat @w -o LONG.png", 2, "invalid value for '--out' / '-o': aaaaa"),
+    ("generate cat @w -o new/LONG/", 2, "invalid value for '--out' / '-o': aaaaa"),
+    ("generate cat @w --history LONG.gif", 2, "invalid value for '--history': aaaaa"),
+    ("tokenize photo.png @t -o LONG.npz", 2, "invalid value for '--out' / '-o': aaaaa"),
+    ("reconstruct photo.npz @t -o LONG/x.png", 2, "invalid value for '--out' / '-o': aaaaa"),
+    ("train good.toml -o LONG", 2, "invalid value for '--out' / '-o': aaaaa"),
+    ("eval stats pictures -o LONG.npz", 2, "invalid value for '--out' / '-o': aaaaa"),
+    # Names that no file can have
+    ("tokenize LONG.png @t", 3, "LONG.png: cannot be opened (File name too long)"),
+    ("reconstruct LONG.npz @t", 4, "LONG.npz: cannot be read (File name too long)"),
+    ("reconstruct photo.npz @t --reference LONG.png -o x.png", 3, "LONG.png: cannot be opened (File name too long)"),
+    ("generate cat @w --init LONG.png", 3, "LONG.png: file name too long; check the path"),
+    ("generate --prompts LONG @w", 3, "LONG: file name too long; check the path"),
+    ("inspect LONG.png", 3, "LONG.png: no such file"),
+    ("train LONG.toml", 4, "LONG.toml: not a readable TOML recipe"),
+    ("eval stats LONG -o x.npz", 3, "LONG: no such folder or tar"),
     # Recipes
     ("train none.toml", 4, "none.toml: no such recipe; see the recipes folder for examples"),
     ("train bare", 4, "bare: not a readable TOML recipe"),
@@ -246,13 +263,13 @@ def test_bad_input(
 ) -> None:
     monkeypatch.chdir(material)
     arguments: list[object] = []
-    for word in line.split():
+    for word in line.replace("LONG", "a" * 300).split():
         if word in ("@t", "@w") and arguments[-1] != "-m":
             arguments.append({"@t": "--tokenizer", "@w": "-m"}[word])
         arguments.append({"@t": tokenizer, "@w": words}.get(word, word))
     before = _content(material)
     outcome = grn(*arguments)
-    assert outcome.err.startswith(f"grn: error: {err.replace('TOKENIZER', str(tokenizer))}")
+    assert outcome.err.startswith(f"grn: error: {err.replace('TOKENIZER', str(tokenizer)).replace('LONG', 'a' * 300)}")
     assert outcome.code == code
     assert outcome.err.count("\n") == 1
     assert outcome.err[:-1].isprintable()

@@ -223,6 +223,43 @@ def test_like_repeats_a_picture_from_the_same_start(draw: Any, grn: Any, tmp_pat
     assert "--like: y.png was made from nothing; leave out --init" in draw("--like", "y.png", "--init", "photo.png").err
 
 
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        ("--init photo.png", f"{SIDE}x{SIDE}: only its middle, {SIDE}x{SIDE}, is used"),
+        ("--init photo.png --size 64x128", "64x128: only its middle, 32x64, is used"),
+        ("--init photo.png --size 128x64", ""),
+        ("--init photo.png --aspect 2:1", ""),
+        ("--init small.png", ""),
+    ],
+)
+def test_what_is_cut_off_a_picture_is_said(draw: Any, options: str, used: str) -> None:
+    outcome = draw("cat", *options.split(), "-o", "x.png")
+    said = f"grn: warning: photo.png: is 128x64 and the result {used}; give the result another shape with --size or --aspect\n"
+    drawn = [line for line in outcome.err.splitlines(keepends=True) if "was trained on" not in line]
+    assert (outcome.code, "".join(drawn)) == (0, said if used else "")
+
+
+@pytest.mark.parametrize(
+    ("options", "err"),
+    [
+        ("--image photo.png", "photo.png: is 128x64 and the result 64x64: only its middle, 64x64, is used"),
+        ("--image small.png", ""),
+        ("--continue clip.mp4", ""),
+        (
+            "--continue clip.mp4 --size 32x64",
+            "clip.mp4: is 64x64 and the result 32x64: only its middle, 32x64, is used",
+        ),
+    ],
+)
+def test_what_is_cut_off_the_beginning_of_a_clip_is_said(film: Any, tmp_path: Path, options: str, err: str) -> None:
+    _files(tmp_path)
+    outcome = film("cat", *options.split(), "-o", "x.gif")
+    assert outcome.code == 0
+    assert err in outcome.err
+    assert ("middle" in outcome.err) == bool(err)
+
+
 REFUSED = [
     ("--image photo.png --init photo.png", "--image and --init: a result starts from one of them; give one"),
     ("--image photo.png --continue clip.mp4", "--image and --continue: a result starts from one of them; give one"),
