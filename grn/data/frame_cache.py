@@ -9,6 +9,7 @@ Axes: frames are uint8 [T, H, W, 3]; a picture has T = 1.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -83,21 +84,19 @@ class FrameCache:
         """
         if self._full:
             return False
-        if self._writer is None or self._writer.process != os.getpid():  # a worker inherits what its parent had opened
-            try:
+        try:
+            if self._writer is None or not self._writer.usable:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._writer = _Writer(self.folder)
-            except OSError as error:
-                return self._give_up(error)
-        room = self.room()
-        try:
-            return self._writer.add(key, frames, min(room, self.limit // _LARGEST_SHARE))
+            return self._writer.add(key, frames, min(self.room(), self.limit // _LARGEST_SHARE))
         except OSError as error:
             return self._give_up(error)
 
     def room(self) -> int:
         """How many bytes may still be added."""
-        used = sum(path.stat().st_size for path in self.folder.parent.glob("*/*.frames"))
+        used = sum(
+            _size(file) for one in _inside(self.folder.parent) for file in _inside(one) if file.suffix == ".frames"
+        )
         disk = shutil.disk_usage(self.folder)
         room = min(self.limit - used, disk.free - disk.total // _LEFT_FREE)
         self._full = room <= 0
@@ -145,10 +144,17 @@ class _Writer:
     """The shard that this process appends to."""
 
     def __init__(self, folder: Path) -> None:
-        self.process = os.getpid()
+        self._process = os.getpid()
         name = folder / secrets.token_hex(8)
         self._frames: BinaryIO = name.with_suffix(".frames").open("xb")
         self._index: BinaryIO = name.with_suffix(".index").open("xb", buffering=0)
+
+    @property
+    def usable(self) -> bool:
+        """Not by a worker, which inherits what its parent had opened; nor once the cache was deleted, which nobody would find
+        and no limit would count.
+        """
+        return self._process == os.getpid() and all(os.fstat(f.fileno()).st_nlink for f in (self._frames, self._index))
 
     def add(self, key: bytes, frames: Iterable[Frames], room: int) -> bool:
         start, count, checksum = self._frames.tell(), 0, 0
@@ -167,7 +173,10 @@ class _Writer:
             self._undo(start)
             raise
         facts = (key, start, count, height, width, checksum)
-        self._index.write(_RECORD.pack(*facts, zlib.crc32(_CHECKED.pack(*facts))))
+        end = self._index.tell()
+        if self._index.write(_RECORD.pack(*facts, zlib.crc32(_CHECKED.pack(*facts)))) < _RECORD.size:
+            self._index.truncate(end)  # a part of it would put all behind it out of place
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return True
 
     def _undo(self, start: int) -> None:
@@ -183,11 +192,33 @@ def make_room(base: Path, limit: int, used: Iterable[Path]) -> None:
     """
     kept = set(used)
     caches = [path for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
-    sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in caches}
-    for path in sorted(set(caches) - kept, key=lambda path: path.stat().st_mtime):
+    sizes = {path: sum(map(_size, _inside(path))) for path in caches}
+    for path in sorted(set(caches) - kept, key=_last_used):
         if sum(sizes.values()) > limit:
             shutil.rmtree(path, ignore_errors=True)
             del sizes[path]
     for path in kept:
-        if path.is_dir():
+        with contextlib.suppress(OSError):  # it is not there yet, or another user's
             os.utime(path)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; of one that another process has deleted meanwhile, nothing. The same of `_size` and `_last_used`."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _last_used(cache: Path) -> float:
+    try:
+        return cache.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import resource
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +110,41 @@ def test_a_disk_that_refuses_ends_keeping(tmp_path: Path, caplog: pytest.LogCapt
     assert [record.message for record in caplog.records if "no longer kept" in record.message] == [
         f"{tmp_path}/frames/one: decoded pictures are no longer kept (File exists)"
     ]
+
+
+def test_a_cache_that_is_deleted_meanwhile_is_begun_anew(tmp_path: Path) -> None:
+    one = cache(tmp_path)
+    assert one.put(KEY, frames())
+    before = found(one)
+    shutil.rmtree(one.folder)
+    assert np.array_equal(before, frames())
+    assert one.put(b"b" * 16, frames(2, 5))
+    assert np.array_equal(found(one, b"b" * 16), frames(2, 5))
+    assert one.room() == min(one.limit - frames(2).nbytes, one.room())  # counted, as what is found is
+
+
+def test_files_that_go_meanwhile_count_nothing(tmp_path: Path) -> None:
+    one = cache(tmp_path)
+    other = tmp_path / "frames" / "other"
+    other.mkdir(parents=True)
+    (other / "gone.frames").symlink_to("nowhere")
+    assert one.put(KEY, frames())
+    make_room(tmp_path / "frames", 1, [one.folder, tmp_path / "frames" / "none"])
+    assert np.array_equal(found(one), frames())
+    assert not other.exists()
+
+
+def test_a_record_that_fits_in_part_only_is_none(tmp_path: Path) -> None:
+    """A disk may be full in the middle of one; each pixel here is 3 bytes, and its record 44."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+        one, pixel = cache(tmp_path), np.ones((1, 1, 1, 3), np.uint8)
+        os._exit(sum(one.put(bytes([n] * 16), pixel) << n for n in range(4)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0b0011
+    (index,) = (tmp_path / "frames" / "one").glob("*.index")
+    assert index.stat().st_size == 2 * 44
 
 
 def test_caches_not_used_for_longest_make_room(tmp_path: Path) -> None:
