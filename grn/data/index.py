@@ -102,14 +102,17 @@ class Index:
         try:
             (row,) = np.frombuffer(self._read(self._rows + number * ROW.itemsize, ROW.itemsize), ROW)
             record = json.loads(self._read(self._records + int(row["record"]), int(row["length"])))
-        except (OSError, ValueError) as error:
+            key, file, place, caption, info, more, fault = record
+            parts = {suffix: _part(where) for suffix, where in more.items()}
+            read = Unreadable(fault) if fault else _part(file)
+        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+            if isinstance(self._data, Path) and not isinstance(error, OSError):
+                with contextlib.suppress(OSError):  # else it would be found again
+                    self._data.unlink()
             raise EnvironmentFaultError(
                 f"{display(str(self._data)[:200])}: the index of the data is gone or damaged ({error}); start again to have it made anew"
             ) from error
-        key, file, place, caption, info, more, fault = record
         label = int(row["label"])
-        parts = {suffix: _part(where) for suffix, where in more.items()}
-        read = Unreadable(fault) if fault else _part(file)
         made = Sample(key, read, caption, None if label < 0 else label, info, place, parts)
         return made, int(row["folder"])
 
@@ -158,6 +161,17 @@ def index_of(key: str, newest: float, entries: Callable[[LeftOut], Iterator[Entr
     return Index(made.getvalue(), file or name)
 
 
+@contextlib.contextmanager
+def _kept_aside() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{display(tempfile.gettempdir())}: the index of the data cannot be kept there ({error.strerror or error}); set TMPDIR to a "
+            "folder with room"
+        ) from error
+
+
 def _write(file: BinaryIO, entries: Callable[[LeftOut], Iterator[Entry]]) -> None:
     left_out, folders = LeftOut(), dict[tuple[str, ...], int]()
     count, size, captioned, faults = 0, 0, False, 0
@@ -169,8 +183,9 @@ def _write(file: BinaryIO, entries: Callable[[LeftOut], Iterator[Entry]]) -> Non
             label = -1 if entry.label is None else min(entry.label, 2**31 - 1)
             captions = sum(bool(one.text) for one in wordings(entry.caption, entry.info))
             folder = folders.setdefault(entry.folders, len(folders))
-            rows.write(_ROW.pack(size, len(record), label, captions, folder))
-            records.write(record)
+            with _kept_aside():
+                rows.write(_ROW.pack(size, len(record), label, captions, folder))
+                records.write(record)
             count, size, captioned = count + 1, size + len(record), captioned or bool(captions)
             faults += bool(entry.fault)
         # Folders may be classes only where there are no captions; else there may be one for each sample.
@@ -179,6 +194,7 @@ def _write(file: BinaryIO, entries: Callable[[LeftOut], Iterator[Entry]]) -> Non
         head = json.dumps(header).encode()
         file.write(len(head).to_bytes(_PREFIX, "little") + head)
         for part in (rows, records):
-            part.seek(0)
+            with _kept_aside():
+                part.seek(0)
             while block := part.read(_IN_MEMORY):
                 file.write(block)
