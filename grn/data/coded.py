@@ -67,6 +67,8 @@ def text_tokens(sample: Sample, number: int | None, encoder: TextEncoder, tag: s
         name = "empty" if number is None else str(number)
         entry = header[name]
         start, end = entry["data_offsets"]
+        if part.size is None or not 0 <= start <= end <= part.size - 8 - length:
+            raise ValueError("lies outside of its file")
         data = FilePart(part.path, part.offset + 8 + length + start, end - start)()
         alone = json.dumps({name: {**entry, "data_offsets": [0, end - start]}}).encode()
         tokens = safetensors.torch.load(len(alone).to_bytes(8, "little") + alone + data)[name]

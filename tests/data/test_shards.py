@@ -19,7 +19,9 @@ from helpers.tars import clip, pack, png
 from grn.codes import Codes
 from grn.data import shards
 from grn.data.coded import read_codes, text_tokens
+from grn.data.samples import FilePart, Sample
 from grn.data.shards import Maker, View, made_together, make, own_length, pieces
+from grn.data.sides import TEXT
 from grn.data.sources import Source, open_codes, open_source
 from grn.errors import BadInputError, EnvironmentFaultError, ModelMismatchError
 from grn.media import fit, square, to_pixels
@@ -311,3 +313,20 @@ def test_captions_are_kept_as_the_text_encoder_reads_them(tmp_path: Path) -> Non
         text_tokens(found[0], 7, text, "<T> ")
     plain = coded(pictures(tmp_path / "d.tar"), maker(), tmp_path / "plain")
     assert text_tokens(plain[0], 0, text, "") is None
+
+
+@pytest.mark.parametrize("offsets", [[0, 2**60], [5, -1], [-3, 9], [9, 3], [0, 10**30]])
+def test_texts_that_claim_what_is_not_theirs_are_damaged(tmp_path: Path, offsets: list[int]) -> None:
+    entry = {"dtype": "F32", "shape": [2, 3], "data_offsets": offsets}
+    header = json.dumps({"__metadata__": {"text_encoder": "lengths", "tag": ""}, "0": entry}).encode()
+    path = tmp_path / "a.text.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    sample = Sample("a", bytes, more={TEXT: FilePart(path, 0, path.stat().st_size)})
+    with pytest.raises(BadInputError, match="unreadable captions"):
+        text_tokens(sample, 0, Lengths(), "")
+    entry["data_offsets"] = [0, 24]
+    header = json.dumps({"__metadata__": {"text_encoder": "lengths", "tag": ""}, "0": entry}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    found = text_tokens(Sample("a", bytes, more={TEXT: FilePart(path, 0, path.stat().st_size)}), 0, Lengths(), "")
+    assert found is not None
+    assert found.shape == (2, 3)
