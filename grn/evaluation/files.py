@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,15 @@ def draw_files(
     places = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
     there: set[Path] = set()
     locks = folder / _LOCKS
-    locks.mkdir(parents=True, exist_ok=True)
     told = json.loads(json.dumps(dict(drawing)))
 
     def missing(place: int) -> list[Wanted]:
         found = [one for one in places[place] if one.path not in there]
         there.update(one.path for one in found if _is_there(one, told))
-        return [one for one in found if one.path not in there]
+        found = [one for one in found if one.path not in there]
+        if found:
+            locks.mkdir(parents=True, exist_ok=True)  # another run that was asked for less may have ended
+        return found
 
     drawn = 0
     with closing(shares(locks, len(places), lambda place: not missing(place), wait)) as mine:
@@ -63,8 +65,9 @@ def draw_files(
                 there.add(one.path)
                 drawn += 1
                 note()
-    if not any(locks.iterdir()):
-        locks.rmdir()
+    if wait:  # else others may be about to take what is left
+        with suppress(OSError):  # it is not there, or another run's
+            locks.rmdir()
     return drawn
 
 

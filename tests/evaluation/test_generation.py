@@ -1,5 +1,6 @@
 """Pictures drawn to be measured: by any number of processes, in any batches, again after an end, always the same."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from grn.errors import BadInputError, UsageError
 from grn.evaluation.blocks import BLOCK
-from grn.evaluation.files import made_so
+from grn.evaluation.files import Wanted, draw_files, made_so
 from grn.evaluation.generation import Plan, Work, spread
 from grn.evaluation.shares import shares
 from grn.files import locked
@@ -149,3 +150,18 @@ def test_pictures_of_older_versions_need_not_say_which_encoder_read_their_prompt
     assert made_so({"weights": "a"}, wanted)
     for record in ({"weights": "a", "text_weights": "c"}, {"text_weights": "b"}, [], None):
         assert not made_so(record, wanted)
+
+
+def test_files_are_drawn_while_others_that_share_the_folder_end(tmp_path: Path) -> None:
+    wanted: Any = [Wanted(tmp_path / f"{n}.png", 0, n) for n in range(70)]
+    locks = tmp_path / ".grn-work"
+
+    def draw(prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[Result]:
+        shutil.rmtree(locks)  # as one does that has found all that it wants
+        yield from Drawer()([0] * len(prompts), seeds)
+
+    assert draw_files(tmp_path, wanted, {}, draw) == 70
+    assert not locks.exists()
+    locks.mkdir()  # the one that leads is between two pieces
+    assert draw_files(tmp_path, wanted, {}, draw, wait=False) == 0
+    assert locks.is_dir()
