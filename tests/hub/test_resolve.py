@@ -223,7 +223,7 @@ def test_no_network_is_known_at_once(silent: str, monkeypatch: pytest.MonkeyPatc
     assert str(caught.value).endswith("; check the network and try again")
     assert "\n" not in str(caught.value)
     assert asked == ["localhost"]
-    assert seconds < 3
+    assert seconds < 10  # half of what the slow look-up takes: a busy machine may be slow to ask
 
 
 def test_a_slow_network_can_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
