@@ -11,7 +11,7 @@ from typing import Any
 from grn.codes import PackedCodes
 from grn.data.remote import is_url
 from grn.data.tables import PREFIX
-from grn.errors import CodesError, UsageError
+from grn.errors import BadInputError, CodesError, UsageError
 from grn.files import atomic_path, sha256
 from grn.media import READ_SUFFIXES, Media, open_media
 from grn.tokenizer import Tokenizer
@@ -42,6 +42,11 @@ def tokenize(options: Tokenize) -> None:
     items = expand(options.inputs, READ_SUFFIXES, batch)
     many = len(items) > 1 or not batch.alone
     outputs = Outputs(options.out, many=many, force=options.force, resume=options.resume)
+    there = []
+    for item in items:
+        with batch.item():
+            there.append(_there(item))
+    items = there
     if items:
         tokenizer = load_tokenizer(options.tokenizer, options)
         for item in console.progress(items, "tokenize") if len(items) > 1 else items:
@@ -59,6 +64,18 @@ def tokenize(options: Tokenize) -> None:
 def _are_shards(inputs: list[str]) -> bool:
     """Whether all inputs are tars, lists, URLs or data sets, of which tars of codes are made."""
     return all(is_url(name) or name.startswith(PREFIX) or name.lower().endswith(_LISTS) for name in inputs)
+
+
+def _there(item: Item) -> Item:
+    """The item, if its file is: a wrong name is told before a tokenizer is fetched, which may be gigabytes."""
+    try:
+        if item.path is not None:
+            item.path.stat()
+    except FileNotFoundError as error:
+        raise BadInputError(f"{item.name}: no such file; check the name") from error
+    except (OSError, ValueError):  # opening it says what is wrong
+        pass
+    return item
 
 
 def _source(item: Item, options: Tokenize) -> str:

@@ -5,6 +5,7 @@ looked at is let go of every RELEASE_BYTES, so that a file of many gigabytes pas
 """
 
 import argparse
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -136,6 +137,8 @@ _TYPES = {
 
 def _files(path: Path) -> list[Path]:
     """The files of a checkpoint: itself, or the shards in a folder, all of one kind."""
+    if not os.path.lexists(path):
+        raise ModelMismatchError(f"{display(path)}: no such file; check the path")
     if not is_folder(path):
         return [path]
     if (path / ".metadata").exists():

@@ -17,6 +17,7 @@ from grn.evaluation.generation import Generated, Plan, Result, Work, captions, s
 from grn.evaluation.references import PicturesFile, open_reference_file
 from grn.evaluation.rows import mapped_rows
 from grn.evaluation.scores import Features as Measured
+from grn.features.efficientnet import FeatureNetwork
 from grn.features.inception import find_weights
 from grn.files import atomic_path
 from grn.hub import registry
@@ -47,6 +48,8 @@ class Generation:
         self.shared = Shared(options.console)
         self.options, self.device = _as_published(options), device_of(options)
         self.network = feature_network(self.options, self.device)
+        # What is wrong with it is said before a model is fetched, and hours of drawing.
+        self._real = _open_reference(self.options, self.network, self.device)
         self.pipeline = load_model(options)
         self._pictures: Path | None = getattr(options, "save", None)
 
@@ -63,7 +66,7 @@ class Generation:
             return spread(labels, options.num) * (many // options.num)
         source = options.captions or options.reference
         if source.suffix == ".npz":
-            raise UsageError(f"{source}: holds statistics and no captions; name a captioned set with --captions")
+            raise UsageError(f"{source}: holds no captions; name a captioned set with --captions")
         texts = source.suffix == ".txt"
         found = read_prompts(source) if texts else captions(pick(open_set(source, options), many, options.seed))
         return [found[i % len(found)] for i in range(many)]
@@ -100,6 +103,10 @@ class Generation:
             return None
         return work.collect(keep)
 
+    def reference(self) -> "Reference":
+        """The real pictures."""
+        return Reference(self, *self._real)
+
     def finish(self) -> None:
         """Let go of the work that is not to be kept."""
         self.shared.finish()
@@ -116,9 +123,25 @@ class Generation:
             **drawing_record(self.pipeline, given, options.negative_prompt),
         }
 
-    def reference(self) -> "Reference":
-        """The real pictures, opened now so that what is wrong with them is said before hours of drawing."""
-        return Reference(self)
+
+def _open_reference(
+    options: Drawn, network: FeatureNetwork, device: str
+) -> tuple[Statistics | None, Source | PicturesFile | None]:
+    """What --reference holds. Raises BadInputError, and ModelMismatchError for statistics of another network than this."""
+    path = options.reference
+    if path.suffix != ".npz":
+        return None, open_set(path, options)
+    found = open_reference_file(path)
+    if found.statistics is None:
+        return None, found.pictures
+    dim = network(torch.zeros(1, 3, 32, 32, device=device)).shape[1]  # a grey picture tells how many features there are
+    try:
+        check_comparable((found.statistics.network, len(found.statistics.mean)), (network.name, dim))
+    except ModelMismatchError:
+        if found.pictures is None:
+            raise
+        return None, found.pictures  # there to be measured
+    return found.statistics, found.pictures
 
 
 def keep_report(folder: Path | None, record: Mapping[str, Any]) -> None:
@@ -131,26 +154,8 @@ def keep_report(folder: Path | None, record: Mapping[str, Any]) -> None:
 class Reference:
     """Real pictures, their statistics, or both."""
 
-    def __init__(self, work: Generation) -> None:
-        """Raises BadInputError, and ModelMismatchError for statistics of another network than the one that measures."""
-        self._work, path = work, work.options.reference
-        self._statistics: Statistics | None = None
-        self.pictures: Source | PicturesFile | None = None
-        if path.suffix != ".npz":
-            self.pictures = open_set(path, work.options)
-            return
-        found = open_reference_file(path)
-        self._statistics, self.pictures = found.statistics, found.pictures
-        if self._statistics is not None:
-            # One grey picture tells how many features there are.
-            dim = work.network(torch.zeros(1, 3, 32, 32, device=work.device)).shape[1]
-            measured = work.network.name, dim
-            try:
-                check_comparable((self._statistics.network, len(self._statistics.mean)), measured)
-            except ModelMismatchError:
-                if self.pictures is None:
-                    raise
-                self._statistics = None  # of another network; the pictures are there to be measured
+    def __init__(self, work: Generation, statistics: Statistics | None, pictures: Source | PicturesFile | None) -> None:
+        self._work, self._statistics, self.pictures = work, statistics, pictures
 
     def features(self, keep: bool = False) -> Measured | None:
         """Of pictures, at the size of the generated ones. keep: each picture's own, too, where there are pictures; else what an

@@ -136,6 +136,7 @@ def _check(job: Job, options: Generate, outputs: Outputs) -> Path | None:
         raise UsageError("--resume: skips pictures with a file of their own; leave out --grid")
     if options.history and len(job.prompts) > 1:
         raise UsageError("--history: follows one picture; give one prompt and -n 1")
+    job.start.record()  # reads what it starts from, as far as it is there
     if not options.out or outputs.suffix(".png") != Path(options.out).suffix:
         return None
     if Path(options.out).suffix.lower() not in WRITE_CLIP_SUFFIXES:

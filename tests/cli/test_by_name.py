@@ -276,3 +276,23 @@ def test_a_repository_without_pieces_has_no_text_encoder(tmp_path: Path, monkeyp
     (snapshot / "umt5-xxl" / "umt5-xxl" / "tokenizer.json").unlink()
     with pytest.raises(ModelNotFoundError, match=r"umt5-xxl: weights are not here .*tokenizer\.json"):
         Pipeline.from_pretrained("grn-t2i", offline=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "tokenize none.png --tokenizer hbq-16",
+        "generate a --init none.png -m grn-t2i",
+        "generate a --image none.png -m grn-8b",
+        "eval fid --reference none.npz -m grn-b --features offline",
+    ],
+)
+def test_a_file_that_is_not_there_is_told_before_a_model_is_fetched(
+    grn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    monkeypatch.setenv("GRN_CACHE", str(tmp_path / "grn"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    outcome = grn(*arguments.split(), "--offline")
+    assert (outcome.code, outcome.err.count("\n")) == (3, 1)
+    assert re.search(r"none\.(png|npz): no such", outcome.err)

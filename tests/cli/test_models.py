@@ -125,7 +125,7 @@ def test_a_text_encoder_is_converted_with_its_vocabulary(grn: Any, tmp_path: Pat
 
 def test_convert_of_what_is_not_there_or_not_published(grn: Any, tmp_path: Path) -> None:
     missing = grn("models", "convert", tmp_path / "no.pth", "-o", tmp_path / "m")
-    assert (missing.code, "no.pth: cannot be read (No such file" in missing.err) == (5, True)
+    assert (missing.code, "no.pth: no such file; check the path" in missing.err) == (4, True)
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "w.pth")
     other = grn("models", "convert", tmp_path / "w.pth", "-o", tmp_path / "m")
     assert (other.code, "layer.weight" in other.err, other.err.count("\n")) == (4, True, 1)

@@ -358,9 +358,13 @@ GENERATING = [
         "grn-b: no weights; looked in /a and /b",
     ),
     (["fid", "-m", "fake"], 3, "data/emoji/train.tar: not there; make it with `python recipes/emoji/prepare.py`"),
-    (["fid", "-m", "fake", "--reference", "ref.npz"], 2, "ref.npz: holds statistics and no captions"),
+    (["fid", "-m", "fake", "--reference", "ref.npz"], 2, "ref.npz: holds no captions"),
     (["fid", "-m", "fake", "--reference", "bare"], 3, "photo.png: has no caption"),
-    (["adaptive", "-m", "fake", "--tmin", "60", "--tmax", "50"], 2, "--tmin 60 is above --tmax 50"),
+    (
+        ["adaptive", "-m", "fake", "--reference", "SET", "--tmin", "60", "--tmax", "50"],
+        2,
+        "--tmin 60 is above --tmax 50",
+    ),
 ]
 
 
@@ -368,6 +372,7 @@ GENERATING = [
 def test_generating_commands_refuse_in_one_line(grn, here, pictures, pipeline, arguments, code, message):
     Path("bare").mkdir()
     Path("photo.png").rename("bare/photo.png")
+    np.savez("ref.npz", np.zeros((4, 32, 32, 3), np.uint8))
     outcome = grn("eval", *(pictures if argument == "SET" else argument for argument in arguments))
     assert outcome.code == code, outcome.err
     assert message in outcome.err
