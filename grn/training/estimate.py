@@ -16,7 +16,7 @@ from grn.training.loop import Loop
 from grn.training.task import B, Example, Slot
 
 STEPS = 5
-_SECONDS = 4.0  # that one measured step takes at most, where fewer samples can do
+_SECONDS = 4.0  # that one measured step takes at most, where that allows two samples or more
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Estimate:
 def estimate(loop: Loop[Example, B]) -> Estimate:
     """Take steps, which change the weights, and tell from them what those of the run take; data are not read, nothing is written.
 
-    Where a whole batch is slow on this device, fewer samples are measured: time and memory grow by as much with each.
+    Where a whole batch is slow on this device, fewer samples are measured, two at least: time and memory grow by as much with
+    each, from what a step takes however few there are, as an optimizer does.
     Raises EnvironmentFaultError where the memory does not suffice.
     """
     config, engine = loop.config, loop.engine
@@ -46,7 +47,7 @@ def estimate(loop: Loop[Example, B]) -> Estimate:
         part = min(share, max(1, config.tokens_per_batch // loop.task.tokens(loop.task.made_up(1)[0])))
     try:
         first, least, _ = _measured(loop, 1, 2)
-        samples = engine.largest([-max(1, min(part, int(_SECONDS / first)))])[0] * -1
+        samples = engine.largest([-min(part, max(2, int(_SECONDS / first)))])[0] * -1
         seconds, most, operations = _measured(loop, samples, STEPS)
     except torch.OutOfMemoryError as error:
         parts = f"run.accumulate {config.accumulate}", "raise it"
