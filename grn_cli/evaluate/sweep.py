@@ -81,8 +81,9 @@ def _row(point: Settings, found: list[dict[str, float]]) -> dict[str, Any]:
 
 def _show(options: Sweep, work: Generation, axes: list[str], rows: list[dict[str, Any]]) -> None:
     best = min(rows, key=lambda row: float(row[_SCORE]))
-    shown = [("Frechet", _SCORE), ("+-", f"{_SCORE}_interval"), ("IS", "inception_score_mean"), ("steps", "mean_steps")]
-    shown = [(title, key) for title, key in [*shown, ("seconds", "seconds")] if key in best]
+    shown = [("Frechet", _SCORE), ("+-", f"{_SCORE}_interval"), ("IS", "inception_score_mean")]
+    shown += [("mean steps", "mean_steps"), ("seconds", "seconds")]
+    shown = [(title, key) for title, key in shown if key in best]
     headers = [*axes, *(title for title, _ in shown), ""]
     cells = [
         [*(row[axis] for axis in axes), *(row[key] for _, key in shown), "best" if row is best else ""] for row in rows

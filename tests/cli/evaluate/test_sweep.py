@@ -60,6 +60,8 @@ def test_a_random_search_tries_some_and_prints_a_table(grn: Any, base: Any) -> N
     rows = [row for row in text.splitlines() if row.startswith("| ")]
     assert len(rows) == 4
     assert sum("best" in row for row in rows) == 1
+    titles = [title.strip() for title in rows[0].split("|")[1:-2]]
+    assert len({*titles}) == len(titles) == 5  # the steps that are set, and their mean
     assert "4 pictures a setting" in text
 
 
