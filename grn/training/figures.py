@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import os
 import resource
 import sys
 import time
@@ -110,8 +111,13 @@ def peak_memory(device: torch.device) -> int:
 def write_row(path: Path, row: Mapping[str, object]) -> None:
     """Add a line to log.jsonl; numbers with 6 decimals, or 6 digits where they are small."""
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({name: _rounded(value) for name, value in row.items()}) + "\n")
+        line = json.dumps({name: _rounded(value) for name, value in row.items()}) + "\n"
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a run that was killed, or a full disk, left a part of a line
+                    line = f"\n{line}"
+            file.write(line.encode())
     except OSError as error:
         raise cannot_write(path, error) from error
 
