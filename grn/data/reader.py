@@ -41,8 +41,9 @@ class FrameReader:
         sample, view = self.source[number], self.view
         whole = self._whole(sample)
         if whole is None:
-            frames = sample.image()[None] if view.frames is None else sample.clip(view.frames, view.fps, rng)
-            return frames if view.square is None else square(frames, view.square)
+            if view.frames is not None:
+                return sample.clip(view.frames, view.fps, rng, self._fitted)
+            return self._fitted(sample.image())[None]
         if view.frames is None:
             return whole.copy()
         start = 0 if rng is None else clip_start(len(whole), view.frames, rng)
@@ -74,16 +75,17 @@ class FrameReader:
         text = f"{READER_VERSION} {self.view} {facts} ".encode() + os.fsencode(part.path.absolute())
         return hashlib.blake2b(text, digest_size=16).digest()
 
+    def _fitted(self, frame: Frames) -> Frames:
+        return frame if self.view.square is None else square(frame, self.view.square)
+
     def _decoded(self, sample: Sample) -> Iterator[Frames]:
-        side = self.view.square
         if self.view.frames is None:
-            frame = sample.image()
-            yield frame if side is None else square(frame, side)
+            yield self._fitted(sample.image())
             return
         try:
             with sample.media(self.view.fps) as media:
                 for frame in media:
-                    yield frame if side is None else square(frame, side)
+                    yield self._fitted(frame)
         except BadInputError as error:
             raise sample.fault(error) from error
 

@@ -118,25 +118,39 @@ class Sample:
         except BadInputError as error:
             raise self.fault(error) from error
 
-    def clip(self, frames: int, fps: float | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+    def clip(
+        self,
+        frames: int,
+        fps: float | None = None,
+        rng: np.random.Generator | None = None,
+        fitted: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
         """So many frames of the clip as uint8 RGB [frames, H, W, 3]; one that is too short holds its last frame.
 
         As `frames` else.
         """
-        found = self.frames(frames, fps, rng)
+        found = self.frames(frames, fps, rng, fitted)
         missing = frames - len(found)
         return np.concatenate([found, found[-1:].repeat(missing, 0)]) if missing else found
 
-    def frames(self, most: int, fps: float | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+    def frames(
+        self,
+        most: int,
+        fps: float | None = None,
+        rng: np.random.Generator | None = None,
+        fitted: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
         """At most so many frames of the clip as uint8 RGB [T, H, W, 3]. BadInputError if it cannot be read.
 
         fps: resampled to this rate by their times first. rng: from anywhere in the clip; None: from its beginning.
+        fitted: scales and crops each frame [H, W, 3] as it comes, so that one alone is ever in memory as it is stored.
         """
         try:
             with self.media(fps) as media:
                 # Counted first, so that no more than is wanted of a long clip is ever in memory.
                 start = 0 if rng is None else clip_start(media.count_frames(), most, rng)
-                return np.stack(list(media.part(start, most)))
+                shown = media.part(start, most)
+                return np.stack(list(shown if fitted is None else map(fitted, shown)))
         except BadInputError as error:
             raise self.fault(error) from error
 

@@ -70,12 +70,16 @@ class View:
 
         Clips are cut to steps of a quarter of a second and of the tokenizer's time stride. Raises BadInputError.
         """
-        frames = sample.image()[None] if self.frames is None else sample.frames(self.frames, self.fps)
+        if self.frames is None:
+            return self._fitted(sample.image())[None]
+        frames = sample.frames(self.frames, self.fps, fitted=self._fitted)
         length = len(frames) if len(frames) == self.frames else own_length(len(frames), self.fps, tokenizer)
-        frames = frames[:length]
+        return frames[:length]
+
+    def _fitted(self, frame: np.ndarray) -> np.ndarray:
         if not self.sizes:
-            return square(frames, self.size)
-        return fit(frames, self.sizes[nearest_shape(frames.shape[2], frames.shape[1], self.sizes)])
+            return square(frame, self.size)
+        return fit(frame, self.sizes[nearest_shape(frame.shape[1], frame.shape[0], self.sizes)])
 
 
 def own_length(frames: int, fps: float | None, tokenizer: TokenizerConfig) -> int:

@@ -6,6 +6,7 @@ frames. Randomness comes from the generator that is passed in.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -77,7 +78,7 @@ def clip_batches(
     """
     group: list[Tensor] = []
     for sample in samples:
-        clip = square(sample.clip(*length), size)
+        clip = sample.clip(*length, fitted=partial(square, size=size))
         group.append(to_batch(clip[None])[0])
         if (len(group) + 1) * length[0] > batch_size:
             yield torch.stack(group).to(device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def motion(options: Motion) -> None:
 
 
 def _cropped(sample: Sample, frames: int, fps: float | None, size: int) -> NDArray[np.uint8]:
-    return square(sample.clip(frames, fps), size)
+    return sample.clip(frames, fps, fitted=partial(square, size=size))
 
 
 def _clips(path: Path) -> list[Path]:

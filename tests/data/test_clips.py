@@ -1,16 +1,20 @@
 """Clips as samples: from folders, tars and compressed tars; which of their frames come; crops at one place in all of them."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.tars import clip, pack, png, unpack
 
+from grn.data.reader import FrameReader, FrameView
+from grn.data.shards import View
 from grn.data.sources import Source, open_source
-from grn.data.transforms import random_crop, random_flip
+from grn.data.transforms import clip_batches, random_crop, random_flip
 from grn.errors import BadInputError, EnvironmentFaultError
-from grn.media import centre_crop, resize_short_side
+from grn.media import VideoWriter, centre_crop, fit, from_batch, resize_short_side, square
+from grn.networks.autoencoder_config import TokenizerConfig
 
 FILES = {
     "a.webp": clip(range(10, 70, 10)), "a.txt": b"a walk", "a.json": b'{"captions": ["a walk", "walking"]}',
@@ -104,3 +108,31 @@ def test_frames_are_cut_alike() -> None:
     small = resize_short_side(frames, 10)
     assert small.shape == (4, 10, 15, 3)
     assert np.array_equal(centre_crop(small, 8)[1], centre_crop(resize_short_side(frames[1], 10), 8))
+
+
+def test_a_long_clip_is_never_in_memory_as_large_as_it_is_stored(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(256, size=(1, 30, 40, 3), dtype=np.uint8).repeat(12, 1).repeat(12, 2)
+    path = tmp_path / "d" / "long.mp4"
+    path.parent.mkdir()
+    with VideoWriter(path, 480, 360, 10) as video:
+        for n in range(24):
+            video.write(np.roll(frames[0], n, 0))
+    source = open_source(path.parent, clips=True)
+    whole = source[0].clip(20)
+    wanted = square(whole, 32)
+    tokenizer = TokenizerConfig.tiny()
+    ways = {
+        "training": lambda: FrameReader(source, FrameView(32, 20)).read(0),
+        "tokenized": lambda: View(32, frames=20).read(source[0], tokenizer),
+        "measured": lambda: from_batch(next(clip_batches(source, 32, (20, None))))[0],
+    }
+    for name, way in ways.items():
+        tracemalloc.start()
+        found = way()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert np.array_equal(found, wanted), name
+        assert peak < whole.nbytes / 3, name
+    shaped = View(32, ((32, 32), (48, 32)), frames=20).read(source[0], tokenizer)
+    assert np.array_equal(shaped, fit(whole, (48, 32)))
