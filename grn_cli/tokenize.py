@@ -42,12 +42,9 @@ def tokenize(options: Tokenize) -> None:
     items = expand(options.inputs, READ_SUFFIXES, batch)
     many = len(items) > 1 or not batch.alone
     outputs = Outputs(options.out, many=many, force=options.force, resume=options.resume)
-    there = []
-    for item in items:
-        with batch.item():
-            there.append(_there(item))
-    items = there
     if items:
+        if batch.alone:  # of many, others need the tokenizer anyway
+            _check_there(items[0])
         tokenizer = load_tokenizer(options.tokenizer, options)
         for item in console.progress(items, "tokenize") if len(items) > 1 else items:
             with batch.item():
@@ -66,8 +63,8 @@ def _are_shards(inputs: list[str]) -> bool:
     return all(is_url(name) or name.startswith(PREFIX) or name.lower().endswith(_LISTS) for name in inputs)
 
 
-def _there(item: Item) -> Item:
-    """The item, if its file is: a wrong name is told before a tokenizer is fetched, which may be gigabytes."""
+def _check_there(item: Item) -> None:
+    """Raises BadInputError for a wrong name, which is told before a tokenizer is fetched: that may be gigabytes."""
     try:
         if item.path is not None:
             item.path.stat()
@@ -75,7 +72,6 @@ def _there(item: Item) -> Item:
         raise BadInputError(f"{item.name}: no such file; check the name") from error
     except (OSError, ValueError):  # opening it says what is wrong
         pass
-    return item
 
 
 def _source(item: Item, options: Tokenize) -> str:
