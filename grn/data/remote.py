@@ -7,8 +7,10 @@ them first: codes take a hundredth of the space.
 import hashlib
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+from grn.data.archives import COMPRESSED
 from grn.errors import BadInputError, EnvironmentFaultError, GrnError
 from grn.files import atomic_path, cache_folder, display, locked
 
@@ -20,22 +22,30 @@ def is_url(path: str) -> bool:
     return "://" in path or path.startswith("pipe:")
 
 
-def fetched(url: str) -> Path:
+def fetched(url: str, check: Callable[[Path], object]) -> Path:
     """The copy of a shard: of http(s), s3, gs, hf, ftp, file, or "pipe:" and a shell command, as webdataset opens them.
 
-    A URL stands for one content: it is not fetched again. Raises BadInputError where it cannot be had.
+    A URL stands for one content: it is not fetched again. check: raises BadInputError for a copy that is not whole, which no
+    protocol may notice, and which is not kept. Raises BadInputError where it cannot be had.
     """
     try:
         from webdataset.gopen import gopen
     except ImportError as error:
         raise EnvironmentFaultError(f"{display(url)}: URLs need the package webdataset; install grn[data]") from error
-    suffix = next((end for end in (".tgz", ".tar.gz") if url.lower().endswith(end)), ".tar")
+    suffix = ".tgz" if url.lower().endswith(COMPRESSED) else ".tar"
     path = cache_folder("shards", make=True) / (hashlib.blake2b(url.encode(), digest_size=16).hexdigest() + suffix)
+
+    def whole(copy: Path) -> None:
+        try:
+            check(copy)
+        except BadInputError as error:
+            raise BadInputError(str(error).replace(display(copy), display(url))) from error
+
     with locked(path.with_name(f"{path.name}.lock"), wait=True):
         if path.is_file():
             return path
         logger.info("fetching %s", display(url))
-        with atomic_path(path) as aside:
+        with atomic_path(path, whole) as aside:
             try:
                 with gopen(url, "rb") as stream, aside.open("wb") as out:
                     shutil.copyfileobj(stream, out, 1 << 20)

@@ -206,7 +206,8 @@ def open_source(path: Path | str, clips: bool = False, codes: bool = False) -> S
         table = open_table(str(path))
         return Source(table, table.classes)
     if is_url(str(path)):
-        source = _from_files([fetched(url) for url in _expanded(str(path))], suffixes)
+        urls = _expanded(str(path))
+        source = _from_files([fetched(url, lambda copy: index_tar(copy, suffixes)) for url in urls], suffixes)
     elif is_folder(Path(path)):
         source = _in_folder(Path(path), suffixes)
     else:

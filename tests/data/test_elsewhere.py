@@ -1,5 +1,6 @@
 """Shards by URL, data sets of the datasets library, and the index that stays on disk."""
 
+import gzip
 import http.server
 import io
 import os
@@ -83,6 +84,26 @@ def test_a_url_that_cannot_be_fetched_is_named(tmp_path: Path, cache: Path) -> N
         with pytest.raises(BadInputError, match=url[:12]):
             open_source(url)
     assert not list((cache / "shards").glob("*.tar"))
+
+
+@pytest.mark.parametrize("end", [".tar", ".tgz", ".tar.gz"])
+def test_a_copy_that_is_not_whole_is_not_kept(tmp_path: Path, cache: Path, end: str) -> None:
+    pytest.importorskip("webdataset")
+    (plain,) = shards(tmp_path, 1)
+    shard, url = tmp_path / f"d{end}", f"file://{tmp_path}/d{end}"
+    whole = plain.read_bytes() if end == ".tar" else gzip.compress(plain.read_bytes())
+    cut = (
+        (700, 1024) if end == ".tar" else (60, len(whole) - 9)
+    )  # in a file and behind one; in the middle and near the end
+    for part in (*(whole[:size] for size in cut), b"<html>not found</html>" * 99):
+        shard.write_bytes(part)
+        with pytest.raises(BadInputError, match=f"^{url}: "):
+            open_source(url)
+        assert not list((cache / "shards").iterdir())
+    shard.write_bytes(whole)
+    assert greys(url) == [0]
+    shard.unlink()
+    assert greys(url) == [0]
 
 
 def test_rows_of_the_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
