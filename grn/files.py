@@ -60,6 +60,29 @@ def atomic_path(path: Path, check: Callable[[Path], object] | None = None) -> It
         _give_up(path)
 
 
+def check_writable(path: Path, folder: bool = False) -> None:
+    """Raise now what `atomic_path` would raise before its block, for a file that is to be written after long work.
+
+    folder: of any file in this folder, which need not be there yet. Leaves nothing behind.
+    """
+    check_name(path)
+    there = (
+        next((one for one in (path, *path.absolute().parents) if os.path.lexists(one)), path) if folder else path.parent
+    )
+    if folder and not is_folder(there):
+        raise UsageError(f"{display(there)}: is a file (expected a folder); choose another name")
+    if not folder:
+        _refuse_special(path)
+    temporary = _temporary(there / path.name)
+    try:
+        temporary.open("xb").close()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path, same: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
     """Yield a new folder beside `path`; renamed to `path` when the block ends well, removed when it does not.

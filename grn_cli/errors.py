@@ -168,7 +168,7 @@ class Batch:
 
 
 def _usage(error: Any) -> str:
-    text = " ".join(error.format_message().split()).rstrip(".")
+    text = " ".join(error.format_message().split()).rstrip(".").replace(": Value error, ", ": ")
     context = getattr(error, "ctx", None)
     hint = f"; see `{context.command_path} --help`" if context else ""
     if text.startswith("No such option") and context:

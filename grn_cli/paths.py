@@ -7,12 +7,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
-from grn.data.listing import list_folder
+from grn.data.listing import is_hidden, list_folder
 from grn.errors import BadInputError, UsageError
-from grn.files import fitting, is_folder, numbered
+from grn.files import cannot_write, check_writable, fitting, is_folder, numbered
 from grn.media import READ_SUFFIXES
 from grn_cli.errors import Batch
 from grn_cli.options.fields import at_home
@@ -59,6 +60,8 @@ def expand(arguments: list[str], suffixes: Collection[str], batch: Batch) -> lis
 
 def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
     path = at_home(Path(argument))
+    if not argument:
+        raise BadInputError("'': is no name; give the name of a file or folder")  # Path("") is the current folder
     if argument == "-":
         yield Item(None, Path("stdin"))
     elif is_folder(path):
@@ -71,8 +74,12 @@ def _expand(argument: str, suffixes: Collection[str]) -> Iterator[Item]:
             _log.warning("%s: %s", path, found.left_out)
         yield from (Item(file, file.relative_to(path)) for file in found.files)
     elif not os.path.lexists(path) and any(mark in str(path) for mark in "*?["):
+        fixed = Path(*takewhile(lambda part: not any(mark in part for mark in "*?["), path.parts))
+        pattern = path.relative_to(fixed)
         matches = sorted(
-            match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not match.is_dir()
+            match
+            for match in fixed.glob(str(pattern))
+            if not match.is_dir() and (is_hidden(pattern) or not is_hidden(match.relative_to(fixed)))
         )
         if not matches:
             raise BadInputError(f"{argument}: nothing matches; check the pattern")
@@ -95,7 +102,9 @@ class Outputs:
     """Where results go: beside their inputs, to one file, into a folder, or to standard output."""
 
     def __init__(self, target: str | None, *, many: bool, force: bool, resume: bool = False) -> None:
-        """Raises UsageError where `target` cannot take the results, before any work is done."""
+        """Raises UsageError or EnvironmentFaultError where `target` cannot take the results, before any work is done."""
+        if target == "":
+            raise UsageError("-o '': is no name; give the name of a file or folder")
         self.stdout = target == "-"
         self._force = force
         self._written: set[Path] = set()
@@ -108,16 +117,25 @@ class Outputs:
         if self.stdout and sys.stdout.isatty():
             raise UsageError("-o -: standard output is a terminal; redirect it, or name a file")
         if self._target and self._folder and os.path.lexists(self._target) and not is_folder(self._target):
-            raise UsageError(f"{self._target}: is a file and there are many results; name a folder")
+            why = "there are many results; name a folder" if many else "the name ends in '/'; leave that out"
+            raise UsageError(f"{self._target}: is a file and {why}")
         if self._target and many and self._target.suffix.lower() in _FILES and not is_folder(self._target):
             raise UsageError(f"{self._target}: is the name of a file and there are many results; name a folder")
         if not resume:
             self.check()
 
     def check(self, results: int = 1) -> None:
-        """Raises UsageError where a result would overwrite the file that was named, without --force."""
+        """Raises UsageError where a result would overwrite the file that was named, without --force, and
+        EnvironmentFaultError where nothing can be written to it, or into the folder that was named.
+        """
         if results and self._target and not self._folder and os.path.lexists(self._target) and not self._force:
             raise UsageError(f"{self._target}: exists already; choose another name, or --force to overwrite it")
+        if results and self._target:
+            check_writable(self._target, self._folder)
+
+    def is_named(self, path: Path) -> bool:
+        """Whether the one result was asked to be this file."""
+        return self._target is not None and not self._folder and self._target.absolute() == path.absolute()
 
     def suffix(self, default: str) -> str:
         """The suffix that the results will have."""
@@ -133,13 +151,19 @@ class Outputs:
     def path(self, item: Item, suffix: str) -> Path:
         """The file for this item's result; its folder is made. A name that was not asked for gets a number if taken."""
         path = self.planned(item, suffix)
+        input_itself = item.path is not None and path.exists() and path.samefile(item.path)
         if self._target and not self._folder:
+            if input_itself:
+                raise UsageError(f"{path}: is the input itself; choose another name")
             self.check()  # --resume has found that it is another result
             return path
         if self._target:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        # Two inputs of one name must not become one file, whatever --force allows.
-        if not self._force or path in self._written:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise cannot_write(path.parent, error) from error
+        # Two inputs of one name must not become one file, nor one its own input, whatever --force allows.
+        if not self._force or path in self._written or input_itself:
             path = numbered(path)
         self._written.add(path)
         return path

@@ -42,6 +42,8 @@ def tokenize(options: Tokenize) -> None:
     items = expand(options.inputs, READ_SUFFIXES, batch)
     many = len(items) > 1 or not batch.alone
     outputs = Outputs(options.out, many=many, force=options.force, resume=options.resume)
+    if not outputs.stdout and outputs.suffix(".npz").lower() in READ_SUFFIXES:
+        raise UsageError(f"-o {options.out}: is the name of a picture or clip, and codes are written; end it in .npz")
     if items:
         if batch.alone:  # of many, others need the tokenizer anyway
             _check_there(items[0])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from grn.errors import UsageError
+from grn.files import check_writable
 from grn.hub.registry import default_model
 from grn.media import WRITE_CLIP_SUFFIXES, format_of
 from grn.networks import shapes
@@ -36,6 +37,8 @@ def generate(options: Generate) -> None:
     sampler_config(SamplerConfig(**_WIDEST), **job.overrides)
     many = not job.sheet and len(job.prompts) > 1
     outputs = Outputs(options.out, many=many, force=options.force, resume=options.resume)
+    if options.out is None and not options.resume:
+        check_writable(Path(), folder=True)
     history = History(options.history, outputs, options.force) if options.history else None
     named = _check(job, options, outputs)
     job.model = job.model or default_model(_asks_for_a_clip(options, named))
@@ -222,6 +225,10 @@ def _class(pipeline: Pipeline, prompt: Any) -> Any:
     """A class by its number where it was named. UsageError where the model has no class of that name."""
     if not isinstance(prompt, ClassName):
         return prompt
+    if pipeline.text is not None:
+        raise UsageError(
+            f"--class {prompt}: {pipeline.name} draws from words, not from classes; give a prompt, and no --class"
+        )
     names = list(getattr(pipeline, "class_names", ()))
     if prompt in names:
         return names.index(prompt)

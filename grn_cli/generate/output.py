@@ -139,6 +139,8 @@ class History:
         self.outputs = Outputs(str(path), many=False, force=force)
         if path.suffix.lower() not in WRITE_CLIP_SUFFIXES:
             raise UsageError(f"--history {path}: is no animation; use one of {', '.join(WRITE_CLIP_SUFFIXES)}")
+        if pictures.is_named(path):
+            raise UsageError(f"--history {path}: is where the result goes; give them different names")
         self.views: list[Any] = []
 
     def note(self, view: Any) -> None:

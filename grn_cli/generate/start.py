@@ -36,7 +36,7 @@ class Start:
 
     @classmethod
     def of(cls, options: Generate) -> "Start":
-        """Raises UsageError for options that contradict each other, BadInputError for files that cannot be opened."""
+        """Raises UsageError for options that contradict each other."""
         made = cls(**{one.name: getattr(options, one.name) for one in fields(cls)})
         given = [name for name in made.files() if name != "--mask"]
         if len(given) > 1:
@@ -46,8 +46,6 @@ class Start:
                 raise UsageError(f"{name}: says how a picture is redrawn; give the picture with --init")
         if made.strength is not None and not 0 < made.strength <= 1:
             raise UsageError(f"--strength {made.strength:g} is out of range (expected more than 0, at most 1)")
-        for path in made.files().values():
-            _opened(path).close()  # what cannot be read is said before a model is loaded
         return made
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from grn_cli.options.fields import argument, new_file, option, size
+from grn_cli.options.fields import argument, finite, new_file, option, size
 from grn_cli.options.sampling import Drawing, Finer, Ranges, Sampling
 from grn_cli.options.shared import Computing, OnDevice, Overwriting, Parts, Speaking
 
@@ -348,7 +348,7 @@ class VBench(Suite, Speaking):
     prompts: Path = argument("VBench_full_info.json, or a text file with a prompt a line.", "FILE")
     num: int = option("Clips of each prompt.", "N", "--num", "-n", min=1, default=5)
     dimension: list[str] | None = option("Only prompts of this dimension; repeatable.", "NAME", autocompletion=None)
-    seconds: float | None = option("Length of a clip; the model's own if not given.", "SECONDS", min=0.01)
+    seconds: float | None = option("Length of a clip; the model's own if not given.", "SECONDS", min=0.01, check=finite)
     results: list[Path] | None = option(
         "What the suite found, *_eval_results.json: show its scores; repeatable.", "FILE"
     )

@@ -10,6 +10,7 @@ work, and shared ones once for every command. So `signature` makes that function
 """
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -119,6 +120,13 @@ def rounds(value: int) -> int:
     """Check a number of rounds, 1 to 16."""
     if not 1 <= value <= 16:
         raise typer.BadParameter(f"{value} is out of range (expected 1 to 16)")
+    return value
+
+
+def finite(value: float) -> float:
+    """Check that a number is one; "inf" and "nan" are floats, too."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is out of range (expected a finite number)")
     return value
 
 

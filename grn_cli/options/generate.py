@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from grn_cli.options.fields import argument, new_file, option, size
+from grn_cli.options.fields import argument, finite, new_file, option, size
 from grn_cli.options.sampling import Sampling
 from grn_cli.options.shared import Overwriting, Parts, Speaking
 
@@ -51,7 +51,7 @@ class Clips:
 
     PANEL = "Clips"
 
-    seconds: float | None = option("Length of a clip; the model's own if not given.", "SECONDS", min=0.01)
+    seconds: float | None = option("Length of a clip; the model's own if not given.", "SECONDS", min=0.01, check=finite)
     image: Path | None = option("The first frame of a clip.", "FILE")
     continued: Path | None = option("Begin with the last frames of this clip, and go on.", "FILE", "--continue")
 

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from grn_cli.options.evaluate import EMOJI, SET, Keep
-from grn_cli.options.fields import argument, new_file, option
+from grn_cli.options.fields import argument, finite, new_file, option
 from grn_cli.options.shared import Fetching, Overwriting, Parts, Speaking
 
 
@@ -104,8 +104,8 @@ class Calibrate(Keep, Parts, Speaking):
     captions: Path = option("Prompts to measure; not used for class models.", SET, default=EMOJI / "train.tar")
     num: int = option("How many prompts.", "N", "--num", "-n", min=2, default=500)
     seed: int = option("Decides everything random.", "N", min=0, default=0)
-    k: float = option("Steps for each unit of entropy.", "X", default=600.0)
-    mean: float = option("Mean number of steps wanted.", "X", default=40.0)
+    k: float = option("Steps for each unit of entropy.", "X", default=600.0, check=finite)
+    mean: float = option("Mean number of steps wanted.", "X", default=40.0, check=finite)
     tmin: int | None = option("Fewest steps; the model's own if not given.", "N", min=1)
     tmax: int | None = option("Most steps; the model's own if not given.", "N", min=1)
     others: str | None = option("Show b, steps and their spread for these k too (table 11).", "X,...")

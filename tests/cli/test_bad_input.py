@@ -99,8 +99,8 @@ def material(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path, words: P
     return folder
 
 
-# Arguments ("@t": the tiny tokenizer, "@w": the tiny text model, "LONG": a name of 300 bytes), exit code, what the line
-# begins with.
+# Arguments ("@t": the tiny tokenizer, "@w": the tiny text model, "LONG": a name of 300 bytes, "NOTHING": an empty one),
+# exit code, what the line begins with.
 TABLE = [
     # Media
     ("tokenize none.png @t", 3, "none.png: no such file"),
@@ -198,6 +198,13 @@ TABLE = [
     ("generate cat @w --aspect 0:3", 2, "--aspect 0:3: expected WIDTH:HEIGHT"),
     ("generate cat @w --aspect 1:2 --size 32", 2, "--size and --aspect: both say the shape"),
     ("generate cat @w --seconds 2", 2, "--seconds: "),
+    (
+        "generate cat @w --seconds inf",
+        2,
+        "invalid value for '--seconds': inf is out of range (expected a finite number)",
+    ),
+    ("generate cat @w --dtype float64", 2, "invalid value for '--dtype': 'float64' is not one of"),
+    ("generate --class cat @w", 2, "--class cat: tiny-words draws from words, not from classes; give a prompt"),
     ("generate cat dog @w --history h.gif", 2, "--history: follows one picture"),
     ("generate cat @w --history h.png", 2, "--history h.png: is no animation; use one of "),
     ("generate cat @w --device cuda:99", 5, "--device cuda:99: no such device"),
@@ -221,6 +228,14 @@ TABLE = [
     ("reconstruct photo.npz @t -o LONG/x.png", 2, "invalid value for '--out' / '-o': aaaaa"),
     ("train good.toml -o LONG", 2, "invalid value for '--out' / '-o': aaaaa"),
     ("eval stats pictures -o LONG.npz", 2, "invalid value for '--out' / '-o': aaaaa"),
+    ("generate cat @w -o /dev/full --force", 2, "/dev/full: is not a regular file"),
+    ("generate cat @w -o photo.png/", 2, "photo.png: is a file and the name ends in '/'; leave that out"),
+    ("generate cat @w -o NOTHING", 2, "-o '': is no name"),
+    ("generate cat @w --history x.gif -o x.gif", 2, "--history x.gif: is where the result goes"),
+    ("generate cat @w --history none/h.gif", 5, "none/h.gif: its folder does not exist; create none first"),
+    ("tokenize photo.png @t -o x.png", 2, "-o x.png: is the name of a picture or clip, and codes are written"),
+    ("tokenize photo.png @t -o photo.png --force", 2, "-o photo.png: is the name of a picture or clip"),
+    ("tokenize NOTHING @t", 3, "'': is no name; give the name of a file or folder"),
     # Names that no file can have
     ("tokenize LONG.png @t", 3, "LONG.png: cannot be opened (File name too long)"),
     ("reconstruct LONG.npz @t", 4, "LONG.npz: cannot be read (File name too long)"),
@@ -266,7 +281,7 @@ def test_bad_input(
     for word in line.replace("LONG", "a" * 300).split():
         if word in ("@t", "@w") and arguments[-1] != "-m":
             arguments.append({"@t": "--tokenizer", "@w": "-m"}[word])
-        arguments.append({"@t": tokenizer, "@w": words}.get(word, word))
+        arguments.append({"@t": tokenizer, "@w": words, "NOTHING": ""}.get(word, word))
     before = _content(material)
     outcome = grn(*arguments)
     assert outcome.err.startswith(f"grn: error: {err.replace('TOKENIZER', str(tokenizer)).replace('LONG', 'a' * 300)}")
