@@ -191,7 +191,9 @@ class PackedCodes:
     def load(cls, source: Path | str | BinaryIO) -> "PackedCodes":
         """Read a file or stream. Raises CodesError for anything but a complete, unaltered codes file."""
         if not isinstance(source, str | Path):
-            return cls._read(source, getattr(source, "name", "stream"))
+            name = getattr(source, "name", "")
+            # Standard input is called "<stdin>", or by a number; "-" is its name here, as of pictures.
+            return cls._read(source, name if isinstance(name, str) and name[:1] not in ("", "<") else "-")
         try:
             with Path(source).open("rb") as stream:
                 return cls._read(stream, source)

@@ -124,6 +124,7 @@ TABLE = [
     ("reconstruct text.npz @t", 4, "text.npz: is empty or not a codes file"),
     ("reconstruct altered.npz @t", 4, "altered.npz: "),
     ("reconstruct longer.npz @t", 4, "longer.npz: "),
+    ("reconstruct - @t", 4, "-: is empty or not a codes file"),
     ("reconstruct photo.png @t", 4, "photo.png: is not a codes file"),
     ("reconstruct photo.npz", 4, "photo.npz: made with a tokenizer called 'tiny'"),
     ("reconstruct photo.npz @t --rounds 9", 2, "--rounds 9: photo.npz holds 4 rounds"),
