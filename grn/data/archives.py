@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from grn.digests import digest_of
 from grn.errors import BadInputError, EnvironmentFaultError
-from grn.files import atomic_path, cache_folder, display
+from grn.files import atomic_path, cache_folder, display, locked
 
 COMPRESSED = (".tgz", ".tar.gz")
 # Pictures hardly shrink and texts to a tenth; what unpacks to more than this is made to fill a disk.
@@ -30,9 +30,13 @@ def plain_tar(path: Path) -> Path:
     folder = cache_folder("tars", make=True)
     try:
         plain = folder / f"{digest_of(path).hex()[:32]}.tar"
-        if not plain.is_file():
-            with atomic_path(plain) as aside, aside.open("wb") as out, gzip.open(path) as archive:
-                _copy(path, archive, out, plain.parent)
+        if plain.is_file():
+            return plain
+        # All processes of a run come here at once, and each would fill the disk with a copy.
+        with locked(plain.with_name(f"{plain.name}.lock"), wait=True):
+            if not plain.is_file():
+                with atomic_path(plain) as aside, aside.open("wb") as out, gzip.open(path) as archive:
+                    _copy(path, archive, out, plain.parent)
     except OSError as error:
         raise BadInputError(
             f"{display(path)}: cannot be read ({error.strerror or error}); restore the archive"

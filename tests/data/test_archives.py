@@ -2,7 +2,9 @@
 
 import gzip
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,27 @@ def packed(path: Path, data: bytes) -> Path:
 def test_a_compressed_tar_reads_as_its_content(tmp_path: Path, suffix: str) -> None:
     tar = pack(tmp_path / "d.tar", [(f"{n}.png", png(n)) for n in range(4)])
     assert greys(packed(tmp_path / f"e{suffix}", tar.read_bytes())) == [0, 1, 2, 3]
+
+
+def test_processes_that_come_together_unpack_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = packed(tmp_path / "d.tgz", pack(tmp_path / "d.tar", [("a.png", png(3))]).read_bytes())
+    unpacked, together, opened = list[object](), threading.Barrier(3), gzip.open
+
+    def slow(*given: object) -> object:
+        unpacked.append(given)
+        time.sleep(0.5)
+        return opened(*given)
+
+    def read() -> Path:
+        together.wait()
+        return archives.plain_tar(path)
+
+    monkeypatch.setattr("gzip.open", slow)
+    with ThreadPoolExecutor(3) as pool:
+        found = {one.result() for one in [pool.submit(read) for _ in range(3)]}
+    assert len(found) == len(unpacked) == 1
+    (plain,) = found
+    assert list(plain.parent.iterdir()) == [plain]
 
 
 def test_a_bomb_is_refused_and_leaves_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
