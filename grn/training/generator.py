@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from grn.data.samples import Unreadable
 from grn.data.shards import Progress
-from grn.errors import ConfigError, ModelMismatchError
+from grn.errors import BadInputError, ConfigError, ModelMismatchError
 from grn.models.config import ClassToImageModelConfig, GeneratorModelConfig, TextToVisualModelConfig
 from grn.models.folder import save_model
 from grn.networks.class_to_image import ClassToImage
@@ -238,28 +238,42 @@ class GeneratorTask:
 
     def real(self, numbers: Sequence[int]) -> Iterator[Tensor]:
         for n in numbers:  # as their codes show them: what the network has learnt from is no sharper
-            yield self.tokenizer.decode(self.data.first_tokens(n)[None], self.config.rounds)[:, :, 0]
+            try:
+                tokens = self.data.first_tokens(n)
+            except BadInputError:
+                continue
+            yield self.tokenizer.decode(tokens[None], self.config.rounds)[:, :, 0]
 
     @torch.no_grad()
     def made(self, numbers: Sequence[int]) -> Iterator[Tensor]:
         for start in range(0, len(numbers), SHEET_PICTURES):
-            chosen = numbers[start : start + SHEET_PICTURES]
-            samples = [self.data.source[n] for n in chosen]
+            chosen, source = numbers[start : start + SHEET_PICTURES], self.data.source
             if self.text is None:
-                condition: Condition = ClassCondition(torch.tensor([sample.label for sample in samples]))
-            else:
-                tags = [self.data.source.place(n).tag for n in chosen]
-                condition = self.text.encode([_tagged(t, s.captions[0]) for t, s in zip(tags, samples, strict=True)])
-            yield self._draw(condition, chosen)[:, :, 0]
+                labels = {n: source[n].label for n in chosen if not isinstance(source[n].read, Unreadable)}
+                if labels:
+                    yield self._draw(ClassCondition(torch.tensor(list(labels.values()))), list(labels))[:, :, 0]
+            elif prompts := self._prompts({n: source.place(n).tag for n in chosen}):
+                yield self._draw(self.text.encode(list(prompts.values())), list(prompts))[:, :, 0]
+
+    def _prompts(self, tags: Mapping[int, str]) -> dict[int, str]:
+        """The first captions of these samples behind a tag, by their numbers; those that cannot be read are left out."""
+        assert self.text is not None, "captions are for text models"
+        found = {}
+        for number, tag in tags.items():
+            try:
+                prompt = _tagged(tag, self.data.source[number].captions[0])
+                self.text.check(prompt)
+            except BadInputError:
+                continue
+            found[number] = prompt
+        return found
 
     def _sheet_prompts(self) -> list[str]:
-        prompts: Sequence[str] = self.recipe.sheet_prompts
-        if not prompts:
-            source = self.data.source
-            count = min(SHEET_PICTURES, len(source))
-            shown = (source[i * len(source) // count] for i in range(count))
-            prompts = [one.captions[0] for one in shown if not isinstance(one.read, Unreadable)]
-        return [_tagged(self._tag, prompt) for prompt in prompts]
+        if self.recipe.sheet_prompts:
+            return [_tagged(self._tag, prompt) for prompt in self.recipe.sheet_prompts]
+        many = self.samples
+        count = min(SHEET_PICTURES, many)
+        return list(self._prompts({i * many // count: self._tag for i in range(count)}).values()) or [""]
 
     @property
     def _tag(self) -> str:
@@ -385,5 +399,10 @@ def check_fit(recipe: GeneratorRecipe, tokenizer: Tokenizer, text: TextEncoder |
         raise ConfigError(
             f"text_device: {recipe.text_encoder} is a table of words, which computes nowhere; leave it out"
         )
+    try:
+        for prompt in recipe.sheet_prompts:
+            text.check(prompt)
+    except BadInputError as error:
+        raise ConfigError(f"sheet_prompts: {error}") from error
     if recipe.words.turned and not isinstance(text, StaticWordVectors):
         raise ConfigError(f"words.turned: {recipe.text_encoder} has no words to turn; leave it at 0")

@@ -111,7 +111,10 @@ class Task(Protocol[Example, B]):
         """Show what the (averaged) model does now; None: take part in it, where the model is spread over processes."""
 
     def real(self, numbers: Sequence[int]) -> Iterator[Tensor]:
-        """The samples of these numbers as the model is to make them: pictures [B, 3, H, W] in [-1, 1], of clips the first frames."""
+        """The samples of these numbers as the model is to make them: pictures [B, 3, H, W] in [-1, 1], of clips the first frames.
+
+        Those that cannot be read are left out, here and in `made`.
+        """
 
     def made(self, numbers: Sequence[int]) -> Iterator[Tensor]:
         """What the model, as it is, makes of these samples or of their captions or classes; the same on every call."""

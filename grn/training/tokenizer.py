@@ -244,7 +244,11 @@ class TokenizerTask:
 
     def real(self, numbers: Sequence[int]) -> Iterator[Tensor]:
         for n in numbers:
-            yield to_unit(read_crop(self.source, Slot(0, n, n), 0)[None, :, 0])
+            try:
+                crop = read_crop(self.source, Slot(0, n, n), 0)
+            except BadInputError:
+                continue
+            yield to_unit(crop[None, :, 0])
 
     @torch.no_grad()
     def made(self, numbers: Sequence[int]) -> Iterator[Tensor]:

@@ -87,6 +87,31 @@ def test_distances_are_measured_as_often_as_asked(captioned: Path, kind: str) ->
     assert found[2] > 0
 
 
+@pytest.mark.parametrize("kind", ["tokenizer", "text"])
+def test_samples_that_cannot_be_read_are_left_out_of_distances_and_sheets(captioned: Path, kind: str) -> None:
+    (captioned / "pictures/left/1.png").write_bytes(b"no picture")
+    (captioned / "pictures/left/3.txt").write_text("\u732b")  # no word that the table has
+    recipe = tokenizer_recipe("pictures") if kind == "tokenizer" else text_recipe("pictures", "tokenizer", "words")
+    values = {
+        "run.steps": 1,
+        "run.distance_every": 1,
+        "run.distance_pictures": 8,
+        "run.sheet_every": 1,
+        "data.most_bad": 0.9,
+    }
+    run(changed(recipe, values), Path("a"))
+    (distance,) = [row["distance"] for row in log_rows(Path("a")) if "distance" in row]
+    assert distance > 0
+    assert len(list(Path("a/samples").iterdir())) == 1
+
+
+def test_prompts_of_sheets_that_cannot_be_read_are_refused_at_the_start(captioned: Path) -> None:
+    recipe = changed(text_recipe("pictures", "tokenizer", "words"), {"sheet_prompts": ("left", "\u732b")})
+    with pytest.raises(ConfigError, match="sheet_prompts: prompt '\u732b': holds no word"):
+        run(recipe, Path("a"))
+    assert not list(Path("a").glob("step-*"))
+
+
 def test_a_distance_is_0_where_the_model_makes_the_data(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TokenizerTask, "made", TokenizerTask.real)
     run(
