@@ -108,6 +108,7 @@ class Outputs:
         self.stdout = target == "-"
         self._force = force
         self._written: set[Path] = set()
+        self._others: set[Path] = set()
         self._target = at_home(Path(target)) if target and not self.stdout else None
         self._folder = self._target is not None and (many or str(target).endswith("/") or is_folder(self._target))
         if self.stdout and many:
@@ -132,6 +133,10 @@ class Outputs:
             raise UsageError(f"{self._target}: exists already; choose another name, or --force to overwrite it")
         if results and self._target:
             check_writable(self._target, self._folder)
+
+    def leave(self, path: Path) -> None:
+        """Give no result this name, which something else is to have."""
+        self._others.add(path.absolute())
 
     def is_named(self, path: Path) -> bool:
         """Whether the one result was asked to be this file."""
@@ -163,7 +168,9 @@ class Outputs:
             except OSError as error:
                 raise cannot_write(path.parent, error) from error
         # Two inputs of one name must not become one file, nor one its own input, whatever --force allows.
-        if not self._force or path in self._written or input_itself:
-            path = numbered(path)
+        if not self._force or path in self._written or path.absolute() in self._others or input_itself:
+            planned, path = path, numbered(path)
+            if path.absolute() in self._others:  # it has been claimed now, and the next one is another
+                path = numbered(planned)
         self._written.add(path)
         return path

@@ -141,6 +141,7 @@ class History:
             raise UsageError(f"--history {path}: is no animation; use one of {', '.join(WRITE_CLIP_SUFFIXES)}")
         if pictures.is_named(path):
             raise UsageError(f"--history {path}: is where the result goes; give them different names")
+        pictures.leave(path)
         self.views: list[Any] = []
 
     def note(self, view: Any) -> None:

@@ -260,6 +260,14 @@ def test_what_is_cut_off_the_beginning_of_a_clip_is_said(film: Any, tmp_path: Pa
     assert ("middle" in outcome.err) == bool(err)
 
 
+def test_a_clip_does_not_take_the_name_of_its_history(film: Any, tmp_path: Path) -> None:
+    for force in ([], ["--force"]):
+        assert film("cat", "--history", "cat.mp4", *force).text == "cat-2.mp4\ncat.mp4\n"
+        assert [len(_frames(tmp_path / name)) for name in ("cat-2.mp4", "cat.mp4")] == [9, 3 + 8]
+        (tmp_path / "cat-2.mp4").unlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.mp4"]
+
+
 REFUSED = [
     ("--image photo.png --init photo.png", "--image and --init: a result starts from one of them; give one"),
     ("--image photo.png --continue clip.mp4", "--image and --continue: a result starts from one of them; give one"),
