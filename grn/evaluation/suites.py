@@ -80,9 +80,7 @@ def read_vbench(path: Path, each: int = VBENCH_EACH, dimensions: Sequence[str] =
     """
     if path.suffix == ".json":
         found = _json(path)
-        if not isinstance(found, list) or not all(
-            isinstance(one, dict) and isinstance(one.get("prompt_en"), str) for one in found
-        ):
+        if not isinstance(found, list) or not all(map(_is_of_vbench, found)):
             raise BadInputError(f"{display(path)}: no prompts of VBench (expected a list of objects with prompt_en)")
     else:
         texts = [text.strip() for text in _text(path).split("\n")]
@@ -103,6 +101,22 @@ def read_vbench(path: Path, each: int = VBENCH_EACH, dimensions: Sequence[str] =
     return list(asked.values())
 
 
+def _is_of_vbench(one: Any) -> bool:
+    """Whether this is a prompt as the suite lists it."""
+    if not isinstance(one, dict) or not isinstance(one.get("prompt_en"), str):
+        return False
+    dimensions = one.get("dimension", [])
+    return isinstance(dimensions, list) and all(isinstance(name, str) for name in dimensions)
+
+
+def _fits(name: str) -> bool:
+    """Whether a file may have so long a name, of text that can be encoded."""
+    try:
+        return len(name.encode()) <= _LONGEST_NAME
+    except UnicodeEncodeError:  # halves of a pair, which JSON may hold
+        return False
+
+
 def vbench_files(folder: Path, asked: Sequence[Asked], prompts: Mapping[str, str], seed: int) -> list[Wanted]:
     """PROMPT-INDEX.mp4 of each, by the suite's own prompt also where it is drawn from another wording.
 
@@ -111,7 +125,7 @@ def vbench_files(folder: Path, asked: Sequence[Asked], prompts: Mapping[str, str
     wanted: list[Wanted] = []
     for one in asked:
         name = f"{one.prompt}-{one.each - 1}.mp4"
-        if "/" in name or "\0" in name or len(name.encode()) > _LONGEST_NAME or name.startswith("."):
+        if "/" in name or "\0" in name or not _fits(name) or name.startswith("."):
             raise BadInputError(
                 f"{display(one.prompt)}: cannot be a file's name, which VBench finds clips by; leave it out"
             )

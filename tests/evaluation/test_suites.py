@@ -89,7 +89,7 @@ def test_vbench_clips_are_named_by_their_prompt(tmp_path: Path) -> None:
     assert [one.prompt for one in read_vbench(path, dimensions=["scene"])] == ["a cat"]
     (tmp_path / "color.txt").write_text("a red car\n\na blue car\n")
     assert [one.prompt for one in read_vbench(tmp_path / "color.txt")] == ["a red car", "a blue car"]
-    for prompt in ("a/b", "x" * 250, "..", "a\0b"):
+    for prompt in ("a/b", "x" * 250, "..", "a\0b", "a \ud83d"):
         (tmp_path / "bad.json").write_text(json.dumps([{"prompt_en": prompt, "dimension": []}]))
         with pytest.raises(BadInputError, match="cannot be a file's name"):
             vbench_files(tmp_path, read_vbench(tmp_path / "bad.json"), {}, 0)
@@ -134,6 +134,8 @@ def test_pairs_of_prompts(tmp_path: Path) -> None:
         ('{"tag": "x", "correct": 1}', geneval_scores, "no results of GenEval"),
         ("", geneval_scores, "holds no result"),
         ('[{"prompt": "x"}]', read_vbench, "no prompts of VBench"),
+        ('[{"prompt_en": "x", "dimension": 3}]', read_vbench, "no prompts of VBench"),
+        ('[{"prompt_en": "x", "dimension": [["y"]]}]', read_vbench, "no prompts of VBench"),
         ('{"scene": 0.5}', lambda path: vbench_scores([path]), "scene: no score"),
     ],
 )
