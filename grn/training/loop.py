@@ -170,14 +170,14 @@ class Loop(Generic[Example, B]):
                 on_step(self.step)
             if self._due(config.log_every) or self.step == config.steps:
                 self._report(meter, report)
-            if self.distance is not None and self._due(config.distance_every):
-                with self._averaged():
-                    self._say({"step": self.step, "distance": self.distance.measure()}, report)
             # A signal may reach one process only, and clocks differ: all must leave at the same step.
             signum, late = engine.largest([self._signal or 0, time.monotonic() > end])
             last = self.step == config.steps or bool(signum) or bool(late)
             if self._due(config.save_every) or last:
-                self.save()
+                self.save()  # before what takes minutes: whoever asked a run to stop does not wait for long
+            if self.distance is not None and self._due(config.distance_every):
+                with self._averaged():
+                    self._say({"step": self.step, "distance": self.distance.measure()}, report)
             shown = self._due(config.sheet_every) or (self.step == config.steps and config.sheet_every)
             if shown and (first or engine.sharded):
                 with self._averaged():

@@ -9,6 +9,7 @@ from helpers.training import UNTIMED, changed, class_recipe, log_rows, run, text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from grn.errors import ConfigError
+from grn.training.distance import Distance
 from grn.training.figures import Meter, matmul_peak
 from grn.training.tokenizer import TokenizerTask
 
@@ -103,6 +104,17 @@ def test_samples_that_cannot_be_read_are_left_out_of_distances_and_sheets(captio
     (distance,) = [row["distance"] for row in log_rows(Path("a")) if "distance" in row]
     assert distance > 0
     assert len(list(Path("a/samples").iterdir())) == 1
+
+
+def test_the_checkpoint_of_a_step_comes_before_its_distance(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(self: Distance) -> float:
+        assert [path.name for path in Path("a").glob("step-*")] == ["step-00000002"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Distance, "measure", killed)
+    values = {"run.steps": 4, "run.save_every": 2, "run.distance_every": 2, "run.distance_pictures": 3}
+    with pytest.raises(KeyboardInterrupt):
+        run(changed(tokenizer_recipe("pictures"), values), Path("a"))
 
 
 def test_prompts_of_sheets_that_cannot_be_read_are_refused_at_the_start(captioned: Path) -> None:
