@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from grn.training.average import spread_like
 from grn.training.config import OptimizerConfig
+from grn.training.muon import Muon
 
 
 class Optimizers:
@@ -31,15 +32,8 @@ class Optimizers:
         ]
         self._rates = [config.lr]
         if inner:
-            self.each.append(
-                torch.optim.Muon(
-                    [p for n, p in named.items() if n in inner],
-                    lr=config.matrix_lr,
-                    weight_decay=config.weight_decay,
-                    # Scaled as in "Muon is scalable for LLM training": one learning rate and decay suit both.
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+            matrices = [p for n, p in named.items() if n in inner]
+            self.each.append(Muon(matrices, config.matrix_lr, config.weight_decay))
             self._rates.append(config.matrix_lr)
 
     @property

@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel
 
 from grn.data.shards import Progress
-from grn.devices import checked
+from grn.devices import checked, fast_type
 from grn.errors import ConfigError, GrnError, ModelMismatchError
 from grn.files import atomic_path, cannot_write, locked
 from grn.hub.resolve import resolve
@@ -67,8 +67,11 @@ def train(
             "%s: %d samples", recipe.name, task.samples
         )  # which opens them, before other processes of this one would
         loop = Loop(task, recipe, folder, engine)  # type: ignore[misc]
-        for note in loop.resume(resume):
-            if engine.first:
+        notes = loop.resume(resume)
+        if recipe.run.lowered(engine.device.type) and fast_type(engine.device) == torch.float32:
+            notes = [*notes, f"run.precision bfloat16: {engine.device} is several times faster in float32; leave it out"]
+        if engine.first:
+            for note in notes:
                 _log.warning(note)
         if engine.first:
             with atomic_path(folder / "run.toml") as aside:

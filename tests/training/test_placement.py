@@ -186,6 +186,8 @@ def stepped(loop: Loop[Any, Any], examples: list[Any], device: torch.device) -> 
 
 def compared(make: Callable[[], Loop[Any, Any]], request: pytest.FixtureRequest) -> None:
     """The same two steps on the processor, then on the device."""
+    patch = request.getfixturevalue("monkeypatch")
+    patch.setattr("grn.training.muon.fast_type", lambda device: torch.float32)  # on both
     found = []
     for device in (CPU, DEVICE):
         if device != CPU:

@@ -33,6 +33,18 @@ def test_what_comes_every_0_steps_comes_at_the_end_or_never(place: Path) -> None
     assert left == {"step-00000006", "final"}
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_format_that_is_slow_here_is_told(
+    place: Path, fast: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("grn.devices.multiplies_bfloat16", lambda: fast)
+    for precision in ("bfloat16", "float32", None):
+        recipe = changed(class_recipe("pictures", "tokenizer"), {"run.precision": precision, "run.steps": 1})
+        run(recipe, Path(str(precision)))
+    told = [text for text in caplog.messages if "faster in float32; leave it out" in text]
+    assert len(told) == (not fast)
+
+
 def test_speed_is_of_all_processes_and_its_share_of_one_device() -> None:
     meter = Meter(10, peak=1e6)
     meter.add({"loss": (3.0, 2)}, samples=2, tokens=20, operations=1e5, waited=0.0)
