@@ -21,7 +21,7 @@ class Muon(torch.optim.Muon):
         super().__init__(weights, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the weights that have gradients."""
         weights = [weight for group in self.param_groups for weight in group["params"]]
         if all(fast_type(weight.device) == torch.bfloat16 for weight in weights):

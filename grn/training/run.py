@@ -69,7 +69,10 @@ def train(
         loop = Loop(task, recipe, folder, engine)  # type: ignore[misc]
         notes = loop.resume(resume)
         if recipe.run.lowered(engine.device.type) and fast_type(engine.device) == torch.float32:
-            notes = [*notes, f"run.precision bfloat16: {engine.device} is several times faster in float32; leave it out"]
+            notes = [
+                *notes,
+                f"run.precision bfloat16: {engine.device} is several times faster in float32; leave it out",
+            ]
         if engine.first:
             for note in notes:
                 _log.warning(note)
