@@ -17,6 +17,7 @@ from grn.training.task import B, Example, Slot
 
 STEPS = 5
 _SECONDS = 4.0  # that one measured step takes at most, where that allows two samples or more
+_MOST = 20.0  # the same where a step is hardly longer with more samples, and what each adds would be lost in the clock's noise
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Estimate:
 def estimate(loop: Loop[Example, B]) -> Estimate:
     """Take steps, which change the weights, and tell from them what those of the run take; data are not read, nothing is written.
 
-    Where a whole batch is slow on this device, fewer samples are measured, two at least: time and memory grow by as much with
-    each, from what a step takes however few there are, as an optimizer does.
+    Where a whole batch is slow on this device, fewer samples are measured, two at least, and so many that they take most of the step:
+    time and memory grow by as much with each, from what a step takes however few there are, as an optimizer does.
     Raises EnvironmentFaultError where the memory does not suffice.
     """
     config, engine = loop.config, loop.engine
@@ -49,6 +50,9 @@ def estimate(loop: Loop[Example, B]) -> Estimate:
         first, least, _ = _measured(loop, 1, 2)
         samples = engine.largest([-min(part, max(2, int(_SECONDS / first)))])[0] * -1
         seconds, most, operations = _measured(loop, samples, STEPS)
+        while engine.largest([samples < part and seconds < min(2 * first, _MOST / 2)])[0]:
+            samples = min(part, 2 * samples)
+            seconds, most, operations = _measured(loop, samples, STEPS)
     except torch.OutOfMemoryError as error:
         parts = f"run.accumulate {config.accumulate}", "raise it"
         if config.tokens_per_batch is not None:

@@ -336,6 +336,7 @@ def test_a_tar_keeps_the_first_picture_of_a_key(tmp_path: Path) -> None:
 
 def test_a_tar_of_many_members_stays_small_in_memory(tmp_path: Path) -> None:
     path = pack(tmp_path / "d.tar", [*((f".hidden/{n}.png", b"") for n in range(5_000)), ("a.png", png(1))])
+    assert len(open_source(pack(tmp_path / "first.tar", [("a.png", png(1))]))) == 1  # imports what is imported late
     tracemalloc.start()
     assert len(open_source(path)) == 1
     peak = tracemalloc.get_traced_memory()[1]

@@ -32,21 +32,33 @@ def test_every_task_is_measured_without_its_data(place: Path, name: str) -> None
     assert not {"absent", "cache"} & {path.name for path in place.iterdir()}
 
 
-def test_a_step_is_as_long_as_its_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that moves 1 s for a step and 2 s for each of its samples, measured on as few as 4 s allow."""
+@pytest.mark.parametrize(
+    ("fixed", "each", "batch", "measured"),
+    [
+        (1, 9, 12, 2),  # two at least: what each adds is not told from one
+        (1, 2, 12, 4),  # so many that a step takes twice as long as with one
+        (2, 0.25, 32, 16),
+        (30, 0.1, 32, 2),  # or as many as can be waited for
+        (0.1, 0.001, 8, 8),
+    ],
+)
+def test_a_step_is_as_long_as_its_parts(
+    place: Path, monkeypatch: pytest.MonkeyPatch, fixed: float, each: float, batch: int, measured: int
+) -> None:
+    """By a clock that moves `fixed` seconds for a step and `each` for each of its samples."""
     clock = [0.0]
     step = Loop.train_step
 
     def timed(self: Loop, parts: list) -> tuple:
-        clock[0] += 1 + 2 * sum(len(part.batch) for part in parts)
+        clock[0] += fixed + each * sum(len(part.batch) for part in parts)
         return step(self, parts)
 
     monkeypatch.setattr(Loop, "train_step", timed)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("grn.training.estimate.matmul_peak", lambda device, dtype: 1e12)
-    found = measure(changed(RECIPES["class"], {"run.batch_size": 12}))
-    assert found.samples == 2  # though one takes 3 s: what each adds is not told from one
-    assert found.step_seconds == pytest.approx(25)
+    found = measure(changed(RECIPES["class"], {"run.batch_size": batch}))
+    assert found.samples == measured
+    assert found.step_seconds == pytest.approx(fixed + each * batch)
 
 
 def test_too_little_memory_is_said_before_it_is_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
