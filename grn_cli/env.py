@@ -19,12 +19,13 @@ _VARIABLES = re.compile(r"GRN_\w+|HF_HUB_OFFLINE|HF_HOME|OMP_NUM_THREADS|CUDA_VI
 
 def env(options: Env) -> None:
     """Versions, devices, folders and the variables that change what grn does."""
+    threads = torch.get_num_threads()
     found: dict[str, Any] = {
         "grn": grn.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         **{name: _version(name) for name in _requirements()},
-        "processor": f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        "processor": f"{threads} thread{'s' * (threads != 1)}, {torch.backends.cpu.get_cpu_capability()}",
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"],
         "package": os.path.dirname(grn.__file__),  # noqa: PTH120
         "models": str(converted_folder("").parent / "models"),

@@ -139,17 +139,22 @@ def _training(log: Path) -> str:
         return ""
     if log.stat().st_size > _MAX_LOG:
         raise BadInputError(f"{display(log)}: longer than {_MAX_LOG} bytes")
-    series: dict[str, list[tuple[float, float]]] = {}
+    rows: list[tuple[float, dict[str, Any]]] = []
     for line in log.read_text("utf-8", "replace").splitlines():
         try:
             row = json.loads(line)
             step = float(row["step"])
         except (ValueError, KeyError, TypeError):
             continue  # the last line of a run that was killed
+        while rows and rows[-1][0] > step:
+            rows.pop()  # it went on from a checkpoint before these
+        rows.append((step, row))
+    series: dict[str, dict[float, float]] = {}
+    for step, row in rows:
         for name, value in row.items():
             if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
-                series.setdefault(name, []).append((step, float(value)))
-    moving = {name: line for name, line in series.items() if len({value for _, value in line}) > 1}
+                series.setdefault(name, {})[step] = float(value)
+    moving = {name: list(line.items()) for name, line in series.items() if len({*line.values()}) > 1}
     return "".join(_plot({"": line}, "step", name) for name, line in moving.items())
 
 
