@@ -1,15 +1,15 @@
 """Frames come back as they were put, from any process; damage, a full disk and a limit cost only time."""
 
+import logging
 import os
 import pickle
-import resource
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.forked import code_of_child, limit_files
 
 from grn.data.frame_cache import FrameCache, make_room
 
@@ -45,10 +45,7 @@ def test_frames_come_back_here_and_in_other_processes(tmp_path: Path) -> None:
 def test_a_worker_writes_a_shard_of_its_own(tmp_path: Path) -> None:
     parent = cache(tmp_path)
     parent.put(KEY, frames())
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if parent.put(b"c" * 16, frames(2, 1)) and np.array_equal(found(parent), frames()) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert code_of_child(lambda: parent.put(b"c" * 16, frames(2, 1)) and np.array_equal(found(parent), frames())) == 1
     assert np.array_equal(found(parent, b"c" * 16), frames(2, 1))
     assert len(list((tmp_path / "frames" / "one").glob("*.frames"))) == 2
 
@@ -136,13 +133,14 @@ def test_files_that_go_meanwhile_count_nothing(tmp_path: Path) -> None:
 
 def test_a_record_that_fits_in_part_only_is_none(tmp_path: Path) -> None:
     """A disk may be full in the middle of one; each pixel here is 3 bytes, and its record 44."""
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+
+    def put() -> int:
+        logging.disable()  # into a file, too
+        limit_files(100)
         one, pixel = cache(tmp_path), np.ones((1, 1, 1, 3), np.uint8)
-        os._exit(sum(one.put(bytes([n] * 16), pixel) << n for n in range(4)))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0b0011
+        return sum(one.put(bytes([n] * 16), pixel) << n for n in range(4))
+
+    assert code_of_child(put) == 0b0011
     (index,) = (tmp_path / "frames" / "one").glob("*.index")
     assert index.stat().st_size == 2 * 44
 

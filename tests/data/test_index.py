@@ -2,11 +2,10 @@
 
 import json
 import os
-import resource
-import signal
 from pathlib import Path
 
 import pytest
+from helpers.forked import code_of_child, limit_files
 
 from grn.data.sources import open_source
 from grn.errors import EnvironmentFaultError
@@ -41,15 +40,12 @@ def test_a_damaged_index_is_made_anew_at_the_next_start(tmp_path: Path, monkeypa
 def test_no_room_for_what_is_kept_aside_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRN_CACHE", "/dev/null/grn")
     path = listed(tmp_path, 300, "x" * 8000)
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
-        said = ""
-        try:
+
+    def opened() -> int:
+        limit_files(1 << 16)
+        with pytest.raises(EnvironmentFaultError, match=r"set TMPDIR to a folder with room$"):
             open_source(path)
-        except EnvironmentFaultError as error:
-            said = str(error)
-        os._exit(0 if said.endswith("set TMPDIR to a folder with room") else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return 0
+
+    assert code_of_child(opened) == 0
     assert len(open_source(path)) == 300

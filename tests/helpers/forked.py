@@ -3,10 +3,12 @@
 import io
 import multiprocessing as mp
 import os
+import resource
 import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -20,6 +22,26 @@ def context() -> ForkServerContext:
         ["grn.training.run", "accelerate.utils", "helpers.training", "grn_cli.app", "grn.pipeline", "grn_cli.tokenize"]
     )
     return found
+
+
+def code_of_child(act: Callable[[], int]) -> int:
+    """The exit code of a child that does this: what it returns, or 99 where it fails, which is never the tests' to go on with."""
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            code = act()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def limit_files(size: int) -> None:
+    """No file of this process grows beyond so many bytes, as on a disk that is full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 class Ended(NamedTuple):
