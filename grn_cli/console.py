@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grn.files import display
@@ -154,4 +154,5 @@ class _ToStderr(logging.Handler):
     """The library's log, in the command's own form."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.levelname.lower(), record.getMessage())
+        with suppress(OSError):  # where standard error is a file on a full disk, the work goes on
+            say(record.levelname.lower(), record.getMessage())

@@ -103,6 +103,12 @@ class TextToVisualConfig(TokenMapConfig):
         "one-way",
         description="whether text tokens attend to the picture too (joint), or to each other only and are computed once",
     )
+    head_width: int = Field(
+        0,
+        ge=0,
+        le=65536,
+        description="channels of a hidden layer before the logits, for many tokens in a place; 0: none",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "TextToVisualConfig":

@@ -149,7 +149,9 @@ class TextToVisual(nn.Module):
         self.text = nn.Linear(config.text_width, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_norm = RMSNorm(config.width, eps=EPSILON)
-        self.head = nn.Linear(config.width, per_token)
+        # A place of many tokens has more logits than `width` channels can tell apart.
+        self.widen = nn.Linear(config.width, config.head_width) if config.head_width else None
+        self.head = nn.Linear(config.head_width or config.width, per_token)
         if (
             not self.head.weight.is_meta
         ):  # what is loaded from a file needs none; on "meta" it imports the compiler, 0.5 s
@@ -200,7 +202,7 @@ class TextToVisual(nn.Module):
             (text,) = prepared.given
             x, turns = torch.cat([text, x], 1), torch.cat([self._text_turns(text.shape[1]), turns])
         x = self._run(x, turns, prepared.given, attend)[:, -drawn:-1]
-        return self._unpatch(logits_of(self.head, self.head_norm(x)), shape)
+        return self._unpatch(self._logits(x), shape)
 
     def packed(self, token_maps: Sequence[Tensor], ratio: Tensor, prepared: Prepared) -> list[Tensor]:
         """What `forward` gives for each map [t, h, w, E] alone, of any sizes and lengths: logits [t, h, w, E, K].
@@ -230,7 +232,7 @@ class TextToVisual(nn.Module):
         # The last token of each sample carries its ratio and says nothing of the map.
         found = x[0].split([len(one) for one in samples])
         shown = torch.cat([one[-1 - length : -1] for one, length in zip(found, lengths, strict=True)])
-        logits = logits_of(self.head, self.head_norm(shown)).split(lengths)
+        logits = self._logits(shown).split(lengths)
         return [self._unpatch(one[None], shape)[0] for one, shape in zip(logits, shapes, strict=True)]
 
     def _run(self, x: Tensor, turns: Tensor, given: tuple[Tensor, ...], attend: Attend) -> Tensor:
@@ -239,6 +241,11 @@ class TextToVisual(nn.Module):
         for block, text in zip(self.blocks, layers, strict=True):
             x, _, _ = block(x, turns, text, attend)
         return x
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """What comes out of the blocks, [..., D] -> float32 [..., p*p*E*K]."""
+        x = self.head_norm(x)
+        return logits_of(self.head, x if self.widen is None else F.gelu(self.widen(x)))
 
     def _turns(self, shape: Shape, aspect: float | None) -> Tensor:
         return visual_turns(shape, aspect, self._head_width, self.config.patch, self.embed.weight.device)

@@ -48,6 +48,7 @@ def _text_products(network: TextToVisual, tokens: int, text: int) -> int:
     """The same of a text model, whose text goes through the blocks too."""
     visual, width = tokens + 1, network.config.width  # the ratio is a token
     total = text * _weights(network.text) + _weights(network.ratio) + tokens * _weights(network.head)
+    total += tokens * _weights(network.widen) if network.widen is not None else 0
     joint = network.config.text_attention == "joint"
     pairs = (text + visual) ** 2 if joint else text**2 + visual * (text + visual)
     for block in network.blocks:

@@ -138,7 +138,7 @@ def start(network: TextToVisual, path: Path) -> None:
     own, found = network.state_dict(), other.state_dict()
     unfit = {name for name in own.keys() | found.keys() if name not in own or name not in found}
     unfit |= {name for name in own.keys() & found.keys() if own[name].shape != found[name].shape}
-    if more := sorted(name for name in unfit if name.split(".")[0] not in ("embed", "head")):
+    if more := sorted(name for name in unfit if name.split(".")[0] not in ("embed", "widen", "head")):
         raise ConfigError(f"run.init {path}: its network has another shape than the recipe's ({more[0]})")
     if unfit:
         print(f"new: {', '.join(sorted(unfit))}", flush=True)

@@ -1,6 +1,9 @@
 """The command as a whole: help, usage errors, exit codes, signals, pipes, and what it does not import."""
 
+import errno
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +21,7 @@ from grn import errors
 from grn.codes import PackedCodes
 from grn.media import read_note, write_image
 from grn_cli import app
+from grn_cli.console import Console
 from grn_cli.errors import Batch, Stop, exit_code, report, say
 from grn_cli.signals import Terminated
 
@@ -310,3 +314,15 @@ def test_closed_pipe_is_silent() -> None:
     os.close(writer)
     assert process.communicate()[1] == ""
     assert process.returncode == 141
+
+
+def test_a_warning_that_cannot_be_written_ends_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error may be a file on a full disk, which is what the warning is about."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    Console()
+    monkeypatch.setattr(sys, "stderr", Full())
+    logging.getLogger("grn").warning("the disk is full")

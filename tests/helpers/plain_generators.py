@@ -154,7 +154,11 @@ def plain_text_to_visual(
         y = rms_norm(x, w[f"{name}.attention_norm.weight"])
         x = x + attend(y, w, f"{name}.attention", config.heads, angles, sees)
         x = x + swiglu(rms_norm(x, w[f"{name}.mlp_norm.weight"]), w, f"{name}.mlp")
-    logits = linear(rms_norm(x[len(text) : -1], w["head_norm.weight"]), w, "head")
+    last = rms_norm(x[len(text) : -1], w["head_norm.weight"])
+    if "widen.weight" in w:
+        wide = linear(last, w, "widen")
+        last = wide * (1 + torch.erf(wide / 2**0.5)) / 2
+    logits = linear(last, w, "head")
     out = torch.zeros(frames, height, width, config.elements, config.classes, dtype=torch.float64)
     parts = iter(logits.view(-1, config.elements, config.classes))
     for frame in range(frames):

@@ -162,6 +162,7 @@ TEXT_CONFIGS = [
     ),
     TextToVisualConfig(target="flip", channels=3, rounds=3, width=24, depth=3, heads=3, text_width=5, mlp_ratio=9),
     TextToVisualConfig(target="ind", channels=2, rounds=3, width=20, depth=1, heads=1, text_width=3, patch=3),
+    TextToVisualConfig.tiny("ind", patch=2).model_copy(update={"head_width": 40}),
 ]
 SHAPES = [(1, 6, 6), (3, 6, 12)]
 

@@ -239,10 +239,10 @@ def test_a_generator_of_other_codes_goes_on_with_its_blocks(
     (place / "generator.toml").write_text(recipe_text(recipe))
     assert train_generator([*COMMON, "--pictures", "emoji.tar", "--clips", "clips.tar", "--processes", "1"]) == 0
     config, trained = TextToVisualConfig.tiny("ind"), place / "run" / "final"
-    networks = [TextToVisual(config.model_copy(update=change)) for change in ({}, {"patch": 2})]
+    networks = [TextToVisual(config.model_copy(update=change)) for change in ({}, {"patch": 2, "head_width": 48})]
     for network in networks:
         start(network, trained)
-    assert "new: embed.weight, head.bias, head.weight\n" in capsys.readouterr().out
+    assert "new: embed.weight, head.bias, head.weight, widen.bias, widen.weight\n" in capsys.readouterr().out
     same, finer = (network.blocks.state_dict() for network in networks)
     assert all(torch.equal(same[name], finer[name]) for name in same)
     with pytest.raises(ConfigError, match="another shape"):

@@ -1,5 +1,7 @@
 """Operations are those that torch counts as it computes."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -36,9 +38,11 @@ def test_of_a_class_network(target: str, patch: int) -> None:
     assert generator_operations(network, [(1, 4, 4)] * 3) == expected
 
 
-@pytest.mark.parametrize(("patch", "attention"), [(1, "one-way"), (2, "one-way"), (1, "joint")])
-def test_of_a_text_network(patch: int, attention: str) -> None:
-    config = TextToVisualConfig.tiny(patch=patch).model_copy(update={"text_attention": attention})
+@pytest.mark.parametrize(
+    "more", [{}, {"patch": 2}, {"text_attention": "joint"}, {"patch": 2, "head_width": 48}], ids=str
+)
+def test_of_a_text_network(more: dict[str, Any]) -> None:
+    config = TextToVisualConfig.tiny().model_copy(update=more)
     network = TextToVisual(config)
     maps = torch.randint(2, (2, 3, 4, 6, network.config.elements))
     condition = TextCondition(torch.randn(2, 5, 6), torch.ones(2, 5, dtype=torch.bool))
