@@ -30,6 +30,7 @@ _WIDEST = {"tmin": 1, "tmax": 10_000, "warmup": 0}
 def generate(options: Generate) -> None:
     """Draw what is asked for and write it."""
     job = make_job(options)
+    job.replaced = frozenset(name for name in ("tokenizer", "text_encoder") if getattr(options, name))
     if options.dtype is None:
         options = replace(options, dtype=job.dtype, tokenizer_dtype=options.tokenizer_dtype or job.tokenizer_dtype)
     console = options.console

@@ -53,6 +53,7 @@ class Job:
     sheet: bool = False
     dtype: DType | None = None  # of what --like repeats, too
     tokenizer_dtype: DType | None = None
+    replaced: frozenset[str] = frozenset()  # parts that are not the model's own
 
 
 def make_job(options: Generate) -> Job:

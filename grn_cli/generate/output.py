@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class Writer:
             "seed": seed,
             "model": self.job.model,
             "weights": self.pipeline.generator.fingerprint,
+            **self._replaced,
             "width": width,
             "height": height,
             **({"frames": frames, "fps": self.pipeline.fps} if self.clip else {}),
@@ -95,6 +97,13 @@ class Writer:
             "sampling": self._sampling,
             **({"from": self._start} if self._start else {}),
         }
+
+    @cached_property
+    def _replaced(self) -> dict[str, str]:
+        """The weights of parts that are not the model's own."""
+        tokenizer, text = self.pipeline.tokenizer, self.pipeline.text
+        found = {"tokenizer_weights": tokenizer.fingerprint} if "tokenizer" in self.job.replaced else {}
+        return found | ({"text_weights": text.fingerprint} if "text_encoder" in self.job.replaced and text else {})
 
     def _record(self, result: Result) -> dict[str, Any]:
         found = {"steps": result.steps, "entropy": result.entropy, "device": result.made.device}

@@ -55,7 +55,7 @@ def test_codes_of_a_pipe_have_no_source(grn: Any, here: Path, tokenizer: Path) -
     assert list(map(bytes, piped.planes)) == list(map(bytes, named.planes))
 
 
-def test_generate_goes_on(draw: Any, tmp_path: Path) -> None:
+def test_generate_goes_on(draw: Any, tmp_path: Path, words: Path, tokenizer: Path, other_tokenizer: Path) -> None:
     base = ("cat", "dog", "-n", 2, "--steps", 2, "-o", "out", "--resume")
     names = "out/cat-0.png\nout/cat-1.png\nout/dog-0.png\nout/dog-1.png\n"
     assert draw(*base).text == names
@@ -69,6 +69,12 @@ def test_generate_goes_on(draw: Any, tmp_path: Path) -> None:
     changed = draw(*base, "--temperature", 0.5)
     assert changed.text == names.replace(".png", "-2.png")
     assert draw(*base, "--grid").code == 2
+    # With other parts they are other pictures, and with the same ones again the same.
+    parts = [("--tokenizer", tokenizer), ("--tokenizer", other_tokenizer), ("--text-encoder", words / "text_encoder")]
+    for number, part in enumerate(parts, 3):
+        expected = sorted(names.replace(".png", f"-{number}.png").splitlines())
+        assert draw(*base, *part).text.splitlines() == expected
+        assert draw(*base).text.splitlines() == sorted(names.splitlines())
 
 
 # --like
