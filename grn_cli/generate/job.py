@@ -163,5 +163,10 @@ def _read_like(like: Path, options: Generate, start: Start) -> Job:
         start,
         frames,
         sheet,
-        *(next((one for one in DType if one.value == made.get(name)), None) for name in ("dtype", "tokenizer_dtype")),
+        _format(made.get("dtype")),
+        _format(made.get("tokenizer_dtype")),
     )
+
+
+def _format(name: Any) -> DType | None:
+    return next((one for one in DType if one.value == name), None)

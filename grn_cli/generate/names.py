@@ -13,6 +13,10 @@ _LENGTH, _BYTES = (
 _PLAIN = re.compile(r"[^a-z0-9]+")
 _FIRST_OTHER = "\u0370"  # below are Latin letters, and signs that modify them
 _LATIN = re.compile("LATIN |MODIFIER LETTER |ROMAN NUMERAL ")
+_STROKED = re.compile(
+    "LATIN SMALL (?:LETTER|LIGATURE) (?:DOTLESS )?([A-Z]{1,2})(?: WITH .*)?"
+)  # which no accent is taken off
+_SPELT = str.maketrans({"ß": "ss", "ð": "d", "þ": "th"})
 # Letters and marks that nobody sees: two names that look the same would be two files.
 _UNSEEN = re.compile("FILLER|VARIATION SELECTOR|GRAPHEME JOINER|VOWEL INHERENT")
 _JOINER = "\u200d"
@@ -22,11 +26,11 @@ _DEVICES = re.compile("con|prn|aux|nul|(com|lpt)[0-9]")  # Windows knows these a
 def name_of(prompt: str | int) -> str:
     """A name without suffix: the prompt's words joined by "-", emoji by their names, at most 120 bytes of UTF-8.
 
-    Latin letters are a to z, their accents left out; letters, digits and marks of other scripts stay as they are (NFC,
+    Latin letters are a to z, their accents and strokes left out; letters, digits and marks of other scripts stay as they are (NFC,
     lower case).
     """
     letters, within = [], False  # within: a word of a script whose marks are more than accents
-    for letter in normalize("NFC", name_pictures(str(prompt)).lower().replace("ß", "ss")):
+    for letter in normalize("NFC", name_pictures(str(prompt)).lower().translate(_SPELT)):
         if within and (letter == _JOINER or category(letter)[0] == "M"):
             letters.append("" if letter == _JOINER or _UNSEEN.search(name(letter, "")) else letter)
             continue
@@ -40,7 +44,9 @@ def name_of(prompt: str | int) -> str:
 
 def _plain(letter: str) -> str:
     """What a to z and 0 to 9 have for a letter: nothing for an accent, "-" for what is no letter."""
-    return _PLAIN.sub("-", "".join(c for c in normalize("NFKD", letter) if not combining(c)))
+    plain = "".join(c for c in normalize("NFKD", letter) if not combining(c))
+    stroked = _STROKED.fullmatch(name(plain, "")) if len(plain) == 1 else None
+    return _PLAIN.sub("-", stroked[1].lower() if stroked else plain)
 
 
 def _is_of_another_script(letter: str) -> bool:
