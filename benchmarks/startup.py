@@ -2,7 +2,8 @@
 
 Prints seconds of one processor core, user and system (the least of several runs, the commands in turn, as whatever else
 the machine does only adds), and ratios. Exits 1 where `grn --help` takes 0.3 s or more, `grn tokenize` or
-`grn reconstruct` of a picture longer than a process that imports torch and ends, or `grn generate` 1.5 times as long.
+`grn reconstruct` of a picture longer than a process that imports torch and ends, or `grn generate` 1.5 times as long, 2.3
+times where the processor draws in float32.
 """
 
 import os
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from grn.devices import multiplies_bfloat16
 
 RUNS = 5
 GRN = ["-m", "grn_cli"]
@@ -22,7 +25,7 @@ CASES = {
     "grn tokenize": [*GRN, "tokenize", "cat.png", "-o", "cat.npz", "--force"],
     "grn reconstruct": [*GRN, "reconstruct", "cat.npz", "-o", "again.png", "--force"],
 }
-LIMITS = {"grn tokenize": 1.0, "grn reconstruct": 1.0, "grn generate": 1.5}
+LIMITS = {"grn tokenize": 1.0, "grn reconstruct": 1.0, "grn generate": 1.5 if multiplies_bfloat16() else 2.3}
 """In times of a process that imports torch."""
 HELP = 0.3
 
