@@ -5,7 +5,8 @@
 Captions of a set made by prepare.py are generated. Each picture is compared, by the cosine of the features of
 efficientnet-lite0, with the real ones of its own style, each of which has a name: rank r means that r - 1 pictures with
 other names are nearer than the nearest with the right name. Prints the shares of rank 1 and of rank 5 or less; with
---json, every match too.
+--json, every match too. With --through, the very pictures of the captions as a tokenizer keeps them are compared instead:
+the most that a generator of its codes can reach.
 
 Axes
     queries  float [N, D], features of generated pictures
@@ -24,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grn import hbq
 from grn.data.samples import Sample
 from grn.data.sources import Source, open_source
 from grn.data.transforms import batches, pick
@@ -31,7 +33,9 @@ from grn.errors import BadInputError, GrnError
 from grn.evaluation.generation import captions
 from grn.evaluation.references import Shown
 from grn.features.efficientnet import FeatureNetwork, OfflineFeatures
+from grn.media.pixels import from_batch
 from grn.pipeline import Pipeline
+from grn.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +94,18 @@ def share_within(matches: Sequence[Match], k: int) -> float:
     return sum(m.rank <= k for m in matches) / len(matches)
 
 
-def compare(pipeline: Pipeline, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Generate `arguments.num` captions of the set and rank them; the record that --json prints."""
+@torch.inference_mode()
+def kept(tokenizer: Tokenizer, rounds: int, samples: Sequence[Sample], batch_size: int) -> list[Shown]:
+    """The samples' pictures as the tokenizer keeps them at so many rounds."""
+    shown = []
+    for pixels in batches(samples, None, batch_size, str(tokenizer.device)):
+        indices = hbq.encode(tokenizer.features(pixels[:, :, None]), rounds).movedim(1, -1)
+        shown += [Shown(frame) for frame in from_batch(tokenizer.decode(indices, rounds)[:, :, 0])]
+    return shown
+
+
+def compare(pipeline: Pipeline | Tokenizer, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Generate `arguments.num` captions of the set, or take their pictures through a tokenizer, and rank them; the record that --json prints."""
     device = arguments.device
     network = OfflineFeatures(arguments.resolution).to(device)
     samples = pick(_open(arguments.data, arguments.keep), arguments.num, arguments.seed)
@@ -99,9 +113,12 @@ def compare(pipeline: Pipeline, arguments: argparse.Namespace) -> dict[str, Any]
     styles = {label.style for label in wanted}
     places = arguments.among or [arguments.data]
     among = [s for path in places for s in _open(path, arguments.keep) if label_of(s).style in styles]
-    steps = {} if arguments.steps is None else {"steps": arguments.steps}
-    results = pipeline(captions(samples), seed=arguments.seed, batch_size=arguments.batch_size, **steps)
-    drawn = [Shown(result.frames[0]) for result in results]
+    if isinstance(pipeline, Tokenizer):
+        drawn = kept(pipeline, arguments.rounds or pipeline.config.rounds, samples, arguments.batch_size)
+    else:
+        steps = {} if arguments.steps is None else {"steps": arguments.steps}
+        results = pipeline(captions(samples), seed=arguments.seed, batch_size=arguments.batch_size, **steps)
+        drawn = [Shown(result.frames[0]) for result in results]
     size = min(drawn[0].frame.shape[:2])
     made, gallery = (
         features_of(batches(pictures, size, arguments.batch_size, device), network) for pictures in (drawn, among)
@@ -127,6 +144,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; errors as one line on stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="emoji", help="name or folder")
+    parser.add_argument("--through", metavar="TOKENIZER", help="no model: pictures as this tokenizer keeps them")
+    parser.add_argument("--rounds", type=int, help="with --through; else the tokenizer's own number")
     parser.add_argument("--data", type=Path, default=Path("data/emoji/train.tar"), help="whose captions are generated")
     parser.add_argument(
         "--among", type=Path, action="append", help="where neighbours are looked for; may be repeated; else --data"
@@ -140,8 +159,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     arguments = parser.parse_args(argv)
+    if arguments.rounds is not None and arguments.through is None:
+        parser.error("--rounds: is of --through, and models have their own")
     try:
-        record = compare(Pipeline.from_pretrained(arguments.model, arguments.device, torch.float32), arguments)
+        what = (
+            Pipeline.from_pretrained(arguments.model, arguments.device, torch.float32)
+            if arguments.through is None
+            else Tokenizer.from_pretrained(arguments.through, arguments.device)
+        )
+        record = compare(what, arguments)
     except GrnError as error:
         print(f"neighbours: error: {error}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ import torch
 from helpers.tars import pack
 from PIL import Image
 
+from grn import hbq
 from grn.errors import BadInputError
+from grn.tokenizer import Tokenizer
 
 _SCRIPT = Path(__file__).parents[2] / "recipes/emoji/neighbours.py"
 _SPEC = importlib.util.spec_from_file_location("neighbours", _SCRIPT)
@@ -102,7 +105,7 @@ def pictures(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
 
 def asked(data: Path, **more: object) -> argparse.Namespace:
     """Arguments as the command line gives them."""
-    given = {"among": None, "keep": None, "num": 200, "seed": 0, "steps": None, "resolution": 32}
+    given = {"among": None, "keep": None, "num": 200, "seed": 0, "steps": None, "rounds": None, "resolution": 32}
     return argparse.Namespace(data=data, batch_size=5, device="cpu", **{**given, **more})
 
 
@@ -115,6 +118,32 @@ def test_who_copies_is_right_and_who_mixes_up_is_not(pictures: tuple[Path, dict[
     assert bad["top1"] == 0
     assert bad["matches"][0]["nearest"] == "thing 1"
     assert {m["rank"] for m in bad["matches"]} <= set(range(1, 7))
+
+
+def test_a_tokenizer_that_loses_nothing_is_right(pictures: tuple[Path, dict[str, np.ndarray]]) -> None:
+    """Of one that keeps each pixel as it is, many rounds are the picture and one is a few colours."""
+    path, _ = pictures
+    asks: list[int] = []
+
+    class Whole(Tokenizer):
+        name, device = "whole", torch.device("cpu")
+
+        def __init__(self) -> None:
+            self.network = SimpleNamespace(config=SimpleNamespace(rounds=7))
+
+        def features(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels * 0.999
+
+        def decode(self, indices: torch.Tensor, rounds: int) -> torch.Tensor:
+            asks.append(rounds)
+            return hbq.decode(indices.movedim(-1, 1), rounds)
+
+    whole, coarse = (script.compare(Whole(), asked(path, rounds=rounds)) for rounds in (None, 1))
+    assert (whole["model"], whole["top1"], whole["generated"]) == ("whole", 1.0, 12)
+    assert coarse["top1"] <= whole["top1"]
+    assert set(asks) == {7, 1}
+    with pytest.raises(SystemExit):
+        script.main(["--rounds", "2"])
 
 
 def test_what_is_asked_for_is_done(pictures: tuple[Path, dict[str, np.ndarray]]) -> None:
