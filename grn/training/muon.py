@@ -1,7 +1,7 @@
 """Muon, in the number format that the device multiplies fast.
 
 Muon moves a matrix by its momentum with all singular values near 1 (Jordan et al. 2024). torch's own makes them so in bfloat16 whatever the device,
-which a processor without instructions for it takes 20 times as long for as for float32: more than all else of a small network's step.
+which a processor without instructions for it takes 15 times as long for as for float32: more than all else of a small network's step.
 """
 
 from collections.abc import Callable, Iterable

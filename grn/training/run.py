@@ -76,7 +76,6 @@ def train(
         if engine.first:
             for note in notes:
                 _log.warning(note)
-        if engine.first:
             with atomic_path(folder / "run.toml") as aside:
                 aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
         loop.run(report, stop_after, on_step)

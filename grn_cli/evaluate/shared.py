@@ -23,9 +23,8 @@ from grn_cli.evaluate.sets import Chosen, leads
 
 CLIPS = 8  # of a block
 _RUN = ".run"  # the end of locks of runs that need a folder
-_PATIENCE = (
-    60.0  # seconds that the first process waits for others to come and see that nothing is left, and these for it
-)
+# Seconds that the first process waits for others to come and see that nothing is left, and these for it.
+_PATIENCE = 60.0
 
 
 class Shared:

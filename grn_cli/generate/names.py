@@ -6,16 +6,13 @@ from unicodedata import category, combining, name, normalize
 
 from grn.text.cleaning import name_pictures
 
-_LENGTH, _BYTES = (
-    60,
-    120,
-)  # a seed, a number, suffixes and a file beside it fit on, also where a name has 143 bytes at most
+# A seed, a number, suffixes and a file beside it fit on, also where a name has 143 bytes at most.
+_LENGTH, _BYTES = 60, 120
 _PLAIN = re.compile(r"[^a-z0-9]+")
 _FIRST_OTHER = "\u0370"  # below are Latin letters, and signs that modify them
 _LATIN = re.compile("LATIN |MODIFIER LETTER |ROMAN NUMERAL ")
-_STROKED = re.compile(
-    "LATIN SMALL (?:LETTER|LIGATURE) (?:DOTLESS )?([A-Z]{1,2})(?: WITH .*)?"
-)  # which no accent is taken off
+# Those that no accent can be taken off.
+_STROKED = re.compile("LATIN SMALL (?:LETTER|LIGATURE) (?:DOTLESS )?([A-Z]{1,2})(?: WITH .*)?")
 _SPELT = str.maketrans({"ß": "ss", "ð": "d", "þ": "th"})
 # Letters and marks that nobody sees: two names that look the same would be two files.
 _UNSEEN = re.compile("FILLER|VARIATION SELECTOR|GRAPHEME JOINER|VOWEL INHERENT")

@@ -152,9 +152,8 @@ def _digest(path: Path) -> str:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        if not stat.S_ISREG(path.stat().st_mode) and not is_folder(
-            path
-        ):  # a pipe has its bytes once, and they are read twice
+        # A pipe has its bytes once, and they are read twice.
+        if not stat.S_ISREG(path.stat().st_mode) and not is_folder(path):
             raise BadInputError(f"{path}: is a pipe or a device (expected a file); write it to a file first")
         return path.open("rb")
     except OSError as error:

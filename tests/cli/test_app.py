@@ -319,10 +319,14 @@ def test_closed_pipe_is_silent() -> None:
 def test_a_warning_that_cannot_be_written_ends_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard error may be a file on a full disk, which is what the warning is about."""
 
+    tried: list[str] = []
+
     class Full(io.StringIO):
         def write(self, text: str) -> int:
+            tried.append(text)
             raise OSError(errno.ENOSPC, "no space left")
 
     Console()
     monkeypatch.setattr(sys, "stderr", Full())
     logging.getLogger("grn").warning("the disk is full")
+    assert tried == ["grn: warning: the disk is full"]
