@@ -66,6 +66,11 @@ class TextCondition(Condition):
     def to(self, device: torch.device | str) -> "TextCondition":
         return TextCondition(self.tokens.to(device), self.mask.to(device))
 
+    def trimmed(self) -> "TextCondition":
+        """The same without the padding behind the longest text."""
+        longest = int(self.mask.sum(1).max())
+        return TextCondition(self.tokens[:, :longest], self.mask[:, :longest])
+
     @classmethod
     def cat(cls, parts: Sequence["TextCondition"]) -> "TextCondition":
         """Join conditions along the batch; shorter texts are padded."""

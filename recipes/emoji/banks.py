@@ -33,7 +33,8 @@ class Dice:
     @classmethod
     def of(cls, seed: int, step: int, device: torch.device) -> "Dice":
         """That of a run's step, the same however often it is made."""
-        number = (seed << 32) + step
+        # A processor's generator takes the last 32 bits of its seed and forgets the others.
+        number = int(np.random.SeedSequence(seed, spawn_key=(step,)).generate_state(1)[0])
         return cls(torch.Generator().manual_seed(number), torch.Generator(device).manual_seed(number))
 
     def below(self, top: int) -> int:

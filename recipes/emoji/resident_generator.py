@@ -15,6 +15,7 @@ its tokenizer. The same command goes on where a run was stopped.
 
 import argparse
 import copy
+import math
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -46,10 +47,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from words_on_device import DeviceWords, words_of
 
 from grn.errors import ConfigError, GrnError, UsageError
+from grn.hub.resolve import resolve
 from grn.models.config import TextToVisualModelConfig
 from grn.models.folder import ModelFolder, save_model
+from grn.networks.condition import TextCondition
 from grn.networks.generator_config import TextToVisualConfig
-from grn.networks.text_to_visual import TextToVisual
+from grn.networks.text_to_visual import PreparedText, TextToVisual
 from grn.refine.sampler import Sampler
 from grn.text.learnt import listed
 from grn.text.word_vectors import StaticWordVectors
@@ -115,12 +118,14 @@ class GeneratorStep:
             targets, rows = self.scenes(recipe.run.batch_size, dice)
             words = self.scenes.words
         condition = words(rows, dice.device, recipe.words, recipe.drop_condition)
+        order = condition.mask.sum(1).argsort()
+        targets, condition = targets[order], condition.rows(order)
         state, ratio = corrupt(targets, self.config.classes, recipe.ratio, dice)
         lowered = recipe.run.lowered(self.device.type)
         self.network.zero_grad(set_to_none=True)
         with _attention(self.device):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
-                logits = self.network(state, ratio, self.network.prepare(condition))
+                logits = self.network(state, ratio, self._prepared(condition))
             loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimizer.clip)
@@ -128,9 +133,18 @@ class GeneratorStep:
             optimizer.step()
         return {"loss_clips" if moving else "loss_pictures": loss.detach()}
 
+    def _prepared(self, condition: TextCondition) -> PreparedText:
+        """Texts in order of their lengths, most of them padded to a few words only: the longest has three times as many as the mean."""
+        parts = torch.arange(len(condition), device=self.device).split(math.ceil(0.75 * len(condition)))
+        trimmed = [condition.rows(part).trimmed() for part in parts]
+        return PreparedText.cat([self.network.prepare(part) for part in trimmed])
+
 
 def start(network: TextToVisual, path: Path) -> None:
-    """Take over a generator's weights; where its codes are others, all but the layers that read and write them. ConfigError where more differs."""
+    """Take over a generator's weights; where its codes are others, all but the layers that read and write them.
+
+    Blocks beyond its last start anew. ConfigError where more differs.
+    """
     model = ModelFolder.open(path)
     assert isinstance(model.config.network, TextToVisualConfig), "its network is that of a text-to-visual model"
     other = TextToVisual(model.config.network)
@@ -138,7 +152,9 @@ def start(network: TextToVisual, path: Path) -> None:
     own, found = network.state_dict(), other.state_dict()
     unfit = {name for name in own.keys() | found.keys() if name not in own or name not in found}
     unfit |= {name for name in own.keys() & found.keys() if own[name].shape != found[name].shape}
-    if more := sorted(name for name in unfit if name.split(".")[0] not in ("embed", "widen", "head")):
+    beyond = tuple(f"blocks.{number}." for number in range(model.config.network.depth, len(network.blocks)))
+    anew = ("embed.", "widen.", "head.", *beyond)
+    if more := sorted(name for name in unfit if not name.startswith(anew)):
         raise ConfigError(f"run.init {path}: its network has another shape than the recipe's ({more[0]})")
     if unfit:
         print(f"new: {', '.join(sorted(unfit))}", flush=True)
@@ -234,7 +250,7 @@ def read_recipe(path: Path, overrides: list[str]) -> tuple[GeneratorRecipe, Stat
         raise UsageError(f"{path}: expected a recipe of a text-to-visual generator")
     if recipe.text_encoder is None or recipe.network.target != "ind":
         raise ConfigError(f"{path}: expected text_encoder and network.target = 'ind', which is what is trained here")
-    return recipe, StaticWordVectors.load(recipe.text_encoder)
+    return recipe, StaticWordVectors.load(resolve(str(recipe.text_encoder), kind="text-encoder").folder)
 
 
 def read_pictures(

@@ -216,6 +216,14 @@ def test_padding_changes_nothing(attention: TextAttention) -> None:
     assert not torch.allclose(network(maps, ratio, network.prepare(careless)), expected, atol=1e-3)
 
 
+def test_a_trimmed_text_has_no_padding_behind_its_longest() -> None:
+    given = text(TextToVisualConfig.tiny(), 2, 3)
+    padded = TextCondition(nn.functional.pad(given.tokens, (0, 0, 0, 4)), nn.functional.pad(given.mask, (0, 4)))
+    found = padded.trimmed()
+    assert torch.equal(found.tokens, given.tokens)
+    assert torch.equal(found.mask, given.mask)
+
+
 def _families() -> list[tuple[nn.Module, object, tuple[int, ...]]]:
     class_config, text_config = ClassToImageConfig.tiny(), TextToVisualConfig.tiny()
     joint_config = TextToVisualConfig.tiny(text_attention="joint")

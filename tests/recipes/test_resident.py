@@ -22,6 +22,13 @@ def dice(step: int = 0) -> Dice:
     return Dice.of(0, step, CPU)
 
 
+def test_each_seed_and_step_has_its_own_randomness() -> None:
+    drawn = {(seed, step): Dice.of(seed, step, CPU) for seed in (0, 1, 2**32) for step in (0, 1)}
+    assert len({float(torch.rand((), generator=one.device)) for one in drawn.values()}) == 6
+    assert len({one.chance() for one in drawn.values()}) == 6
+    assert dice(3).chance() == dice(3).chance()
+
+
 # Banks
 
 
@@ -61,8 +68,8 @@ def test_crops_are_pieces_of_the_samples() -> None:
         for t in range(9):
             samples[n, t] = torch.stack([rows, columns, torch.full_like(rows, 10 * n + t)], -1)
     bank = Bank(samples, (24, 24), 1.0)
-    crops = ((cut(bank, 40, 8, 5, dice()) + 1) * 127.5).round()
-    assert crops.shape == (40, 3, 5, 8, 8)
+    crops = ((cut(bank, 400, 8, 5, dice()) + 1) * 127.5).round()
+    assert crops.shape == (400, 3, 5, 8, 8)
     assert (crops[:, 0].diff(dim=2) == 1).all()
     assert (crops[:, 1].diff(dim=3) == 1).all()
     assert (crops[:, 2].diff(dim=1) == 1).all()

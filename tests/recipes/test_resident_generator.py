@@ -245,5 +245,11 @@ def test_a_generator_of_other_codes_goes_on_with_its_blocks(
     assert "new: embed.weight, head.bias, head.weight, widen.bias, widen.weight\n" in capsys.readouterr().out
     same, finer = (network.blocks.state_dict() for network in networks)
     assert all(torch.equal(same[name], finer[name]) for name in same)
-    with pytest.raises(ConfigError, match="another shape"):
-        start(TextToVisual(config.model_copy(update={"width": 64})), trained)
+    deeper = TextToVisual(config.model_copy(update={"depth": config.depth + 1}))
+    start(deeper, trained)
+    assert f"new: blocks.{config.depth}.attention" in capsys.readouterr().out
+    begun = deeper.blocks.state_dict()
+    assert all(torch.equal(same[name], begun[name]) for name in same)
+    for change in ({"width": 64}, {"depth": config.depth - 1}):
+        with pytest.raises(ConfigError, match="another shape"):
+            start(TextToVisual(config.model_copy(update=change)), trained)
