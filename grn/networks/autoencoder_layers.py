@@ -92,6 +92,8 @@ class CausalConv(nn.Module):
 @torch.no_grad()
 def set_taps(conv: CausalConv | nn.Conv3d, taps: tuple[float, ...]) -> None:
     """Make every output channel of a pointwise convolution over time the same mean of one input channel's frames; n outputs may share one input."""
+    if conv.weight.is_meta:  # what is loaded from a file needs none; on "meta" it imports the compiler, 0.5 s
+        return
     outputs, channels = conv.weight.shape[:2]
     identity = torch.eye(channels).repeat(outputs // channels, 1)
     conv.weight.copy_((identity[:, :, None] * torch.tensor(taps))[..., None, None])
