@@ -50,7 +50,7 @@ perceptual = 1.0
 GENERATOR = """
 kind = "generator"
 name = "fingerprint"
-tokenizer = "emoji-pictures"
+tokenizer = "emoji-tokenizer"
 text_encoder = "{encoder}"
 [network]
 kind = "text-to-visual"

@@ -122,22 +122,19 @@ class Entry:
 _ENTRIES = (
     Entry(
         "emoji", "text-to-visual", "text to 128x128 emoji, comes with the package", "see its model card",
-        embedded="emoji", tokenizer="emoji-pictures",
+        embedded="emoji", tokenizer="emoji-tokenizer",
     ),
     Entry(
         "emoji-video", "text-to-visual", "text to 128x128 clips of emoji, comes with the package", "see its model card",
         embedded="emoji-video", tokenizer="emoji-video-tokenizer", text_encoder="emoji",
     ),
     Entry(
-        "emoji-tokenizer", "tokenizer", "any image or clip, C=16, comes with the package", "see its model card",
+        "emoji-tokenizer", "tokenizer", "images and clips jointly, C=16, 8 pixels a token, comes with the package",
+        "see its model card",
         embedded="emoji-tokenizer",
     ),
     Entry(
-        "emoji-pictures", "tokenizer", "the emoji model's own, C=16, M=2, comes with the package", "see its model card",
-        embedded="emoji/tokenizer",
-    ),
-    Entry(
-        "emoji-video-tokenizer", "tokenizer", "images and clips jointly, C=16, 4 frames a token, comes with the package",
+        "emoji-video-tokenizer", "tokenizer", "of the clip model, C=16, 16 pixels a token, comes with the package",
         "see its model card", embedded="emoji-video-tokenizer",
     ),
     Entry(

@@ -78,5 +78,5 @@ def test_the_tokenizers_keep_what_a_picture_shows() -> None:
     for name in ("emoji-tokenizer", "emoji-video-tokenizer"):
         drawn = Tokenizer.from_pretrained(name).reconstruct_pixels(torch.from_numpy(pixels), 4)
         errors[name] = float(-10 * np.log10(((drawn.numpy() - pixels) ** 2).mean() / 4))
-    assert errors["emoji-tokenizer"] > 31
-    assert errors["emoji-video-tokenizer"] > 30
+    assert errors["emoji-tokenizer"] > 34
+    assert errors["emoji-video-tokenizer"] > 28

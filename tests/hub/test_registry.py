@@ -71,9 +71,7 @@ def test_the_published_class_models_are_sampled_as_published() -> None:
 
 
 def test_names_are_listed_by_kind() -> None:
-    assert registry.names("tokenizer") == (
-        "emoji-tokenizer", "emoji-pictures", "emoji-video-tokenizer", "hbq-16", "hbq-64",
-    )  # fmt: skip
+    assert registry.names("tokenizer") == ("emoji-tokenizer", "emoji-video-tokenizer", "hbq-16", "hbq-64")
     assert registry.names("class-to-image") == ("grn-b", "grn-l", "grn-h", "grn-g")
     assert registry.names("generator") == (
         "emoji",

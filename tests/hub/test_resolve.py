@@ -16,7 +16,7 @@ from grn.errors import EnvironmentFaultError, GrnError, ModelMismatchError, Mode
 from grn.hub import registry
 from grn.hub.resolve import resolve
 
-EMBEDDED = ("emoji", "emoji-video", "emoji-tokenizer", "emoji-video-tokenizer", "emoji-pictures")
+EMBEDDED = ("emoji", "emoji-video", "emoji-tokenizer", "emoji-video-tokenizer")
 pytestmark = pytest.mark.usefixtures("nowhere_else")
 
 
@@ -52,7 +52,6 @@ def test_names_are_found_in_order(tmp_path: Path) -> None:
         "emoji-tokenizer": ("embedded", tmp_path / "embedded" / "emoji-tokenizer"),
         "emoji-video": ("embedded", tmp_path / "embedded" / "emoji-video"),
         "emoji-video-tokenizer": ("embedded", tmp_path / "embedded" / "emoji-video-tokenizer"),
-        "emoji-pictures": ("embedded", tmp_path / "embedded" / "emoji" / "tokenizer"),
         "./emoji": ("folder", Path("emoji")),
         "mine": ("folder", Path("mine")),
         str(tmp_path / "mine"): ("folder", tmp_path / "mine"),

@@ -42,9 +42,12 @@ def test_a_thing_alone_is_called_by_its_name_and_synonyms() -> None:
 
 
 def test_the_joint_tokenizer_starts_from_the_one_of_pictures() -> None:
-    recipe = load_recipe(RECIPE / "joint-tokenizer.toml")
+    recipe, stills = load_recipe(RECIPE / "tokenizer.toml"), load_recipe(RECIPE / "still-tokenizer.toml")
     assert isinstance(recipe, TokenizerRecipe)
-    assert can_inflate(Tokenizer.from_pretrained(str(recipe.run.init)).config, recipe.network)
+    assert isinstance(stills, TokenizerRecipe)
+    assert str(recipe.run.init) == f"runs/{stills.name}/final"
+    assert can_inflate(stills.network, recipe.network)
+    assert Tokenizer.from_pretrained("emoji-tokenizer").config == recipe.network
     packed = load_recipe(RECIPE / "joint-pack.toml")
     assert isinstance(packed, TokenizerRecipe)
     assert packed.run.init is None
@@ -53,7 +56,7 @@ def test_the_joint_tokenizer_starts_from_the_one_of_pictures() -> None:
 
 
 def test_the_generator_of_scenes_draws_pictures_and_clips_of_that_tokenizer() -> None:
-    recipe, tokenizer = load_recipe(RECIPE / "scenes.toml"), load_recipe(RECIPE / "joint-tokenizer.toml")
+    recipe, tokenizer = load_recipe(RECIPE / "scenes.toml"), load_recipe(RECIPE / "tokenizer.toml")
     assert isinstance(recipe, GeneratorRecipe)
     assert isinstance(tokenizer, TokenizerRecipe)
     assert recipe.network.channels == tokenizer.network.channels

@@ -15,7 +15,7 @@ from tools import completions
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *(ROOT / name for name in ("benchmarks/README.md", "recipes/README.md", "recipes/emoji/joint/README.md")),
+    *(ROOT / name for name in ("benchmarks/README.md", "recipes/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "grn" / "models" / "embedded").rglob("README.md")),
 ]
