@@ -105,11 +105,11 @@ def composed(renderer: Renderer, scenes: Sequence[Scene], seed: int) -> list[np.
     return list(from_batch(pictures))
 
 
-def reconstructed(tokenizer: Tokenizer, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The pictures as the tokenizer keeps them: no generator of its codes can draw better ones."""
+def reconstructed(tokenizer: Tokenizer, rounds: int, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The pictures as the tokenizer keeps them at so many rounds: no generator of its codes can draw better ones."""
     pixels = to_batch(np.stack(pictures))
-    indices = hbq.encode(tokenizer.features(pixels[:, :, None]), tokenizer.config.rounds).movedim(1, -1)
-    drawn = tokenizer.decode(indices, tokenizer.config.rounds)[:, :, 0]
+    indices = hbq.encode(tokenizer.features(pixels[:, :, None]), rounds).movedim(1, -1)
+    drawn = tokenizer.decode(indices, rounds)[:, :, 0]
     return list(from_batch(drawn))
 
 
@@ -163,13 +163,19 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="emoji", help="name or folder")
     parser.add_argument("--check", action="store_true", help="judge composed pictures")
     parser.add_argument("--through", metavar="TOKENIZER", help="with --check: pictures as this tokenizer keeps them")
+    parser.add_argument("--rounds", type=int, help="with --through; else the tokenizer's own number")
     parser.add_argument("--sprites", type=Path, default=Path("data/emoji/sprites.tar"))
     parser.add_argument("--num", type=int, default=50, help="pictures a question")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.through is not None and not options.check:
+        parser.error("--through: is of --check")
+    if options.rounds is not None and options.through is None:
+        parser.error("--rounds: is of --through, and models have their own")
+    return options
 
 
 def run(options: argparse.Namespace) -> list[Verdict]:
@@ -184,7 +190,7 @@ def run(options: argparse.Namespace) -> list[Verdict]:
 
         def draw(scenes: Sequence[Scene]) -> list[np.ndarray]:
             pictures = composed(renderer, scenes, options.seed)
-            return pictures if kept is None else reconstructed(kept, pictures)
+            return pictures if kept is None else reconstructed(kept, options.rounds or kept.config.rounds, pictures)
 
         return judge_all(judge, asked, draw)
     pipeline = Pipeline.from_pretrained(options.model, options.device)

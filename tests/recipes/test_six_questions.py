@@ -183,10 +183,13 @@ def test_prompts_are_the_same_by_seed_and_never_trained_on(sprites: tuple[list[S
 
 def test_pictures_go_through_a_tokenizer(sprites: tuple[list[Sprite], np.ndarray]) -> None:
     picture = drawn(sprites[1], Placed(0, 0, 0, 0.9))
-    (kept,) = reconstructed(Tokenizer.from_pretrained("emoji-tokenizer"), [picture])
-    assert kept.shape == picture.shape
-    difference = np.abs(kept.astype(int) - picture).mean()
-    assert 0 < difference < 40
+    tokenizer = Tokenizer.from_pretrained("emoji-tokenizer")
+    differences = []
+    for rounds in (1, 4):
+        (kept,) = reconstructed(tokenizer, rounds, [picture])
+        assert kept.shape == picture.shape
+        differences.append(np.abs(kept.astype(int) - picture).mean())
+    assert 40 > differences[0] > differences[1] > 0
 
 
 def test_a_model_draws_the_captions(words: Path) -> None:
@@ -199,3 +202,10 @@ def test_a_model_draws_the_captions(words: Path) -> None:
 def test_misuse_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check", "--sprites", str(tmp_path / "none.tar")]) == 1
     assert "not a tar of sprites" in capsys.readouterr().err
+    for arguments, said in (
+        (["--through", "x"], "--through: is of --check"),
+        (["--check", "--rounds", "2"], "--rounds: is of --through"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert said in capsys.readouterr().err
