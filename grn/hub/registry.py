@@ -130,8 +130,7 @@ _ENTRIES = (
     ),
     Entry(
         "emoji-tokenizer", "tokenizer", "images and clips jointly, C=16, 8 pixels a token, comes with the package",
-        "see its model card",
-        embedded="emoji-tokenizer",
+        "see its model card", embedded="emoji-tokenizer",
     ),
     Entry(
         "emoji-video-tokenizer", "tokenizer", "of the clip model, C=16, 16 pixels a token, comes with the package",
