@@ -14,7 +14,7 @@ from grn.codes import PackedCodes
 from grn.errors import ModelNotFoundError, UsageError
 from grn.files import is_folder
 from grn.hub import registry
-from grn.media import VideoWriter, write_image
+from grn.media import VideoWriter, clip_suffix_of, format_of, write_image
 from grn.tokenizer import Tokenizer
 from grn_cli.console import Console
 from grn_cli.errors import Batch, say
@@ -55,6 +55,9 @@ class _Run:
         """Reconstruct one codes file."""
         options, console = self.options, self.options.console
         codes = self._load(item)
+        if not self.outputs.stdout:  # before a tokenizer is loaded, or fetched
+            planned = self.outputs.planned(item, ".png" if codes.kind == "image" else ".mp4")
+            (format_of if codes.kind == "image" else clip_suffix_of)(planned)
         tokenizer = self._tokenizer(codes, item)
         if foreign := codes.fingerprint != tokenizer.fingerprint and options.force:
             console.warn(f"{item.name}: made with other weights than {tokenizer.name}'s; decoding as --force asks")

@@ -22,6 +22,7 @@ from grn_cli.options.fields import sides
 from grn_cli.options.tokenize import Clip, Shards, Tokenize
 from grn_cli.paths import Item, Outputs, expand
 
+_OF_CLIPS = ("fps", "start", "duration")
 _LISTS = (".tar", ".tgz", ".tar.gz", ".jsonl")
 
 
@@ -48,6 +49,7 @@ def tokenize(options: Tokenize) -> None:
         if batch.alone:  # of many, others need the tokenizer anyway
             _check_there(items[0])
         tokenizer = load_tokenizer(options.tokenizer, options)
+        moving: list[bool] = []
         for item in console.progress(items, "tokenize") if len(items) > 1 else items:
             with batch.item():
                 source = _source(item, options)
@@ -55,9 +57,18 @@ def tokenize(options: Tokenize) -> None:
                     console.result({"input": item.name, "output": str(path), "skipped": True}, str(path))
                     continue
                 codes = _codes(item, tokenizer, options, alone=len(items) == 1)
+                moving.append(codes.kind == "video")
                 said = console.detail if len(items) > 1 else console.info  # of many, the results' names are enough
                 said(_write(replace(codes, source=source), item, outputs, console))
+        _check_read(options, moving, console)
     batch.finish()
+
+
+def _check_read(options: Tokenize, moving: list[bool], console: Console) -> None:
+    """Say where options on clips have changed nothing. moving: whether each input that was read is a clip."""
+    given = [name for name in _OF_CLIPS if getattr(options, name)]
+    if given and moving and not any(moving):
+        console.warn(f"{' and '.join(f'--{name}' for name in given)}: changed nothing, for no input is a clip")
 
 
 def _are_shards(inputs: list[str]) -> bool:

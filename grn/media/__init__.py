@@ -26,7 +26,7 @@ from grn.media.suffixes import (
     WRITE_IMAGE_SUFFIXES,
     suffix_of,
 )
-from grn.media.video_writer import VideoWriter
+from grn.media.video_writer import VideoWriter, clip_suffix_of
 
 READER_VERSION = 3
 """Counts up whenever files are read to other pixels than before: what is kept of read files has it in its key."""
@@ -43,6 +43,7 @@ __all__ = [
     "MediaInput",
     "VideoWriter",
     "centre_crop",
+    "clip_suffix_of",
     "contact_sheet",
     "cover",
     "fit",

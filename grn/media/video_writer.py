@@ -46,6 +46,16 @@ class _Encoder(Protocol):
     def stop(self) -> None: ...
 
 
+def clip_suffix_of(path: Path) -> str:
+    """The suffix in lower case; UsageError where it is of no format that clips are written in."""
+    suffix = suffix_of(path)
+    if suffix not in WRITE_CLIP_SUFFIXES:
+        raise UsageError(
+            f"{display(path)}: cannot write videos as '{path.suffix}'; use one of {', '.join(WRITE_CLIP_SUFFIXES)}"
+        )
+    return suffix
+
+
 class VideoWriter:
     """Write frames to .mp4, .mov, .webm, .gif or .webp, at `fps` frames a second. Use it in a `with`.
 
@@ -57,12 +67,8 @@ class VideoWriter:
     def __init__(self, path: str | os.PathLike[str], width: int, height: int, fps: float, note: str = "") -> None:
         """note: what the file is to say of how it was made (`read_note`)."""
         self.path = Path(path)
-        self._suffix = suffix_of(self.path)
+        self._suffix = clip_suffix_of(self.path)
         name = display(self.path)
-        if self._suffix not in WRITE_CLIP_SUFFIXES:
-            raise UsageError(
-                f"{name}: cannot write videos as '{self.path.suffix}'; use one of {', '.join(WRITE_CLIP_SUFFIXES)}"
-            )
         largest, fastest = _LARGEST.get(self._suffix, 16_384), _FASTEST.get(self._suffix, 1000)
         if not (1 <= width <= largest and 1 <= height <= largest):
             sides = f"expected sides of 1 to {largest:,} for {self._suffix}"

@@ -162,6 +162,25 @@ def test_options(tok: Any, here: Path, source: str, option: str, value: object, 
     assert getattr(Codes.load(here / record["output"]), field) == expected
 
 
+def test_options_on_clips_say_where_they_changed_nothing(tok: Any, here: Path) -> None:
+    said = "grn: warning: --fps and --duration: changed nothing, for no input is a clip\n"
+    asked = ("--fps", 6, "--duration", 1)
+    for inputs, err in ((("photo.png",), said), (("*.png",), said), (("photo.png", "clip.mp4"), "")):
+        assert err in (outcome := tok("tokenize", *inputs, *asked, "-o", f"{len(inputs)}{inputs[0][0]}/")).err
+        assert ("changed nothing" in outcome.err) == bool(err)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "err"), [("photo.png", "x.docx", "images"), ("clip.mp4", "x.png", "videos")]
+)
+def test_a_name_of_no_format_is_refused_before_a_tokenizer_is_loaded(
+    tok: Any, grn: Any, here: Path, source: str, name: str, err: str
+) -> None:
+    tok("tokenize", source, "-o", "codes.npz")
+    outcome = grn("reconstruct", "codes.npz", "--tokenizer", "none", "-o", name)
+    assert (outcome.code, f"{name}: cannot write {err} as '.{name[2:]}'" in outcome.err) == (2, True)
+
+
 def test_background(tok: Any, here: Path) -> None:
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(here / "clear.png")
     white, black = (tok("tokenize", "clear.png", "-o", "-", "--background", c).out for c in ("white", "black"))
