@@ -23,10 +23,15 @@ def recomputed(call: Callable[..., Any], *given: Any) -> Any:
 def sum_of_columns(weight: Tensor, numbers: Tensor) -> Tensor:
     """Sum of those columns of a weight [D, R] that numbers [..., E] name, [..., D]; a negative number names none.
 
-    It is the weight times the sum of E one-hot vectors.
+    It is the weight times the sum of E one-hot vectors, and in training computed so: a product's gradient is another one, where that of rows
+    that were looked up is scattered one by one. Else it is exact whatever the number format.
     """
-    rows = torch.cat([weight.t(), weight.new_zeros(1, weight.shape[0])])
     chosen = torch.where(numbers < 0, weight.shape[1], numbers)
+    if torch.is_grad_enabled() and weight.requires_grad:
+        counts = weight.new_zeros(*numbers.shape[:-1], weight.shape[1] + 1)
+        counts.scatter_add_(-1, chosen, counts.new_ones(()).expand(chosen.shape))
+        return F.linear(counts[..., :-1], weight)
+    rows = torch.cat([weight.t(), weight.new_zeros(1, weight.shape[0])])
     return F.embedding_bag(chosen.flatten(0, -2), rows, mode="sum").view(*numbers.shape[:-1], weight.shape[0])
 
 

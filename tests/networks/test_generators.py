@@ -330,7 +330,12 @@ def test_a_sum_of_columns_is_a_product_with_one_hot_vectors_gradients_included(d
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
     gradients = [torch.autograd.grad((one * weights).sum(), weight)[0] for one in found]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-5)
-    assert not sum_of_columns(weight, torch.full((1, 3), -1)).any()
+    with torch.no_grad():
+        looked_up = sum_of_columns(weight, columns)
+    torch.testing.assert_close(looked_up, found[1], rtol=0, atol=1e-6)
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context:
+            assert not sum_of_columns(weight, torch.full((1, 3), -1)).any()
 
 
 @pytest.mark.parametrize("family", [0, 1, 2], ids=["class", "text", "joint text"])
