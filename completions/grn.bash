@@ -33,7 +33,7 @@ _grn() {
     case "$path $prev" in
         " tokenize -o"|" tokenize --out") words=""; files=1 ;;
         " tokenize --rounds") words="1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"; files=0 ;;
-        " tokenize --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " tokenize --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " tokenize --size") words=""; files=0 ;;
         " tokenize --fps") words=""; files=0 ;;
         " tokenize --start") words=""; files=0 ;;
@@ -49,20 +49,20 @@ _grn() {
         " tokenize --device") words="auto cpu cuda"; files=0 ;;
         " reconstruct -o"|" reconstruct --out") words=""; files=1 ;;
         " reconstruct --rounds") words="1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"; files=0 ;;
-        " reconstruct --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " reconstruct --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " reconstruct --reference") words=""; files=1 ;;
         " reconstruct --reference-start") words=""; files=0 ;;
         " reconstruct --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " reconstruct --device") words="auto cpu cuda"; files=0 ;;
         " generate -o"|" generate --out") words=""; files=1 ;;
-        " generate -m"|" generate --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " generate -m"|" generate --model") words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " generate -n"|" generate --num") words=""; files=0 ;;
         " generate --seed") words=""; files=0 ;;
         " generate --size") words=""; files=0 ;;
         " generate --prompts") words=""; files=1 ;;
-        " generate --class") words="emoji emoji-video emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
+        " generate --class") words="emoji emoji-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
         " generate --negative-prompt") words=""; files=0 ;;
-        " generate --preset") words="emoji emoji-video emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
+        " generate --preset") words="emoji emoji-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
         " generate --aspect") words=""; files=0 ;;
         " generate --area") words=""; files=0 ;;
         " generate --like") words=""; files=1 ;;
@@ -82,7 +82,7 @@ _grn() {
         " generate --init") words=""; files=1 ;;
         " generate --strength") words="0 1"; files=0 ;;
         " generate --mask") words=""; files=1 ;;
-        " generate --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " generate --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " generate --tokenizer-device") words="auto cpu cuda"; files=0 ;;
         " generate --tokenizer-dtype") words="float32 bfloat16 float16"; files=0 ;;
         " generate --text-encoder") words="umt5-xxl"; files=1 ;;
@@ -123,8 +123,8 @@ _grn() {
         " eval fid --ratio-of") words="map drawn"; files=0 ;;
         " eval fid --save") words=""; files=1 ;;
         " eval fid -o"|" eval fid --out") words=""; files=1 ;;
-        " eval fid -m"|" eval fid --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
-        " eval fid --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " eval fid -m"|" eval fid --model") words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval fid --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " eval fid --tokenizer-device") words="auto cpu cuda"; files=0 ;;
         " eval fid --tokenizer-dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval fid --text-encoder") words="umt5-xxl"; files=1 ;;
@@ -133,12 +133,12 @@ _grn() {
         " eval fid --compile") words="auto on off"; files=0 ;;
         " eval fid --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval fid --device") words="auto cpu cuda"; files=0 ;;
-        " eval fid --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval fid --features") words="offline inception emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval fid --inception") words=""; files=1 ;;
         " eval fid --resolution") words=""; files=0 ;;
         " eval fid --batch-size") words=""; files=0 ;;
         " eval recon --data") words=""; files=1 ;;
-        " eval recon --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " eval recon --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " eval recon --rounds") words=""; files=0 ;;
         " eval recon --size") words=""; files=0 ;;
         " eval recon --frames") words=""; files=0 ;;
@@ -149,7 +149,7 @@ _grn() {
         " eval recon -n"|" eval recon --num") words=""; files=0 ;;
         " eval recon --seed") words=""; files=0 ;;
         " eval recon --keep") words=""; files=0 ;;
-        " eval recon --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval recon --features") words="offline inception emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval recon --inception") words=""; files=1 ;;
         " eval recon --resolution") words=""; files=0 ;;
         " eval recon --batch-size") words=""; files=0 ;;
@@ -177,8 +177,8 @@ _grn() {
         " eval sweep --fill") words=""; files=0 ;;
         " eval sweep --save") words=""; files=1 ;;
         " eval sweep -o"|" eval sweep --out") words=""; files=1 ;;
-        " eval sweep -m"|" eval sweep --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
-        " eval sweep --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " eval sweep -m"|" eval sweep --model") words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval sweep --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " eval sweep --tokenizer-device") words="auto cpu cuda"; files=0 ;;
         " eval sweep --tokenizer-dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval sweep --text-encoder") words="umt5-xxl"; files=1 ;;
@@ -187,7 +187,7 @@ _grn() {
         " eval sweep --compile") words="auto on off"; files=0 ;;
         " eval sweep --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval sweep --device") words="auto cpu cuda"; files=0 ;;
-        " eval sweep --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval sweep --features") words="offline inception emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval sweep --inception") words=""; files=1 ;;
         " eval sweep --resolution") words=""; files=0 ;;
         " eval sweep --batch-size") words=""; files=0 ;;
@@ -217,8 +217,8 @@ _grn() {
         " eval adaptive --ratio-shown") words="scheduled kept"; files=0 ;;
         " eval adaptive --ratio-of") words="map drawn"; files=0 ;;
         " eval adaptive -o"|" eval adaptive --out") words=""; files=1 ;;
-        " eval adaptive -m"|" eval adaptive --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
-        " eval adaptive --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " eval adaptive -m"|" eval adaptive --model") words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval adaptive --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " eval adaptive --tokenizer-device") words="auto cpu cuda"; files=0 ;;
         " eval adaptive --tokenizer-dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval adaptive --text-encoder") words="umt5-xxl"; files=1 ;;
@@ -227,7 +227,7 @@ _grn() {
         " eval adaptive --compile") words="auto on off"; files=0 ;;
         " eval adaptive --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval adaptive --device") words="auto cpu cuda"; files=0 ;;
-        " eval adaptive --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval adaptive --features") words="offline inception emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval adaptive --inception") words=""; files=1 ;;
         " eval adaptive --resolution") words=""; files=0 ;;
         " eval adaptive --batch-size") words=""; files=0 ;;
@@ -254,8 +254,8 @@ _grn() {
         " eval motion --curve-factor") words="0 1"; files=0 ;;
         " eval motion --ratio-shown") words="scheduled kept"; files=0 ;;
         " eval motion --ratio-of") words="map drawn"; files=0 ;;
-        " eval motion -m"|" eval motion --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
-        " eval motion --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " eval motion -m"|" eval motion --model") words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval motion --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " eval motion --tokenizer-device") words="auto cpu cuda"; files=0 ;;
         " eval motion --tokenizer-dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval motion --text-encoder") words="umt5-xxl"; files=1 ;;
@@ -265,12 +265,12 @@ _grn() {
         " eval motion --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval motion --device") words="auto cpu cuda"; files=0 ;;
         " eval stats -o"|" eval stats --out") words=""; files=1 ;;
-        " eval stats -m"|" eval stats --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval stats -m"|" eval stats --model") words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval stats --size") words=""; files=0 ;;
         " eval stats -n"|" eval stats --num") words=""; files=0 ;;
         " eval stats --seed") words=""; files=0 ;;
         " eval stats --keep") words=""; files=0 ;;
-        " eval stats --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval stats --features") words="offline inception emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval stats --inception") words=""; files=1 ;;
         " eval stats --resolution") words=""; files=0 ;;
         " eval stats --batch-size") words=""; files=0 ;;
@@ -279,7 +279,7 @@ _grn() {
         " eval video --i3d") words=""; files=1 ;;
         " eval video --frames") words=""; files=0 ;;
         " eval video --stride") words=""; files=0 ;;
-        " eval video --features") words="offline inception emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval video --features") words="offline inception emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
         " eval video --inception") words=""; files=1 ;;
         " eval video --resolution") words=""; files=0 ;;
         " eval video --batch-size") words=""; files=0 ;;
@@ -310,8 +310,8 @@ _grn() {
         " eval geneval --curve-factor") words="0 1"; files=0 ;;
         " eval geneval --ratio-shown") words="scheduled kept"; files=0 ;;
         " eval geneval --ratio-of") words="map drawn"; files=0 ;;
-        " eval geneval -m"|" eval geneval --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
-        " eval geneval --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " eval geneval -m"|" eval geneval --model") words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval geneval --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " eval geneval --tokenizer-device") words="auto cpu cuda"; files=0 ;;
         " eval geneval --tokenizer-dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval geneval --text-encoder") words="umt5-xxl"; files=1 ;;
@@ -321,7 +321,7 @@ _grn() {
         " eval geneval --dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval geneval --device") words="auto cpu cuda"; files=0 ;;
         " eval vbench -n"|" eval vbench --num") words=""; files=0 ;;
-        " eval vbench --dimension") words="emoji emoji-video emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
+        " eval vbench --dimension") words="emoji emoji-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
         " eval vbench --seconds") words=""; files=0 ;;
         " eval vbench --results") words=""; files=1 ;;
         " eval vbench -o"|" eval vbench --out") words=""; files=1 ;;
@@ -348,8 +348,8 @@ _grn() {
         " eval vbench --curve-factor") words="0 1"; files=0 ;;
         " eval vbench --ratio-shown") words="scheduled kept"; files=0 ;;
         " eval vbench --ratio-of") words="map drawn"; files=0 ;;
-        " eval vbench -m"|" eval vbench --model") words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
-        " eval vbench --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " eval vbench -m"|" eval vbench --model") words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1 ;;
+        " eval vbench --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " eval vbench --tokenizer-device") words="auto cpu cuda"; files=0 ;;
         " eval vbench --tokenizer-dtype") words="float32 bfloat16 float16"; files=0 ;;
         " eval vbench --text-encoder") words="umt5-xxl"; files=1 ;;
@@ -362,7 +362,7 @@ _grn() {
         " eval compare --plot") words=""; files=1 ;;
         " models convert -o"|" models convert --out") words=""; files=1 ;;
         " models convert --name") words=""; files=0 ;;
-        " models convert --like") words="emoji emoji-video emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
+        " models convert --like") words="emoji emoji-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0 ;;
         " models convert --text-attention") words=""; files=0 ;;
         " models convert --channels") words=""; files=0 ;;
         " models convert --rounds") words="1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"; files=0 ;;
@@ -378,7 +378,7 @@ _grn() {
         " models calibrate --others") words=""; files=0 ;;
         " models calibrate --plot") words=""; files=1 ;;
         " models calibrate --keep") words=""; files=0 ;;
-        " models calibrate --tokenizer") words="emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64"; files=1 ;;
+        " models calibrate --tokenizer") words="emoji-tokenizer hbq-16 hbq-64"; files=1 ;;
         " models calibrate --tokenizer-device") words="auto cpu cuda"; files=0 ;;
         " models calibrate --tokenizer-dtype") words="float32 bfloat16 float16"; files=0 ;;
         " models calibrate --text-encoder") words="umt5-xxl"; files=1 ;;
@@ -392,7 +392,7 @@ _grn() {
             " tokenize") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --size --resume --fps --start --duration --background --allow-partial --sizes --frames --flip --text-encoder --tag --most-bad --workers --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " reconstruct") if [[ "$cur" == -* ]]; then words="-o --out --rounds --tokenizer --reference --reference-start --force --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " generate") if [[ "$cur" == -* ]]; then words="-o --out -m --model -n --num --seed --size --prompts --class --negative-prompt --preset --aspect --area --like --grid --show --history --batch-size --resume --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --seconds --image --continue --init --strength --mask --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
-            " train") if [[ "$cur" == -* ]]; then words="-o --out --set --compile --resume --dry-run --stop-after --offline --json -q --quiet -v --verbose -h --help"; else words="emoji/generator emoji/joint-pack emoji/scenes emoji/still-tokenizer emoji/tokenizer emoji/video emoji/video-decoder emoji/video-tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64 photos-tiny"; files=1; fi ;;
+            " train") if [[ "$cur" == -* ]]; then words="-o --out --set --compile --resume --dry-run --stop-after --offline --json -q --quiet -v --verbose -h --help"; else words="emoji/generator emoji/joint-pack emoji/still-tokenizer emoji/tokenizer paper/grn-b paper/grn-bit-b paper/grn-bit-l paper/grn-g paper/grn-h paper/grn-l paper/grn-t2i-1024 paper/grn-t2i-256 paper/grn-t2v-192p paper/grn-t2v-480p paper/hbq-16 paper/hbq-64 photos-tiny"; files=1; fi ;;
             " eval") if [[ "$cur" == -* ]]; then words="-h --help"; else words="fid recon sweep adaptive motion stats video geneval vbench report compare"; files=0; fi ;;
             " eval fid") if [[ "$cur" == -* ]]; then words="--metrics --reference --captions --negative-prompt -n --num --seed --keep --steps --fixed --adaptive --tmin --tmax --guidance --guidance-start --temperature --selection --fill --k --b --warmup --guidance-end --cooling --cooling-from --curve --curve-factor --ratio-shown --ratio-of --save -o --out -m --model --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --features --inception --resolution --batch-size --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
             " eval recon") if [[ "$cur" == -* ]]; then words="--data --tokenizer --rounds --size --frames --fps --lpips --i3d --plot --markdown -n --num --seed --keep --features --inception --resolution --batch-size --dtype --device --offline --force --json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
@@ -407,11 +407,11 @@ _grn() {
             " eval compare") if [[ "$cur" == -* ]]; then words="--plot --markdown --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
             " models") if [[ "$cur" == -* ]]; then words="-h --help"; else words="list show pull convert calibrate"; files=0; fi ;;
             " models list") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
-            " models show") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
-            " models pull") if [[ "$cur" == -* ]]; then words="--offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
+            " models show") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
+            " models pull") if [[ "$cur" == -* ]]; then words="--offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=0; fi ;;
             " models convert") if [[ "$cur" == -* ]]; then words="-o --out --name --like --text-attention --channels --rounds --context-start --vocabulary --force --json -q --quiet -v --verbose -h --help"; else words=""; files=1; fi ;;
-            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --others --plot --force --dry-run --keep --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1; fi ;;
-            " inspect") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-video emoji-tokenizer emoji-video-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=1; fi ;;
+            " models calibrate") if [[ "$cur" == -* ]]; then words="--captions -n --num --seed --k --mean --tmin --tmax --others --plot --force --dry-run --keep --tokenizer --tokenizer-device --tokenizer-dtype --text-encoder --text-device --text-dtype --offload --compile --dtype --device --offline --json -q --quiet -v --verbose -h --help"; else words="emoji grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i"; files=1; fi ;;
+            " inspect") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words="emoji emoji-tokenizer hbq-16 hbq-64 grn-b grn-l grn-h grn-g grn-t2i grn-t2v grn-8b grn-8b-t2i umt5-xxl"; files=1; fi ;;
             " env") if [[ "$cur" == -* ]]; then words="--json -q --quiet -v --verbose -h --help"; else words=""; files=0; fi ;;
         esac ;;
     esac

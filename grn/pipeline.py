@@ -37,6 +37,7 @@ from grn.networks.generator_config import ClassToImageConfig
 from grn.progress import StepBar
 from grn.prompts import PromptReader
 from grn.refine.config import SamplerConfig, SamplerOverrides
+from grn.refine.known import Known
 from grn.refine.sampler import Sample, Sampler
 from grn.refine.step import StepView
 from grn.request import DrawOptions, Prompts, Request, Size, told_ours
@@ -207,8 +208,8 @@ class Pipeline:
 
     @property
     def frames(self) -> int:
-        """Frames that it draws where no number is asked for: those of its clips, 1 if it draws still pictures."""
-        return self.clips.frames if self.clips else 1
+        """Frames that it draws where no number is asked for: those of its clips, 1 if it draws still pictures, or these first."""
+        return self.clips.frames if self.clips and not self.generator.about.stills else 1
 
     @property
     def fps(self) -> float | None:
@@ -278,7 +279,7 @@ class Pipeline:
         preset = self.preset(request.preset)
         negative_prompt, overrides = preset.beside(request.negative_prompt, request.overrides)
         sampling = self.settings(**overrides)
-        sizes = [self._whole_size(one) for one in request.sizes]
+        sizes = [self._whole_size(one, request.known) for one in request.sizes]
         shapes = [self.map_shape(frames, (height, width)) for frames, height, width in sizes]
         if negative_prompt and (self.text is None or sampling.guidance == 1):
             need = "a model that draws from words" if self.text is None else "guidance other than 1"
@@ -357,10 +358,14 @@ class Pipeline:
             self.text.release()
             self.tokenizer.network.to(self._tokenizer_device)
 
-    def _whole_size(self, size: Size | None) -> tuple[int, int, int]:
-        """(frames, height, width), what is not given being the model's own."""
-        *frames, height, width = size or (self.size, self.size)
-        return frames[0] if frames else self.frames, height, width
+    def _whole_size(self, size: Size | None, known: Known | None) -> tuple[int, int, int]:
+        """(frames, height, width), what is not given being that of `known`, or else the model's own."""
+        own = self.frames, self.size, self.size
+        if known is not None:
+            (length, rows, columns), tokenizer = known.tokens.shape[:3], self.tokenizer.config
+            own = tokenizer.pixel_frames(length), rows * tokenizer.stride, columns * tokenizer.stride
+        *frames, height, width = size or own
+        return frames[0] if frames else own[0], height, width
 
     def map_shape(self, frames: int, size: tuple[int, ...]) -> Shape:
         """(t, h, w) of the token map of so many frames of (height, width) pixels. Raises UsageError for what cannot be drawn."""
@@ -373,7 +378,7 @@ class Pipeline:
             raise UsageError(
                 f"size {width}x{height}: {self.name} has fixed positions for {self.size}x{self.size}; text models draw other sizes"
             )
-        if frames < 1 or (frames > 1 and self.frames == 1):
+        if frames < 1 or (frames > 1 and self.clips is None):
             raise UsageError(f"{frames} frames: {self.name} draws still pictures; leave the length out")
         if self.clips and frames > self.clips.most:
             seconds = self.clips.most / self.clips.fps

@@ -51,9 +51,9 @@ class DrawOptions(SamplerOverrides, total=False):
     """How to draw, beside the fields of `SamplerConfig`.
 
     seed: of a prompt's first picture, its next one in the list having the next seed; or one for each. size: for all, or
-    one for each, a number being a square's side; by default what the model was trained for. preset: settings that the
-    model has under that name. known: what all of them start from (`grn.editing`), of the same size. batch_size: how many
-    are drawn at a time. callback: is shown each step of each.
+    one for each, a number being a square's side; by default that of `known` (whole tokens), or what the model was trained
+    for. preset: settings that the model has under that name. known: what all of them start from (`grn.editing`), of the
+    same size. batch_size: how many are drawn at a time. callback: is shown each step of each.
     """
 
     seed: int | Sequence[int]

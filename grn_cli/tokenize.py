@@ -60,14 +60,15 @@ def tokenize(options: Tokenize) -> None:
                 moving.append(codes.kind == "video")
                 said = console.detail if len(items) > 1 else console.info  # of many, the results' names are enough
                 said(_write(replace(codes, source=source), item, outputs, console))
-        _check_read(options, moving, console)
+        if len(moving) == len(items):  # else some were skipped, or could not be read
+            _check_read(options, moving, console)
     batch.finish()
 
 
 def _check_read(options: Tokenize, moving: list[bool], console: Console) -> None:
-    """Say where options on clips have changed nothing. moving: whether each input that was read is a clip."""
+    """Say where options on clips have changed nothing. moving: whether each input is a clip."""
     given = [name for name in _OF_CLIPS if getattr(options, name)]
-    if given and moving and not any(moving):
+    if given and not any(moving):
         console.warn(f"{' and '.join(f'--{name}' for name in given)}: changed nothing, for no input is a clip")
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from grn.hub.resolve import resolve
 from grn.text.encoder import TextEncoder, load_text_encoder
 from grn_cli.loading import device_of, load_tokenizer, torch_type
 from grn_cli.options.fields import sides
-from grn_cli.options.tokenize import Tokenize
+from grn_cli.options.tokenize import Clip, Tokenize
 
 
 def tokenize_shards(options: Tokenize) -> None:
@@ -27,6 +27,7 @@ def tokenize_shards(options: Tokenize) -> None:
         raise UsageError("--size: training needs samples of known sizes; give --size N, or --sizes WxH,WxH")
     if options.frames is not None and options.fps is None:
         raise UsageError("--fps: clips are trained on at one rate; give it")
+    _check_read(options)
     folder, console = Path(str(options.out)), options.console
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +50,15 @@ def tokenize_shards(options: Tokenize) -> None:
         piece, by_us = next(made)
         if by_us or rank == 0:
             console.result({"output": str(piece.path), "samples": len(piece.samples), "made": by_us}, str(piece.path))
+
+
+def _check_read(options: Tokenize) -> None:
+    """Raises UsageError for what is not asked of tars and lists."""
+    for one in fields(Clip):
+        if one.name != "fps" and getattr(options, one.name) != one.default:
+            raise UsageError(f"--{one.name.replace('_', '-')}: is of files, and these are tars or lists; leave it out")
+    if options.fps and not options.frames:
+        raise UsageError("--fps: is of clips, which --frames asks for; give that too")
 
 
 def _maker(options: Tokenize) -> Maker:

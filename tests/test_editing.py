@@ -64,6 +64,16 @@ def test_outside_the_mask_the_tokens_are_the_pictures(drawing: Pipeline, strengt
     assert np.array_equal(frames, drawing.pictures(indices[None])[0])
 
 
+def test_what_is_known_says_the_size(filming: Pipeline) -> None:
+    (photo,) = _pictures(1)
+    wide = np.concatenate([photo, photo], 1)
+    for known, shape in (
+        (editing.refined_picture(filming, wide, 0.5), (1, SIDE, 2 * SIDE, 3)),
+        (editing.animated_picture(filming, photo, 5), (5, SIDE, SIDE, 3)),
+    ):
+        assert filming("cat", known=known, steps=2).frames.shape == shape
+
+
 def test_strength_says_how_much_of_a_picture_is_left(drawing: Pipeline) -> None:
     (photo,) = _pictures(1)
     given = _tokens(drawing, [photo])

@@ -165,21 +165,7 @@ def measure(folder: Path, photos: Path, captioned: Path, clip: Path) -> dict[str
             assert file is not None
             (folder / f"photo-{number}{Path(member.name).suffix}").write_bytes(file.read())
     grn(folder, "tokenize", *(path.name for path in sorted(folder.glob("photo-*"))), "-o", "codes/", "-q")
-    for name in ("emoji-tokenizer", "emoji-video-tokenizer"):
-        grn(
-            folder,
-            "tokenize",
-            clip,
-            "--tokenizer",
-            name,
-            "--duration",
-            1,
-            "--size",
-            128,
-            "-o",
-            f"codes/clip-{name}.npz",
-            "-q",
-        )
+    grn(folder, "tokenize", clip, "--duration", 1, "--size", 128, "-o", "codes/clip.npz", "-q")
     for path in sorted((folder / "codes").glob("*.npz")):
         with np.load(path, allow_pickle=False) as arrays:
             found[f"codes {path.stem}"] = digest(arrays["codes"].tobytes())

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 DEFAULT_MODEL = "emoji"
-DEFAULT_VIDEO_MODEL = "emoji-video"
 DEFAULT_TOKENIZER = "emoji-tokenizer"
 PUBLISHED_REPO = "bytedance-research/GRN"
 _UNSTATED = "see the authors' repository"
@@ -121,20 +120,12 @@ class Entry:
 
 _ENTRIES = (
     Entry(
-        "emoji", "text-to-visual", "text to 128x128 emoji, comes with the package", "see its model card",
-        embedded="emoji", tokenizer="emoji-tokenizer",
-    ),
-    Entry(
-        "emoji-video", "text-to-visual", "text to 128x128 clips of emoji, comes with the package", "see its model card",
-        embedded="emoji-video", tokenizer="emoji-video-tokenizer", text_encoder="emoji",
+        "emoji", "text-to-visual", "text to 128x128 emoji and clips of them, comes with the package",
+        "see its model card", embedded="emoji", tokenizer="emoji-tokenizer",
     ),
     Entry(
         "emoji-tokenizer", "tokenizer", "images and clips jointly, C=16, 8 pixels a token, comes with the package",
         "see its model card", embedded="emoji-tokenizer",
-    ),
-    Entry(
-        "emoji-video-tokenizer", "tokenizer", "of the clip model, C=16, 16 pixels a token, comes with the package",
-        "see its model card", embedded="emoji-video-tokenizer",
     ),
     Entry(
         "hbq-16", "tokenizer", "the authors' image tokenizer, C=16, M=4", _UNSTATED, 703_000_000,
@@ -230,6 +221,6 @@ def says_task(file: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def default_model(clips: bool = False) -> str:
-    """The generator that is used where none is named: GRN_MODEL, or the embedded one of pictures or clips."""
-    return os.environ.get("GRN_MODEL") or (DEFAULT_VIDEO_MODEL if clips else DEFAULT_MODEL)
+def default_model() -> str:
+    """The generator that is used where none is named: GRN_MODEL, or the embedded one."""
+    return os.environ.get("GRN_MODEL") or DEFAULT_MODEL

@@ -2,7 +2,8 @@
 
     format_version, kind, name, weights_sha256      every model
     network                                         its dimensions: the config of its network's class
-    sampling, size, frames, fps, most_frames        a generator: how it is sampled, and what it makes
+    sampling, size, frames, fps, most_frames,
+    stills                                          a generator: how it is sampled, and what it makes
     tokenizer, text_encoder                         a generator: names of its parts, where its folder lacks them
     prompt_tag, image_prompt_tag, presets           a text model: what stands before a prompt, settings by name
     vocabulary_sha256                               a text encoder: of its tokenizer.json
@@ -72,6 +73,7 @@ class GeneratorModelConfig(ModelConfig):
     frames: int = Field(1, ge=1, le=MOST_FRAMES, strict=True, description="of its clips; 1: it makes still pictures")
     fps: float | None = Field(None, ge=0.01, le=1000, strict=True, description="frames a second of its clips")
     most_frames: int | None = Field(None, ge=1, le=MOST_FRAMES, strict=True, description="of the longest clip")
+    stills: bool = Field(False, strict=True, description="a model of clips draws a picture where none asks for a clip")
     tokenizer: str | None = Field(None, description="its tokenizer's name, where the folder holds none")
     text_encoder: str | None = Field(None, description="its text encoder's name, where the folder holds none")
 
@@ -79,6 +81,8 @@ class GeneratorModelConfig(ModelConfig):
     def _check_clips(self) -> "GeneratorModelConfig":
         if self.frames > 1 and self.fps is None:
             raise ValueError(f"fps: missing, and clips of {self.frames} frames need it")
+        if self.stills and self.frames == 1:
+            raise ValueError("stills: is said of models that draw clips too, and frames is 1; leave it out")
         if self.most_frames is not None and self.most_frames < self.frames:
             raise ValueError(f"most_frames: expected {self.frames} to {MOST_FRAMES}, found {self.most_frames}")
         return self

@@ -24,7 +24,8 @@ def sum_of_columns(weight: Tensor, numbers: Tensor) -> Tensor:
     """Sum of those columns of a weight [D, R] that numbers [..., E] name, [..., D]; a negative number names none.
 
     It is the weight times the sum of E one-hot vectors, and in training computed so: a product's gradient is another one, where that of rows
-    that were looked up is scattered one by one. Else it is exact whatever the number format.
+    that were looked up is scattered one by one. It holds [..., R] numbers, and under autocast rounds as every product there. Else it is exact
+    whatever the number format.
     """
     chosen = torch.where(numbers < 0, weight.shape[1], numbers)
     if torch.is_grad_enabled() and weight.requires_grad:

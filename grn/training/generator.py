@@ -228,7 +228,7 @@ class GeneratorTask:
         network, data, tokenizer = self.network, self.recipe.data, self.tokenizer.config
         null = network.null_condition(1) if self.text is None else self.text.encode([""])
         assert null is not None
-        side, length = data.size // tokenizer.stride, tokenizer.token_frames(data.frames)
+        side, length = data.size // tokenizer.stride, tokenizer.token_frames(self.recipe.drawn_frames)
         device = next(network.parameters()).device
         samples = Sampler(network, self.recipe.sampling).run(
             condition.to(device), null.to(device), (length, side, side), seed=list(seeds)[: len(condition)]
@@ -278,8 +278,7 @@ class GeneratorTask:
     @property
     def _tag(self) -> str:
         """What stands before the prompts of the finished model: what stands before captions of what it draws, clips or pictures."""
-        data = self.recipe.data
-        return next(source.tag for source in data.sources if source.clips == (data.frames > 1))
+        return next(source.tag for source in self.recipe.data.sources if source.clips == (self.recipe.drawn_frames > 1))
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write the model folder, with its tokenizer and text encoder."""
@@ -303,6 +302,7 @@ class GeneratorTask:
                 size=data.size,
                 frames=data.frames,
                 fps=data.fps,
+                stills=recipe.stills,
                 prompt_tag=self._tag,
                 text_encoder=str(recipe.text_encoder) if named else None,
             )

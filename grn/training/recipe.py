@@ -153,6 +153,9 @@ class GeneratorRecipe(Section):
     drop_condition: Share = Field(0.1, description="share of the samples without their condition, for guidance")
     words: WordsConfig = WordsConfig()
     cut: Share = Field(0.0, description="share of the steps whose clips are cut to a random shorter length")
+    stills: bool = Field(
+        False, description="trained on clips and pictures, the model draws a picture where none asks for a clip"
+    )
     sheet_prompts: tuple[str, ...] = Field((), description="drawn on the sample sheets; captions of the data if empty")
     sampling: SamplerConfig = Field(SamplerConfig(), description="sampling defaults written into the model's config")
 
@@ -178,6 +181,10 @@ class GeneratorRecipe(Section):
             raise ValueError('fill "mask": a masked element has no bit to flip; take network.target "bit" or "ind"')
         if self.cut and self.data.frames == 1:
             raise ValueError("cut: there are no clips to cut; leave it at 0")
+        if self.stills and len({source.clips for source in self.data.sources}) == 1:
+            raise ValueError("stills: is said of a model that learns both pictures and clips; give sources of both")
+        if self.stills and len({source.tag for source in self.data.sources}) > 1:
+            raise ValueError("stills: a model that draws both puts one tag before its prompts; give all sources one")
         if self.text_device is not None and self.text_encoder is None:
             raise ValueError("text_device: there is no text encoder; leave it out")
         if self.words.turned and self.text_encoder is None:
@@ -187,6 +194,11 @@ class GeneratorRecipe(Section):
         if self.sheet_prompts and isinstance(self.network, ClassToImageConfig):
             raise ValueError("sheet_prompts: a class-to-image network draws its first classes; leave them out")
         return self
+
+    @property
+    def drawn_frames(self) -> int:
+        """Frames that the model draws where no number is asked for."""
+        return 1 if self.stills else self.data.frames
 
 
 Recipe = Annotated[TokenizerRecipe | GeneratorRecipe, Field(discriminator="kind")]

@@ -21,6 +21,7 @@ from grn.evaluation.generation import captions
 from grn.evaluation.video import THRESHOLD, clips_statistics, compare_motion, measure_clips
 from grn.features.i3d import I3dFeatures
 from grn.media import READ_CLIP_SUFFIXES, open_media, square
+from grn.models.config import Clips
 from grn_cli.errors import Batch
 from grn_cli.evaluate.sets import Chosen, feature_network, identity_of, leads, load_model, open_set
 from grn_cli.evaluate.shared import CLIPS, Shared
@@ -74,16 +75,18 @@ def video(options: Video) -> None:
 def motion(options: Motion) -> None:
     """Generate clips of a set's captions, and compare how much they move."""
     console = options.console
-    pipeline = load_model(options, clips=True)
-    if pipeline.frames == 1:
+    pipeline = load_model(options)
+    clips = pipeline.clips
+    if clips is None:
         raise UsageError(f"--model: {pipeline.name} draws still pictures, which do not move; name a video model")
     samples = pick(open_set(options.data, options, clips=True), options.num, options.seed)
     prompts = captions(samples)
     settings = overrides(options)
     seeds = range(options.seed, options.seed + len(prompts))
-    results = pipeline.stream(prompts, seed=seeds, batch_size=options.batch_size, **settings)
+    size = clips.frames, pipeline.size, pipeline.size
+    results = pipeline.stream(prompts, seed=seeds, size=size, batch_size=options.batch_size, **settings)
     drawn, real = compare_motion(
-        (result.frames, _cropped(sample, pipeline.frames, pipeline.fps, pipeline.size))
+        (result.frames, _cropped(sample, clips, pipeline.size))
         for result, sample in zip(console.progress(results, "generate", len(prompts)), samples, strict=True)
     )
     record = {"model": pipeline.name, "threshold": THRESHOLD, "generated": asdict(drawn), "data": asdict(real)}
@@ -91,12 +94,12 @@ def motion(options: Motion) -> None:
         [name, m.clips, m.difference, f"{m.moving:.1%}", "-" if m.flicker is None else f"{m.flicker:.1%}"]
         for name, m in (("generated", drawn), ("data", real))
     ]
-    title = f"{pipeline.name}: clips of {pipeline.frames} frames of {pipeline.size}x{pipeline.size}; levels are of 255"
+    title = f"{pipeline.name}: clips of {clips.frames} frames of {pipeline.size}x{pipeline.size}; levels are of 255"
     console.result(record, title, *report.table(["", "clips", "difference", "moving", "flicker"], rows))
 
 
-def _cropped(sample: Sample, frames: int, fps: float | None, size: int) -> NDArray[np.uint8]:
-    return sample.clip(frames, fps, fitted=partial(square, size=size))
+def _cropped(sample: Sample, clips: Clips, size: int) -> NDArray[np.uint8]:
+    return sample.clip(clips.frames, clips.fps, fitted=partial(square, size=size))
 
 
 def _clips(path: Path) -> list[Path]:

@@ -114,9 +114,9 @@ def identity_of(network: FeatureNetwork | I3dFeatures) -> str:
     return f"{network.name} {digest.hexdigest()}"
 
 
-def load_model(options: Model, clips: bool = False) -> Pipeline:
-    """clips: which of the embedded ones, if none is named. Raises as `load_pipeline` does."""
-    return load_pipeline(options.model or registry.default_model(clips), options)
+def load_model(options: Model) -> Pipeline:
+    """The model that is named, or else the default. Raises as `load_pipeline` does."""
+    return load_pipeline(options.model or registry.default_model(), options)
 
 
 def check_output(path: Path | None, force: bool) -> None:

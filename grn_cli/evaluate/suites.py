@@ -38,11 +38,12 @@ def vbench(options: VBench) -> None:
     scores = vbench_scores(options.results) if options.results else {}
     asked = read_vbench(options.prompts, options.num, options.dimension or [])
     pipeline, prompts = _begin(options)
-    if pipeline.fps is None:
+    clips = pipeline.clips
+    if clips is None:
         raise UsageError(
             f"--model: {pipeline.name} draws still pictures, and VBench measures clips; name a video model"
         )
-    frames = pipeline.frames if options.seconds is None else max(1, round(options.seconds * pipeline.fps))
+    frames = clips.frames if options.seconds is None else max(1, round(options.seconds * clips.fps))
     size = sides(options.size)[::-1] if options.size else None
     wanted = vbench_files(options.out, asked, prompts, options.seed)
     _finish(options, pipeline, wanted, (frames, *(size or (pipeline.size, pipeline.size))), "vbench", scores)
@@ -53,7 +54,7 @@ def _begin(options: GenEval | VBench) -> tuple[Pipeline, dict[str, str]]:
     if not leads():
         options.console.hush()
     prompts = read_pairs(options.rewritten) if options.rewritten else {}
-    pipeline = load_model(options, clips=isinstance(options, VBench))
+    pipeline = load_model(options)
     if pipeline.text is None:
         raise UsageError(f"--model: {pipeline.name} draws from classes, and the suite's prompts are texts")
     return pipeline, prompts

@@ -42,7 +42,7 @@ def generate(options: Generate) -> None:
         check_writable(Path(), folder=True)
     history = History(options.history, outputs, options.force) if options.history else None
     named = _check(job, options, outputs)
-    job.model = job.model or default_model(_asks_for_a_clip(options, named))
+    job.model = job.model or default_model()
     pipeline = load_pipeline(job.model, options)
     console.detail(
         f"model {pipeline.name}, tokenizer {pipeline.tokenizer.name} on {pipeline.device} in {pipeline.dtype_name}"
@@ -53,7 +53,7 @@ def generate(options: Generate) -> None:
     job.negative_prompt, job.overrides = pipeline.preset(job.preset).beside(job.negative_prompt, job.overrides)
     _check_steps(pipeline, job, options)
     job.prompts = [_class(pipeline, prompt) for prompt in job.prompts]
-    clip = _draws_clips(pipeline, job, named)
+    clip = _draws_clips(pipeline, job, options, named)
     size = _size(pipeline, job, options, named)
     batch = Batch(alone=len(set(job.prompts)) == 1)
     readable = _readable(job, pipeline, batch)
@@ -166,11 +166,13 @@ def _check_steps(pipeline: Pipeline, job: Job, options: Generate) -> None:
         )
 
 
-def _draws_clips(pipeline: Pipeline, job: Job, named: Path | None) -> bool:
-    """Whether the results are clips: what the model draws, unless they start from a picture or are named like one."""
-    if pipeline.frames == 1 or job.start.init or job.frames == 1:
+def _draws_clips(pipeline: Pipeline, job: Job, options: Generate, named: Path | None) -> bool:
+    """Whether the results are clips: what is asked for, or else what the model draws, unless they start from a picture or are named like one."""
+    if pipeline.clips is None or job.start.init or job.frames == 1:
         return False
-    return named is None or named.suffix.lower() in WRITE_CLIP_SUFFIXES
+    if named is not None and named.suffix.lower() not in WRITE_CLIP_SUFFIXES:
+        return False
+    return pipeline.frames > 1 or job.frames is not None or _asks_for_a_clip(options, named)
 
 
 def _size(pipeline: Pipeline, job: Job, options: Generate, named: Path | None) -> tuple[int, int, int]:
@@ -178,32 +180,32 @@ def _size(pipeline: Pipeline, job: Job, options: Generate, named: Path | None) -
     if options.aspect or options.area:
         job.size = _shape(options, pipeline)
     height, width = job.size or (pipeline.size, pipeline.size)
-    length, own = _length(pipeline, job, options.seconds, named), pipeline.size
+    length, own = _length(pipeline, job, options, named), pipeline.size
     pipeline.map_shape(length, (height, width))  # what cannot be drawn is refused first
     if options.size and not 0.5 <= height * width / own**2 <= 2:
         options.console.warn(f"{pipeline.name} was trained on pictures of {own}x{own}; drawing {width}x{height}")
-    most = pipeline.clips.most if pipeline.clips else 1
-    if pipeline.frames < length <= most:
-        options.console.warn(f"{pipeline.name} was trained on clips of {pipeline.frames} frames; drawing {length}")
+    clips = pipeline.clips
+    if clips and clips.frames < length <= clips.most:
+        options.console.warn(f"{pipeline.name} was trained on clips of {clips.frames} frames; drawing {length}")
     return length, height, width
 
 
-def _length(pipeline: Pipeline, job: Job, seconds: float | None, named: Path | None) -> int:
-    if not _draws_clips(pipeline, job, named):
-        why = f"{job.model} draws still pictures" if pipeline.frames == 1 else "the result is one picture"
-        if seconds is not None:
+def _length(pipeline: Pipeline, job: Job, options: Generate, named: Path | None) -> int:
+    if not _draws_clips(pipeline, job, options, named):
+        why = f"{job.model} draws still pictures" if pipeline.clips is None else "the result is one picture"
+        if options.seconds is not None:
             raise UsageError(f"--seconds: {why}; leave it out")
         if job.start.clip:
-            raise UsageError(
-                f"--image and --continue: {why}; use a video model and a name that ends in .mp4, or --init"
-            )
+            model = "a video model and " if pipeline.clips is None else ""
+            raise UsageError(f"--image and --continue: {why}; use {model}a name that ends in .mp4, or --init")
         if named is not None:
             format_of(named)
         return 1
-    assert pipeline.fps is not None, "a model of clips has a frame rate"
+    assert pipeline.clips is not None, "it draws clips"
     if job.frames is not None:
         return job.frames
-    return pipeline.frames if seconds is None else max(1, round(seconds * pipeline.fps))
+    seconds = options.seconds
+    return pipeline.clips.frames if seconds is None else max(1, round(seconds * pipeline.clips.fps))
 
 
 def _keep(job: Job, wanted: Callable[[Any, int], bool]) -> None:

@@ -138,7 +138,7 @@ class Recon(Choice, Measuring, Computing, Overwriting, Speaking):
     EXAMPLES = (
         "grn eval recon --data photographs/",
         "grn eval recon --data photographs/ --rounds 1,2,4 --size 256 --plot rounds.png",
-        "grn eval recon --data clips/ --tokenizer emoji-video-tokenizer --frames 17 --fps 6",
+        "grn eval recon --data clips/ --frames 17 --fps 6",
     )
 
     data: Path = option(
@@ -223,7 +223,7 @@ class Motion(Keep, Sampling, Finer, Model, Speaking):
         "A pixel moves where one of its colours changes by 8 levels of 255 or more from one frame to the next. Flicker is the share of the "
         "pixels that move among those that never do in the data's clip of the same caption."
     )
-    EXAMPLES = ("grn eval motion --model emoji-video --num 32",)
+    EXAMPLES = ("grn eval motion --num 32",)
 
     data: Path = option("Captioned clips, whose captions are generated.", SET, default=EMOJI / "video-train.tar")
     num: int = option("Clips to generate.", "N", "--num", "-n", min=1, default=50)

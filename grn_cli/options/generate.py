@@ -51,7 +51,12 @@ class Clips:
 
     PANEL = "Clips"
 
-    seconds: float | None = option("Length of a clip; the model's own if not given.", "SECONDS", min=0.01, check=finite)
+    seconds: float | None = option(
+        "Length of a clip. Asks for one, as a name in .mp4, .mov, .webm or .gif does; the model's own length if not given.",
+        "SECONDS",
+        min=0.01,
+        check=finite,
+    )
     image: Path | None = option("The first frame of a clip.", "FILE")
     continued: Path | None = option("Begin with the last frames of this clip, and go on.", "FILE", "--continue")
 
@@ -92,7 +97,7 @@ class Generate(More, Sampling, Clips, FromPicture, Parts, Overwriting, Speaking)
         check=new_file,
     )
     model: str | None = option(
-        "Model to use; if not given, GRN_MODEL, or emoji-video where a clip is asked for, else emoji.",
+        "Model to use; if not given, GRN_MODEL, else the embedded one.",
         "MODEL|FOLDER", "--model", "-m",
     )  # fmt: skip
     num: int = option("Pictures for each prompt, from seeds counting up.", "N", "--num", "-n", min=1, default=1)

@@ -93,7 +93,7 @@ class Calibrate(Keep, Parts, Speaking):
     WORK = "calibrate:calibrate"
     MORE = (
         "Measures the entropy of the model's prediction over prompts, finds b for the given k, and stores both "
-        "in the model's config.json."
+        "in the model's config.json. Of a model that draws pictures where no clip is asked for, pictures are measured."
     )
     EXAMPLES = (
         "grn models calibrate runs/try/final --captions data/emoji/train.tar",

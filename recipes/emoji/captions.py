@@ -73,11 +73,11 @@ def specific_tags(tags: list[str], shared: Mapping[str, int], names: frozenset[s
 def captions(name: str, style: str, synonyms: list[str]) -> list[str]:
     """Captions to draw from uniformly, the main one first; repeats are weights. `synonyms` are `specific_tags`.
 
-    Pictures of the default style are mostly captioned without a style, so that a prompt that names none gets that
+    None has two names ("cat, kitten"): the word vectors drop "and", so "a cat and a dog" would be the name of one picture,
+    too. Pictures of the default style are mostly captioned without a style, so that a prompt that names none gets that
     style; over all six styles about 85 % of the captions name theirs.
     """
     synonyms = synonyms[:SYNONYMS]
     plain = [with_article(name), with_article(name), name, *synonyms]
-    plain += [f"{name}, {synonym}" for synonym in synonyms[:1]]
     styled = [f"{text}, {style} style" for text in plain] + [f"{with_article(name)} in {style} style"]
     return styled + plain * UNSTYLED_REPEATS if style == DEFAULT_STYLE else styled

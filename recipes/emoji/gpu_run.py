@@ -169,10 +169,10 @@ class Session:
         sets = [f"tokenizer={tokenizer}", f"text_encoder={words}", f"run.batch_size={options.generator_batch}"]
         sets += [f"network.channels={channels(tokenizer)}", *options.set_generator]
         resident_generator.train(resident_generator.parse([
-            str(HERE / "scenes.toml"), "-o", str(options.runs / f"generator-{options.names}"), "--minutes", str(minutes),
+            str(HERE / "generator.toml"), "-o", str(options.runs / f"generator-{options.names}"), "--minutes", str(minutes),
             "--sprites", str(pack / "sprites.tar.xz"), "--photos", str(pack / "photos.tar.xz"),
             "--clips", str(pack / "clips.tar.xz"), "--words-of", "emoji", "--names", options.names, "--scenes", str(options.generator_scenes),
-            "--processes", str(options.processes), "--device", self.device, *(f"--set={one}" for one in sets),
+            "--grid", "4", "--processes", str(options.processes), "--device", self.device, *(f"--set={one}" for one in sets),
             *shlex.split(options.generator_options),
         ]))  # fmt: skip
 

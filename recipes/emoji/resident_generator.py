@@ -1,10 +1,11 @@
 """Train a generator of pictures and clips on endless scenes, for example
 
-    python recipes/emoji/resident_generator.py recipes/emoji/scenes.toml -o runs/emoji --sprites data/emoji/sprites.tar --minutes 7
+    python recipes/emoji/resident_generator.py recipes/emoji/generator.toml -o runs/emoji --sprites data/emoji/sprites.tar --minutes 7
 
-Takes a text-to-visual recipe as `grn train` does; of its data section, only `frames` (1: no clips) and `size` are read. Sprites lie in the
-device's memory, where scenes are composed of them, encoded and learnt; clips (`--clips TAR`) are encoded once, as they are and mirrored, and
-take `--clip-share` of the steps; pictures (`--pictures TAR...`) are encoded once, as they are, and take `--picture-share` of each other batch.
+Takes a text-to-visual recipe as `grn train` does; of its data section, only `frames`, `fps` and `size` are read. Sprites lie in the
+device's memory, where scenes are composed of them, encoded and learnt; clips (`--clips TAR...`) are encoded once, as they are and mirrored, and
+take `--clip-share` of the steps (without any, it becomes a model of pictures alone); pictures (`--pictures TAR...`) are encoded once, as they
+are, and take `--picture-share` of each other batch.
 Scenes whose combinations are held out (scenes.py) are never trained on; with `--names train`, nor are held-out names and pairs: that is the
 twin whose figures are measured, and `--names all` is what is shipped. `run.init` may be a generator of other codes: the layers that read and
 write codes then start anew.
@@ -25,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from banks import Dice, read_bank
 from compose import Renderer
 from generator_sources import (
@@ -57,6 +57,7 @@ from grn.refine.sampler import Sampler
 from grn.text.learnt import listed
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
+from grn.training.generator import surprise
 from grn.training.optimizers import Optimizers
 from grn.training.recipe import GeneratorRecipe, RatioConfig, load_recipe
 from grn.training.sheets import save_sheet
@@ -88,13 +89,14 @@ class GeneratorStep:
         self.recipe, self.config, self.device = recipe, recipe.network, device
         self.scenes, self.clips = scenes, clips
         self.clip_share, self.clip_batch = clip_share, clip_batch
-        self.network = TextToVisual(recipe.network)
+        self.network, self.surprise = TextToVisual(recipe.network), surprise
         if recipe.run.init is not None:
-            start(self.network, Path(recipe.run.init))
+            start(self.network, resolve(str(recipe.run.init), kind="generator").folder)
         self.modules = nn.ModuleDict({"model": self.network}).to(device)
         if recipe.run.compile == "on":
             for block in self.network.blocks:  # the words pass through them as well
                 block.compile()
+            self.surprise = torch.compile(surprise, dynamic=True, fullgraph=True)
         self.run: Run | None = None
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -126,7 +128,7 @@ class GeneratorStep:
         with _attention(self.device):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
                 logits = self.network(state, ratio, self._prepared(condition))
-            loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+            loss = self.surprise(logits, targets).mean()
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimizer.clip)
         for optimizer in self.run.optimizers.values():
@@ -172,11 +174,12 @@ def export(
     tokenizer: Tokenizer,
     text: StaticWordVectors | str,
     words: Iterable[str],
+    clips: bool,
     folder: Path,
 ) -> None:
     """Write a model folder with its tokenizer, in half precision, and with the text encoder or, where that has a name, a note of it.
 
-    words: of all captions.
+    words: of all captions. clips: whether it has learnt any.
     """
     config = TextToVisualModelConfig(
         name=recipe.name,
@@ -184,8 +187,9 @@ def export(
         sampling=recipe.sampling,
         size=recipe.data.size,
         text_encoder=text if isinstance(text, str) else None,
-        frames=recipe.data.frames,
-        fps=recipe.data.fps,
+        frames=recipe.data.frames if clips else 1,
+        fps=recipe.data.fps if clips else None,
+        stills=recipe.stills and clips,
     )
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     save_model(folder, config, weights, dtype=torch.float16, files=listed(words))
@@ -232,10 +236,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, help="tar of photographs for soft grounds")
     parser.add_argument("--pictures", type=Path, nargs="+", help="tars written by prepare.py: emoji as they are")
     parser.add_argument("--picture-share", type=float, default=0.5, help="share of a batch that is such pictures")
-    parser.add_argument("--clips", type=Path, help="tar written by prepare_video.py")
+    parser.add_argument("--clips", type=Path, nargs="+", help="tars written by prepare_video.py")
     parser.add_argument("--clip-share", type=float, default=0.25, help="share of the steps that take clips")
     parser.add_argument("--clip-batch", type=int, default=64, help="clips in a batch of clips")
-    parser.add_argument("--limit", type=int, help="at most so many sprites and clips: to try the command")
+    parser.add_argument("--limit", type=int, help="at most so many sprites, and clips of a tar: to try the command")
     parser.add_argument("--sheet-minutes", type=float, default=0.0, help="time between sheets; 0: at the end alone")
     parser.add_argument("--save-minutes", type=float, default=5.0)
     parser.add_argument("--processes", type=int, default=2, help="that decode the data and make the scenes")
@@ -297,8 +301,10 @@ def train(options: argparse.Namespace) -> bool:
     source = read_pictures(options, recipe, text, tokenizer)
     clips = None
     if options.clips is not None:
-        found = read_captioned(options.clips, recipe.data.size, recipe.data.frames, options.processes, options.limit)
-        clips = clip_source(*found, text, tokenizer, recipe.network.rounds, options.codes)
+        size, frames = recipe.data.size, recipe.data.frames
+        found = [read_captioned(path, size, frames, options.processes, options.limit) for path in options.clips]
+        pixels, said = np.concatenate([shown for shown, _ in found]), [one for _, captions in found for one in captions]
+        clips = clip_source(pixels, said, text, tokenizer, recipe.network.rounds, options.codes)
     torch.manual_seed(recipe.run.seed)
     step = GeneratorStep(recipe, source, clips, options.clip_share, options.clip_batch, device)
     run = step.run = Run(options.out, step.modules, step.optimizers(), recipe.run)
@@ -325,9 +331,8 @@ def train(options: argparse.Namespace) -> bool:
         options.save_minutes,
     )
     known = source.words.known | (clips.words.known if clips else frozenset())
-    run.with_average(
-        lambda network: export(recipe, network, tokenizer, options.words_of or text, known, options.out / "final")
-    )
+    encoder, moving, final = options.words_of or text, clips is not None, options.out / "final"
+    run.with_average(lambda network: export(recipe, network, tokenizer, encoder, known, moving, final))
     run.with_average(draw)
     return finished
 

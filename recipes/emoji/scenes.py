@@ -39,8 +39,8 @@ _IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves
 }  # fmt: skip
 _SINGLE = 0.45
 _SHARES = {  # of the scenes that are no single thing
-    **{"two": 0.12, "beside": 0.08, "stacked": 0.08, "count": 0.09, "corner": 0.03, "size": 0.03},
-    **{"colour": 0.05, "two colours": 0.04, "three": 0.02, "four": 0.01},
+    **{"two": 0.12, "beside": 0.08, "stacked": 0.08, "count": 0.1, "corner": 0.03, "size": 0.03},
+    **{"colour": 0.06, "two colours": 0.08, "three": 0.02, "four": 0.01},
 }
 _TWO = ("{} and {}", "{} with {}", "{} next to {}", "{} beside {}", "{}, {}")
 _LEFT = ("{} to the left of {}", "{} left of {}", "{} on the left, {} on the right")
@@ -198,11 +198,11 @@ class Composer:
     def _grounded(self, made: Scene, rng: np.random.Generator) -> Scene:
         """Sometimes on a coloured ground, or on a soft photograph."""
         chance = rng.random()
-        if chance < 0.14:
+        if chance < 0.2:
             colours = {thing.colour for thing in made.things}
             name = _pick([name for name in GROUNDS if name not in colours], rng)
             return replace(made, caption=_pick(_ON, rng).format(made.caption, name), ground=GROUNDS[name])
-        if chance < 0.17:
+        if chance < 0.22:
             return replace(made, caption=_pick(_PHOTO, rng).format(made.caption), photo=True)
         return made
 

@@ -256,7 +256,7 @@ def test_list_says_what_is_fetched_and_what_is_on_disk(
         return {record["name"]: record["state"] for record in map(json.loads, lines)}
 
     assert states() == {
-        "emoji": "embedded", "emoji-video": "embedded", "emoji-tokenizer": "embedded", "emoji-video-tokenizer": "embedded",
+        "emoji": "embedded", "emoji-tokenizer": "embedded",
         "hbq-16": "on disk", "hbq-64": "fetched", "grn-b": "fetched", "grn-l": "fetched", "grn-h": "fetched",
         "grn-g": "not published", "grn-t2i": "fetched", "grn-t2v": "to be pulled", "grn-8b": "fetched",
         "grn-8b-t2i": "fetched", "umt5-xxl": "fetched",

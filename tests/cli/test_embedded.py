@@ -23,9 +23,7 @@ MODELS = [name for name, entry in registry.ENTRIES.items() if entry.embedded]
 
 def test_the_package_stays_small() -> None:
     sizes = {path: path.stat().st_size for path in EMBEDDED.rglob("*") if path.is_file()}
-    video = sum(size for path, size in sizes.items() if "video" in str(path.relative_to(EMBEDDED)))
-    assert video <= 40 * MEGABYTE
-    assert sum(sizes.values()) - video <= 64 * MEGABYTE
+    assert sum(sizes.values()) <= 64 * MEGABYTE
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -61,7 +59,7 @@ def test_words_become_a_clip_where_no_model_is_named(
 
 
 def test_a_heart_beats() -> None:
-    (result,) = Pipeline.from_pretrained("emoji-video")(["a beating heart"], steps=12)
+    (result,) = Pipeline.from_pretrained("emoji")(["a beating heart"], size=(17, 128, 128), steps=12)
     motion = measure_motion([result.frames])
     assert motion.pairs == 16
     assert 0.01 < motion.moving < 0.5
@@ -70,13 +68,9 @@ def test_a_heart_beats() -> None:
     assert red[0] > red[2] + 30
 
 
-def test_the_tokenizers_keep_what_a_picture_shows() -> None:
-    """On a drawing that both have seen only the like of; the model cards have the figures of whole sets."""
+def test_the_tokenizer_keeps_what_a_picture_shows() -> None:
+    """On a drawing that it has seen only the like of; the model card has the figures of whole sets."""
     frame = read_image(ROOT / "docs" / "sheet.png")[:256, :256]
     pixels = (np.moveaxis(frame, -1, 0)[None, :, None] / 127.5 - 1).astype(np.float32)
-    errors = {}
-    for name in ("emoji-tokenizer", "emoji-video-tokenizer"):
-        drawn = Tokenizer.from_pretrained(name).reconstruct_pixels(torch.from_numpy(pixels), 4)
-        errors[name] = float(-10 * np.log10(((drawn.numpy() - pixels) ** 2).mean() / 4))
-    assert errors["emoji-tokenizer"] > 34
-    assert errors["emoji-video-tokenizer"] > 28
+    drawn = Tokenizer.from_pretrained("emoji-tokenizer").reconstruct_pixels(torch.from_numpy(pixels), 4)
+    assert -10 * np.log10(((drawn.numpy() - pixels) ** 2).mean() / 4) > 34

@@ -165,8 +165,13 @@ def test_options(tok: Any, here: Path, source: str, option: str, value: object, 
 def test_options_on_clips_say_where_they_changed_nothing(tok: Any, here: Path) -> None:
     said = "grn: warning: --fps and --duration: changed nothing, for no input is a clip\n"
     asked = ("--fps", 6, "--duration", 1)
-    for inputs, err in ((("photo.png",), said), (("*.png",), said), (("photo.png", "clip.mp4"), "")):
-        assert err in (outcome := tok("tokenize", *inputs, *asked, "-o", f"{len(inputs)}{inputs[0][0]}/")).err
+    for inputs, err in (
+        (("photo.png",), said),
+        (("photo.png", "second.png"), said),
+        (("photo.png", "clip.mp4"), ""),
+        (("photo.png", "empty.png"), ""),  # nobody knows what that was to be
+    ):
+        assert err in (outcome := tok("tokenize", *inputs, *asked, "-o", f"to-{Path(inputs[-1]).stem}{len(inputs)}/")).err
         assert ("changed nothing" in outcome.err) == bool(err)
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from grn.hub import registry
-from grn.hub.resolve import EMBEDDED
 from grn.models.folder import NETWORKS
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig
@@ -53,10 +52,7 @@ def test_entries_agree_with_presets_and_samplers() -> None:
         else:
             assert registry.ENTRIES[str(entry.tokenizer)].kind == "tokenizer"
         if entry.text_encoder:
-            encoder = registry.ENTRIES[entry.text_encoder]
-            # By itself, or that of an embedded model.
-            inside = encoder.embedded and (EMBEDDED / encoder.embedded / "text_encoder").is_dir()
-            assert encoder.kind == "text-encoder" or inside
+            assert registry.ENTRIES[entry.text_encoder].kind == "text-encoder"
         if name in PRESETS:
             assert PRESETS[name].kind == entry.kind
         assert (entry.file is None) == (entry.repo is None)
@@ -71,11 +67,10 @@ def test_the_published_class_models_are_sampled_as_published() -> None:
 
 
 def test_names_are_listed_by_kind() -> None:
-    assert registry.names("tokenizer") == ("emoji-tokenizer", "emoji-video-tokenizer", "hbq-16", "hbq-64")
+    assert registry.names("tokenizer") == ("emoji-tokenizer", "hbq-16", "hbq-64")
     assert registry.names("class-to-image") == ("grn-b", "grn-l", "grn-h", "grn-g")
     assert registry.names("generator") == (
         "emoji",
-        "emoji-video",
         *registry.names("class-to-image"),
         "grn-t2i",
         "grn-t2v",
@@ -85,7 +80,7 @@ def test_names_are_listed_by_kind() -> None:
     kinds = ("tokenizer", "generator", "text-encoder")
     assert set(registry.names()) == {name for kind in kinds for name in registry.names(kind)}
     assert registry.names("text-encoder") == ("umt5-xxl",)
-    assert {registry.DEFAULT_MODEL, registry.DEFAULT_VIDEO_MODEL, registry.DEFAULT_TOKENIZER} <= set(registry.names())
+    assert {registry.DEFAULT_MODEL, registry.DEFAULT_TOKENIZER} <= set(registry.names())
 
 
 def test_the_table_is_read_without_torch() -> None:

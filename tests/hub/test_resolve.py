@@ -16,7 +16,7 @@ from grn.errors import EnvironmentFaultError, GrnError, ModelMismatchError, Mode
 from grn.hub import registry
 from grn.hub.resolve import resolve
 
-EMBEDDED = ("emoji", "emoji-video", "emoji-tokenizer", "emoji-video-tokenizer")
+EMBEDDED = ("emoji", "emoji-tokenizer")
 pytestmark = pytest.mark.usefixtures("nowhere_else")
 
 
@@ -36,8 +36,6 @@ def _snapshot(tmp_path: Path, name: str = "someone/model") -> Path:
 def test_names_are_found_in_order(tmp_path: Path) -> None:
     _pipeline(tmp_path / "embedded" / "emoji")
     saved(tmp_path / "embedded" / "emoji-tokenizer")
-    saved(tmp_path / "embedded" / "emoji-video", config=GENERATOR)
-    saved(tmp_path / "embedded" / "emoji-video-tokenizer")
     _pipeline(tmp_path / "emoji")
     _pipeline(tmp_path / "mine")
     _pipeline(_snapshot(tmp_path))
@@ -50,8 +48,6 @@ def test_names_are_found_in_order(tmp_path: Path) -> None:
     assert found == {
         "emoji": ("embedded", tmp_path / "embedded" / "emoji"),
         "emoji-tokenizer": ("embedded", tmp_path / "embedded" / "emoji-tokenizer"),
-        "emoji-video": ("embedded", tmp_path / "embedded" / "emoji-video"),
-        "emoji-video-tokenizer": ("embedded", tmp_path / "embedded" / "emoji-video-tokenizer"),
         "./emoji": ("folder", Path("emoji")),
         "mine": ("folder", Path("mine")),
         str(tmp_path / "mine"): ("folder", tmp_path / "mine"),
@@ -291,6 +287,5 @@ def test_no_name_is_too_odd_to_be_told_that_it_is_unknown(name: str) -> None:
 def test_the_default_model_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRN_MODEL", raising=False)
     assert registry.default_model() == "emoji"
-    assert registry.default_model(clips=True) == "emoji-video"
     monkeypatch.setenv("GRN_MODEL", "./mine")
-    assert registry.default_model() == registry.default_model(clips=True) == "./mine"
+    assert registry.default_model() == "./mine"

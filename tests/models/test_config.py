@@ -107,6 +107,7 @@ GENERATORS: dict[str, tuple[dict[str, Any], str]] = {
     "a rate of none": ({**CLIPS, "fps": 0}, "fps: Input should be greater than or equal to 0.01 (found 0)"),
     "too few": ({**CLIPS, "most_frames": 8}, "most_frames: expected 9 to 100000, found 8"),
     "too many": ({**CLIPS, "most_frames": 10**6}, "most_frames: Input should be less than or equal to 100000"),
+    "stills of no clips": ({"stills": True}, "stills: is said of models that draw clips too, and frames is 1"),
     "a part": ({"tokenizer": 3}, "tokenizer: "),
 }
 

@@ -184,7 +184,13 @@ def recipe(place: Path, words: Path) -> GeneratorRecipe:
         text_encoder=Path("words"),
         cut=0.5,
         sheet_prompts=("a cat", "a red dog"),
-        data=DataConfig(sources=(SourceConfig(path=Path("clips.tar"), clips=True),), size=SIDE, frames=5, fps=6.0),
+        stills=True,
+        data=DataConfig(
+            sources=(SourceConfig(path="emoji.tar"), SourceConfig(path="clips.tar", clips=True)),
+            size=SIDE,
+            frames=5,
+            fps=6.0,
+        ),
         run=RunConfig(steps=6, batch_size=3, log_every=1),
         sampling=SamplerConfig(steps=2),
     )
@@ -203,9 +209,9 @@ def test_a_generator_of_pictures_and_clips_is_trained(place: Path, recipe: Gener
     known = (place / "run" / "final" / "words.txt").read_text().split()
     assert {"cat", "animated"} <= set(known)  # the clips' captions alone have the second
     pipeline = Pipeline.from_pretrained(place / "run" / "final")
-    drawn = pipeline("two red cats", size=(1, SIDE, SIDE))
+    drawn = pipeline("two red cats")
     assert drawn.frames.shape == (1, SIDE, SIDE, 3)
-    clip = pipeline("two red cats")
+    clip = pipeline("two red cats", size=(5, SIDE, SIDE))
     assert clip.frames.shape == (5, SIDE, SIDE, 3)
 
 
@@ -250,6 +256,8 @@ def test_a_generator_of_other_codes_goes_on_with_its_blocks(
     assert f"new: blocks.{config.depth}.attention" in capsys.readouterr().out
     begun = deeper.blocks.state_dict()
     assert all(torch.equal(same[name], begun[name]) for name in same)
+    assert train_generator([*COMMON, "-o", "other", "--set", "run.init=emoji"]) == 1
+    assert "another shape" in capsys.readouterr().err
     for change in ({"width": 64}, {"depth": config.depth - 1}):
         with pytest.raises(ConfigError, match="another shape"):
             start(TextToVisual(config.model_copy(update=change)), trained)

@@ -142,7 +142,7 @@ def read_batches(options: argparse.Namespace):
 
 
 def test_other_recipes_and_misfits_are_one_line(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tiny = Path(__file__).parents[2] / "recipes" / "emoji" / "scenes.toml"
+    tiny = Path(__file__).parents[2] / "recipes" / "emoji" / "generator.toml"
     assert train_tokenizer([str(tiny), "-o", "run", "--device", "cpu"]) == 1
     assert "expected a tokenizer's recipe" in capsys.readouterr().err
     assert train_tokenizer(["recipe.toml", "-o", "run", "--device", "cpu", "--set=run.init=emoji-tokenizer"]) == 1

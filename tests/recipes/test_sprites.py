@@ -9,6 +9,8 @@ from helpers.drawings import encoded
 from helpers.drawings import sprites as made_up
 
 from grn.errors import BadInputError
+from grn.hub.resolve import resolve
+from grn.models.config import TextToVisualModelConfig
 from grn.networks.inflate import can_inflate
 from grn.tokenizer import Tokenizer
 from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
@@ -56,13 +58,20 @@ def test_the_joint_tokenizer_starts_from_the_one_of_pictures() -> None:
 
 
 def test_the_generator_of_scenes_draws_pictures_and_clips_of_that_tokenizer() -> None:
-    recipe, tokenizer = load_recipe(RECIPE / "scenes.toml"), load_recipe(RECIPE / "tokenizer.toml")
+    recipe, tokenizer = load_recipe(RECIPE / "generator.toml"), load_recipe(RECIPE / "tokenizer.toml")
     assert isinstance(recipe, GeneratorRecipe)
     assert isinstance(tokenizer, TokenizerRecipe)
     assert recipe.network.channels == tokenizer.network.channels
     assert recipe.network.rounds <= tokenizer.network.rounds
     assert (recipe.data.frames, recipe.data.fps) == (tokenizer.data.frames, tokenizer.data.fps)
-    assert (recipe.data.size // tokenizer.network.stride // recipe.network.patch) ** 2 == 64
+    assert (recipe.data.size // tokenizer.network.stride // recipe.network.patch) ** 2 == 16
+    assert recipe.stills
+    assert tokenizer.network.whole_frames(recipe.data.frames) == recipe.data.frames
+    config = resolve(recipe.name).open().config
+    assert isinstance(config, TextToVisualModelConfig)
+    assert config.network == recipe.network
+    kept = config.size, config.frames, config.fps, config.stills
+    assert kept == (recipe.data.size, recipe.data.frames, recipe.data.fps, recipe.stills)
 
 
 def test_a_newcomer_asks_for_forty_different_things() -> None:

@@ -76,6 +76,7 @@ MISTAKES = [
     ("class", 'ratio={drawn="uniform", mean=0.5}', 'mean: is of the normal; with drawn = "uniform" leave it out'),
     ("text", "words.degrees=10", "words.degrees: no words are turned"),
     ("text", "cut=0.5", "cut: there are no clips to cut"),
+    ("text", "stills=true", "stills: is said of a model that learns both pictures and clips"),
     ("class", 'sheet_prompts=["a cat"]', "sheet_prompts: a class-to-image network"),
 ]
 
@@ -88,6 +89,14 @@ def test_mistakes_in_recipes_are_named_in_one_line(tmp_path: Path, name: str, ov
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_both_puts_one_tag_before_its_prompts(tmp_path: Path) -> None:
+    sources = '[{path="a", clips=true, tag="moving "}, {path="b"}]'
+    with pytest.raises(ConfigError, match="stills: a model that draws both puts one tag before its prompts"):
+        load_recipe(
+            write(tmp_path, "text"), ["stills=true", "data.frames=5", "data.fps=8.0", f"data.sources={sources}"]
+        )
 
 
 def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:

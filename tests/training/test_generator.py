@@ -10,10 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.training import changed, class_recipe, figures, run, text_recipe
+from PIL import Image
 from safetensors.torch import load_file
 
 from grn.errors import ConfigError, ModelMismatchError
 from grn.media import VideoWriter, write_image
+from grn.models.config import MOST_FRAMES
 from grn.networks.class_to_image import ClassToImage
 from grn.networks.condition import ClassCondition
 from grn.networks.generator_config import TextToVisualConfig
@@ -259,6 +261,14 @@ def test_maps_of_different_shapes_train_in_one_batch(clips_place: Path, change: 
     resumed = run(recipe, Path("b"))
     assert [row["step"] for row in resumed] == [4, 5, 6]
     assert len(straight) == 6
+
+
+def test_a_model_of_both_draws_pictures_first(clips_place: Path) -> None:
+    run(text(CLIPS | {"data.sources": MIXED, "stills": True}), Path("g"))
+    with Image.open("g/samples/00000006.png") as sheet:
+        assert sheet.size == (6 * 16, 16)  # a picture each, and no rows of frames
+    pipeline = Pipeline.from_pretrained(Path("g/final"))
+    assert (pipeline.frames, pipeline.clips) == (1, (5, 8.0, MOST_FRAMES))
 
 
 def test_some_steps_see_the_beginnings_of_clips(clips_place: Path) -> None:

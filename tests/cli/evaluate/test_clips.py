@@ -1,6 +1,7 @@
 """`grn eval recon` of clips and `grn eval motion`, with tiny models."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,15 @@ def test_motion(grn: Any, clips: Path, clips_model: Path) -> None:
     ]
     assert len(set(results)) == 5
     assert grn(*base, "--json", "--batch-size", 1).text == results[0]
+
+
+def test_motion_of_a_model_of_both_is_of_its_clips(grn: Any, clips: Path, clips_model: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    shutil.copytree(clips_model, both)
+    config = json.loads((both / "config.json").read_text())
+    (both / "config.json").write_text(json.dumps(config | {"stills": True}))
+    base = ("eval", "motion", "--data", clips, "-n", 2, "--json")
+    assert grn(*base, "-m", both).text == grn(*base, "-m", clips_model).text
 
 
 @pytest.mark.parametrize(

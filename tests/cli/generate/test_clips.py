@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from helpers.generators import SIDE
 from PIL import Image
 
 from grn import editing
-from grn.hub import resolve
 from grn.media import VideoWriter, open_media, read_image, read_image_text, write_image
+from grn.models.config import MOST_FRAMES
+from grn.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -20,6 +22,16 @@ def film(grn: Any, clips_model: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     """Generate with the tiny video model (9 frames, 4 a second), in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return lambda *arguments, **options: grn("generate", *arguments, "-m", clips_model, **options)
+
+
+@pytest.fixture
+def both(clips_model: Path, tmp_path: Path) -> Path:
+    """The tiny video model, which draws pictures where no clip is asked for."""
+    folder = tmp_path / "both"
+    shutil.copytree(clips_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"stills": True}))
+    return folder
 
 
 @pytest.fixture
@@ -66,38 +78,48 @@ def _frames(path: Path) -> list[np.ndarray]:
         ("--continue clip.mp4 --seconds 2", 8),
     ],
 )
-def test_where_no_model_is_named_what_is_asked_for_chooses_it(
-    grn: Any, words: Path, clips_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, frames: int
+def test_a_model_of_both_draws_a_picture_unless_a_clip_is_asked_for(
+    grn: Any, words: Path, both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, frames: int
 ) -> None:
     _files(tmp_path)
-    (tmp_path / "embedded").mkdir()
-    (tmp_path / "embedded" / "emoji").symlink_to(words)
-    (tmp_path / "embedded" / "emoji-video").symlink_to(clips_model)
-    monkeypatch.setattr(resolve, "EMBEDDED", tmp_path / "embedded")
-    monkeypatch.delenv("GRN_MODEL", raising=False)
+    monkeypatch.setenv("GRN_MODEL", str(both))
     monkeypatch.chdir(tmp_path)
-    outcome = grn("generate", "a red cat", *options.split(), "-v")
+    outcome = grn("generate", "a red cat", *options.split())
     assert outcome.code == 0
-    assert (words.name if frames == 1 else clips_model.name) in outcome.err
-    assert len(_frames(tmp_path / outcome.text.strip())) == frames
+    made = tmp_path / outcome.text.strip()
+    assert len(_frames(made)) == frames
     monkeypatch.setenv("GRN_MODEL", str(words))
     asks = frames > 1 and ("--seconds" in options or "--image" in options)
     assert grn("generate", "a red cat", *options.split(), "--force").code == (2 if asks or "x.mp4" in options else 0)
 
 
 def test_the_name_of_a_folder_asks_for_no_clip(
-    grn: Any, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grn: Any, both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "embedded").mkdir()
-    (tmp_path / "embedded" / "emoji").symlink_to(words)
-    monkeypatch.setattr(resolve, "EMBEDDED", tmp_path / "embedded")
-    monkeypatch.delenv("GRN_MODEL", raising=False)
+    monkeypatch.setenv("GRN_MODEL", str(both))
     outcome = grn("generate", "a red cat", "-o", f"{tmp_path}/cats.mp4/")
     assert (outcome.code, outcome.err) == (0, "")
     assert {Path(line).suffix for line in outcome.text.split()} == {".png"}
     refused = grn("generate", "a red cat", "-n", 2, "-o", tmp_path / "cats.gif")
     assert refused.code == 2
     assert "cats.gif: is the name of a file and there are many results; name a folder" in refused.err
+
+
+def test_what_a_model_of_both_drew_is_repeated(grn: Any, both: Path, tmp_path: Path) -> None:
+    for name, asked in (("a.webp", ("--seconds", 1)), ("a.png", ())):
+        made, again = tmp_path / name, tmp_path / f"again-{name}"
+        assert grn("generate", "a red cat", "-m", both, *asked, "-o", made).code == 0
+        assert grn("generate", "--like", made, "-m", both, "-o", again).code == 0
+        assert np.array_equal(_frames(made), _frames(again))
+
+
+def test_a_model_of_both_draws_pictures_in_python_and_clips_by_size(both: Path) -> None:
+    pipeline = Pipeline.from_pretrained(both)
+    assert pipeline.frames == 1
+    assert pipeline.clips == (9, 4.0, MOST_FRAMES)
+    assert pipeline("a red cat", steps=2).frames.shape == (1, SIDE, SIDE, 3)
+    drawn = pipeline("a red cat", size=(9, SIDE, SIDE), steps=2)
+    assert (drawn.frames.shape, drawn.fps) == ((9, SIDE, SIDE, 3), 4.0)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp", ".webm", ".mov"])
@@ -299,7 +321,10 @@ def test_refused(draw: Any, options: str, err: str) -> None:
     [
         ("--init photo.png -o x.mp4", "x.mp4: cannot write images as '.mp4'"),
         ("--init photo.png --seconds 1", "--seconds: the result is one picture; leave it out"),
-        ("--image photo.png -o x.png", "--image and --continue: the result is one picture; use a video model"),
+        (
+            "--image photo.png -o x.png",
+            "--image and --continue: the result is one picture; use a name that ends in .mp4, or --init",
+        ),
         ("--image photo.png --seconds 0.2", "--image: a clip of 1 frames is 1 tokens long and 1 would be given"),
     ],
 )
