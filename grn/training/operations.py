@@ -35,7 +35,7 @@ def _class_products(network: ClassToImage) -> int:
     config = network.config
     tokens = config.side**2
     total = _weights(network.ratio) + _weights(network.head_modulation)
-    total += tokens * (_weights(network.embed) + _weights(network.head))
+    total += tokens * (_weights(network.squeeze) + _weights(network.embed) + _weights(network.head))
     for number, block in enumerate(network.blocks):
         assert isinstance(block, ClassBlock)
         length = tokens + (config.context_tokens if number >= config.context_start else 0)
@@ -47,7 +47,11 @@ def _class_products(network: ClassToImage) -> int:
 def _text_products(network: TextToVisual, tokens: int, text: int) -> int:
     """The same of a text model, whose text goes through the blocks too."""
     visual, width = tokens + 1, network.config.width  # the ratio is a token
-    total = text * _weights(network.text) + _weights(network.ratio) + tokens * _weights(network.head)
+    total = (
+        text * _weights(network.text)
+        + _weights(network.ratio)
+        + tokens * (_weights(network.embed) + _weights(network.head))
+    )
     total += tokens * _weights(network.widen) if network.widen is not None else 0
     joint = network.config.text_attention == "joint"
     pairs = (text + visual) ** 2 if joint else text**2 + visual * (text + visual)

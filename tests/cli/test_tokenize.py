@@ -171,7 +171,9 @@ def test_options_on_clips_say_where_they_changed_nothing(tok: Any, here: Path) -
         (("photo.png", "clip.mp4"), ""),
         (("photo.png", "empty.png"), ""),  # nobody knows what that was to be
     ):
-        assert err in (outcome := tok("tokenize", *inputs, *asked, "-o", f"to-{Path(inputs[-1]).stem}{len(inputs)}/")).err
+        assert (
+            err in (outcome := tok("tokenize", *inputs, *asked, "-o", f"to-{Path(inputs[-1]).stem}{len(inputs)}/")).err
+        )
         assert ("changed nothing" in outcome.err) == bool(err)
 
 

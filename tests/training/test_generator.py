@@ -266,7 +266,7 @@ def test_maps_of_different_shapes_train_in_one_batch(clips_place: Path, change: 
 def test_a_model_of_both_draws_pictures_first(clips_place: Path) -> None:
     run(text(CLIPS | {"data.sources": MIXED, "stills": True}), Path("g"))
     with Image.open("g/samples/00000006.png") as sheet:
-        assert sheet.size == (6 * 16, 16)  # a picture each, and no rows of frames
+        assert sheet.size == (142, 34)  # two rows of eight pictures, and no row of frames for each
     pipeline = Pipeline.from_pretrained(Path("g/final"))
     assert (pipeline.frames, pipeline.clips) == (1, (5, 8.0, MOST_FRAMES))
 

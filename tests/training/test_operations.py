@@ -25,7 +25,7 @@ def counted(network: torch.nn.Module, maps: torch.Tensor, condition: TextConditi
     forward = counter.get_total_flops()
     with counter, sdpa_kernel(SDPBackend.MATH):
         logits.square().mean().backward()
-    assert counter.get_total_flops() == pytest.approx(2 * forward, rel=0.1)
+    assert counter.get_total_flops() == pytest.approx(2 * forward, rel=0.12)
     return 3 * forward
 
 
