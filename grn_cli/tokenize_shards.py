@@ -71,7 +71,7 @@ def _maker(options: Tokenize) -> Maker:
     sizes = tuple(sides(one) for one in options.sizes.split(",")) if options.sizes else ()
     if width != height:
         sizes = ((width, height),)
-    view = View(width, sizes, options.flip, options.frames, options.fps if options.frames else None, options.rounds)
+    view = View(width, sizes, options.flip, options.frames, options.fps, options.rounds)
     text: TextEncoder | None = None
     if options.text_encoder is not None:
         folder = resolve(options.text_encoder, kind="text-encoder", offline=options.offline).folder
