@@ -46,6 +46,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from words_on_device import DeviceWords, words_of
 
+from grn.devices import fast_type
 from grn.errors import ConfigError, GrnError, UsageError
 from grn.hub.resolve import resolve
 from grn.models.config import TextToVisualModelConfig
@@ -298,13 +299,14 @@ def train(options: argparse.Namespace) -> bool:
     device = torch.device(options.device)
     recipe, text = read_recipe(options.recipe, options.set)
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(device))
-    source = read_pictures(options, recipe, text, tokenizer)
+    reader = Tokenizer.from_pretrained(recipe.tokenizer, str(device), fast_type(device))
+    source = read_pictures(options, recipe, text, reader)
     clips = None
     if options.clips is not None:
         size, frames = recipe.data.size, recipe.data.frames
         found = [read_captioned(path, size, frames, options.processes, options.limit) for path in options.clips]
         pixels, said = np.concatenate([shown for shown, _ in found]), [one for _, captions in found for one in captions]
-        clips = clip_source(pixels, said, text, tokenizer, recipe.network.rounds, options.codes)
+        clips = clip_source(pixels, said, text, reader, recipe.network.rounds, options.codes)
     torch.manual_seed(recipe.run.seed)
     step = GeneratorStep(recipe, source, clips, options.clip_share, options.clip_batch, device)
     run = step.run = Run(options.out, step.modules, step.optimizers(), recipe.run)

@@ -39,15 +39,17 @@ _IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves
 }  # fmt: skip
 _SINGLE = 0.45
 _SHARES = {  # of the scenes that are no single thing
-    **{"two": 0.12, "beside": 0.08, "stacked": 0.08, "count": 0.1, "corner": 0.03, "size": 0.03},
-    **{"colour": 0.06, "two colours": 0.08, "three": 0.02, "four": 0.01},
+    **{"two": 0.12, "beside": 0.08, "stacked": 0.06, "count": 0.1, "corner": 0.03, "size": 0.03},
+    **{"colour": 0.12, "two colours": 0.12, "three": 0.02, "four": 0.01},
 }
+_AS_READ = 0.9  # share of the things that no word places which stand in the order of their names: else every place would have a choice of its own
 _TWO = ("{} and {}", "{} with {}", "{} next to {}", "{} beside {}", "{}, {}")
 _LEFT = ("{} to the left of {}", "{} left of {}", "{} on the left, {} on the right")
 _RIGHT = ("{} to the right of {}", "{} right of {}", "{} on the right, {} on the left")
 _ABOVE = ("{} above {}", "{} over {}", "{} on top of {}")
 _BELOW = ("{} below {}", "{} under {}", "{} beneath {}")
 _COUNT = ("{} {}", "{} {}", "a group of {} {}", "a picture of {} {}")
+_OFF_CENTRE = (0.0, 0.0, 0.0, 0.0, -0.5, 0.5)  # where the line of two things is, out of which it cannot be told
 _COLOURED = ("{colour} {name}", "{colour} {name}", "{name} in {colour}", "{colour} coloured {name}")
 _SMALL, _BIG = ("small", "tiny", "little"), ("big", "large", "huge")
 _ON = ("{} on a {} background", "{} on {}", "{} in front of a {} background")
@@ -224,17 +226,23 @@ class Composer:
 
     def _pair(self, style: str, rng: np.random.Generator, upright: bool) -> tuple[list[Placed], list[Thing]]:
         """Two things: the left one or the upper one first."""
-        places = [(0.0, -0.5), (0.0, 0.5)] if upright else [(-0.5, 0.0), (0.5, 0.0)]
+        off = _pick(_OFF_CENTRE, rng)
+        places = [(off, -0.5), (off, 0.5)] if upright else [(-0.5, off), (0.5, off)]
         placed = [
             Placed(sprite, *_near(at, 0.06, rng), side=float(rng.uniform(0.4, 0.5)), mirrored=bool(rng.random() < 0.3))
             for sprite, at in zip(self._choose(style, 2, rng), places, strict=True)
         ]
         return placed, [Thing(self.sprites[one.sprite].name) for one in placed]
 
+    def _unplaced(self, style: str, rng: np.random.Generator) -> tuple[list[Placed], list[Thing], bool]:
+        """Two things that no word places: as a line is read, or sometimes in another way; and whether the second one is named first."""
+        as_read = bool(rng.random() < _AS_READ)
+        placed, things = self._pair(style, rng, upright=not as_read and bool(rng.random() < 0.5))
+        return placed, things, not as_read and bool(rng.random() < 0.5)
+
     def _two(self, style: str, rng: np.random.Generator) -> Scene:
-        placed, things = self._pair(style, rng, upright=bool(rng.random() < 0.25))
-        said = things if rng.random() < 0.5 else things[::-1]
-        return Scene(_joined(_TWO, said, rng), "two", tuple(placed), tuple(things))
+        placed, things, turned = self._unplaced(style, rng)
+        return Scene(_joined(_TWO, things[::-1] if turned else things, rng), "two", tuple(placed), tuple(things))
 
     def _beside(self, style: str, rng: np.random.Generator) -> Scene:
         placed, things = self._pair(style, rng, upright=False)
@@ -277,17 +285,17 @@ class Composer:
     def _colour(self, style: str, rng: np.random.Generator) -> Scene:
         (sprite,) = self._choose(style, 1, rng)
         thing = Thing(self.sprites[sprite].name, colour=_pick(list(COLOURS), rng))
-        side, hue = float(rng.uniform(0.8, 1.0)), COLOURS[str(thing.colour)]
+        # Mostly as large as the thing by itself, whose shape is then the known one.
+        side, hue = float(rng.uniform(0.88 if rng.random() < 0.8 else 0.7, 1.0)), COLOURS[str(thing.colour)]
         return Scene(_coloured(thing, rng), "colour", (Placed(sprite, *_near((0, 0), 0.06, rng), side, hue),), (thing,))
 
     def _two_colours(self, style: str, rng: np.random.Generator) -> Scene:
-        placed, things = self._pair(style, rng, upright=bool(rng.random() < 0.25))
+        placed, things, turned = self._unplaced(style, rng)
         first = _pick(list(COLOURS), rng)
         second = _pick([colour for colour in COLOURS if colour != first], rng)
         things = [replace(thing, colour=c) for thing, c in zip(things, (first, second), strict=True)]
         placed = [replace(one, hue=COLOURS[str(t.colour)]) for one, t in zip(placed, things, strict=True)]
-        said = things if rng.random() < 0.5 else things[::-1]
-        caption = _pick(_TWO, rng).format(*(_coloured(thing, rng) for thing in said))
+        caption = _pick(_TWO, rng).format(*(_coloured(thing, rng) for thing in (things[::-1] if turned else things)))
         return Scene(caption, "two colours", tuple(placed), tuple(things))
 
     def _three(self, style: str, rng: np.random.Generator) -> Scene:
@@ -297,13 +305,14 @@ class Composer:
         return self._many("four", style, 4, rng)
 
     def _many(self, kind: str, style: str, count: int, rng: np.random.Generator) -> Scene:
-        """Different things, in any order."""
+        """Different things, mostly in the order of their names."""
         places, side = _arrangement(count, rng)
         sprites = self._choose(style, count, rng)
         placed = tuple(Placed(s, *_near(at, 0.03, rng), side=side) for s, at in zip(sprites, places, strict=True))
         things = tuple(Thing(self.sprites[s].name) for s in sprites)
         said = [with_article(thing.name) for thing in things]
-        rng.shuffle(said)
+        if rng.random() >= _AS_READ:
+            rng.shuffle(said)
         return Scene(f"{', '.join(said[:-1])} and {said[-1]}", kind, placed, things)
 
 

@@ -56,6 +56,18 @@ def test_who_is_left_and_who_is_above(composer: Composer) -> None:
             assert forwards or backwards, scene.caption
 
 
+@pytest.mark.parametrize("kind", ["two", "two colours"])
+def test_things_that_no_word_places_mostly_stand_as_a_line_is_read(composer: Composer, kind: str) -> None:
+    scenes = made(composer, kind, 200)
+    as_read = []
+    for scene in scenes:
+        words = scene.caption.replace(",", "").split()
+        named = sorted(scene.objects, key=lambda one: words.index(composer.sprites[one.sprite].name))
+        as_read.append(named[0].x < named[1].x - 0.5)
+    assert 0.85 < sum(as_read) / len(scenes) < 1
+    assert len({round(scene.objects[0].y * 2) for scene in scenes}) > 1, "the line is not always in the middle"
+
+
 def test_corners_and_sizes(composer: Composer) -> None:
     for scene in made(composer, "corner"):
         (one,) = scene.objects
@@ -162,9 +174,12 @@ def test_only_things_stand_in_scenes() -> None:
 def test_objects_are_drawn_where_they_stand() -> None:
     made_of, pixels = sprites()
     composer = Composer(made_of)
-    scenes = [scene for kind in ("beside", "stacked") for scene in made(composer, kind, 20)]
+    scenes = [scene for kind in ("beside", "stacked") for scene in made(composer, kind, 40)]
+    # In the middle, so that the corners are empty.
+    scenes = [scene for scene in scenes if all(min(abs(one.x), abs(one.y)) < 0.1 for one in scene.objects)]
+    assert len(scenes) > 20
     pictures = Renderer(torch.from_numpy(pixels))(Scenes.of(scenes))
-    assert pictures.shape == (40, 3, SIDE, SIDE)
+    assert pictures.shape == (len(scenes), 3, SIDE, SIDE)
     for scene, picture in zip(scenes, pictures, strict=True):
         for one in scene.objects:
             x, y = (int((value + 1) / 2 * SIDE) for value in (one.x, one.y))
