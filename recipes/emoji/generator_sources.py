@@ -27,9 +27,8 @@ from grn.tokenizer import Tokenizer
 
 _PART = 256  # pictures composed at once
 _ENCODED_AT_ONCE = 256
-_ON_A_PROCESSOR = (
-    32  # encoded at once there: of more, what lies between layers comes from fresh memory each time, 2.3 times as slow
-)
+# On a processor fewer: of 256, what lies between layers comes from fresh memory each time, 2.3 times as slow.
+_ENCODED_ON_A_PROCESSOR = 32
 _CLIPS_AT_ONCE = 32
 _MOST_PARTS = 64  # into which the making of scenes is divided
 
@@ -110,7 +109,9 @@ class MixedSource:
 @torch.no_grad()
 def encode(tokenizer: Tokenizer, pixels: Tensor, rounds: int) -> Tensor:
     """Pixels [B, 3, T, H, W] in [-1, 1] -> token maps int64 [B, t, h, w, C], computed in the tokenizer's type."""
-    parts = pixels.to(tokenizer.dtype).split(_ON_A_PROCESSOR if pixels.device.type == "cpu" else _ENCODED_AT_ONCE)
+    parts = pixels.to(tokenizer.dtype).split(
+        _ENCODED_ON_A_PROCESSOR if pixels.device.type == "cpu" else _ENCODED_AT_ONCE
+    )
     features = torch.cat([tokenizer.network.encode(part) for part in parts])
     return hbq.encode(features.float(), rounds).movedim(1, -1)
 

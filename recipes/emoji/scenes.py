@@ -49,7 +49,8 @@ _RIGHT = ("{} to the right of {}", "{} right of {}", "{} on the right, {} on the
 _ABOVE = ("{} above {}", "{} over {}", "{} on top of {}")
 _BELOW = ("{} below {}", "{} under {}", "{} beneath {}")
 _COUNT = ("{} {}", "{} {}", "a group of {} {}", "a picture of {} {}")
-_OFF_CENTRE = (0.0, 0.0, 0.0, 0.0, -0.5, 0.5)  # where the line of two things is, out of which it cannot be told
+# Where the line of two things may be: seeds differ, too, where the order of things does not.
+_OFF_CENTRE = (0.0, 0.0, 0.0, 0.0, -0.5, 0.5)
 _COLOURED = ("{colour} {name}", "{colour} {name}", "{name} in {colour}", "{colour} coloured {name}")
 _SMALL, _BIG = ("small", "tiny", "little"), ("big", "large", "huge")
 _ON = ("{} on a {} background", "{} on {}", "{} in front of a {} background")
