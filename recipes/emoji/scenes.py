@@ -39,8 +39,8 @@ _IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves
 }  # fmt: skip
 _SINGLE = 0.45
 _SHARES = {  # of the scenes that are no single thing
-    **{"two": 0.12, "beside": 0.08, "stacked": 0.06, "count": 0.1, "corner": 0.03, "size": 0.03},
-    **{"colour": 0.12, "two colours": 0.12, "three": 0.02, "four": 0.01},
+    **{"two": 0.16, "beside": 0.08, "stacked": 0.06, "count": 0.1, "corner": 0.03, "size": 0.03},
+    **{"colour": 0.2, "two colours": 0.06, "three": 0.02, "four": 0.01},
 }
 _AS_READ = 0.9  # share of the things that no word places which stand in the order of their names: else every place would have a choice of its own
 _TWO = ("{} and {}", "{} with {}", "{} next to {}", "{} beside {}", "{}, {}")
@@ -286,8 +286,8 @@ class Composer:
     def _colour(self, style: str, rng: np.random.Generator) -> Scene:
         (sprite,) = self._choose(style, 1, rng)
         thing = Thing(self.sprites[sprite].name, colour=_pick(list(COLOURS), rng))
-        # Mostly as large as the thing by itself, whose shape is then the known one.
-        side, hue = float(rng.uniform(0.88 if rng.random() < 0.8 else 0.7, 1.0)), COLOURS[str(thing.colour)]
+        # As large as the thing by itself, whose shape is then the known one.
+        side, hue = float(rng.uniform(0.9, 1.0)), COLOURS[str(thing.colour)]
         return Scene(_coloured(thing, rng), "colour", (Placed(sprite, *_near((0, 0), 0.06, rng), side, hue),), (thing,))
 
     def _two_colours(self, style: str, rng: np.random.Generator) -> Scene:

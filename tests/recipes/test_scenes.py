@@ -77,6 +77,14 @@ def test_corners_and_sizes(composer: Composer) -> None:
         assert any(word in scene.caption for word in ("small", "tiny", "little")) == (scene.objects[0].side < 0.5)
 
 
+def test_a_coloured_thing_by_itself_is_as_large_as_one_in_its_own_colours(composer: Composer) -> None:
+    on_a_grid = Composer(composer.sprites, grid=4)
+    for scene in made(on_a_grid, "colour"):
+        (one,) = scene.objects
+        assert (one.x, one.y, one.side) == (0, 0, 1), "its codes' places are those that the thing has"
+        assert one.hue == COLOURS[str(scene.things[0].colour)]
+
+
 def test_objects_that_are_counted_lie_apart(composer: Composer) -> None:
     seen = set()
     for scene in made(composer, "count", 100):
