@@ -18,6 +18,9 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+# On a processor, what lies between layers of more comes from fresh memory each time: 4 pictures of 224x224 at once take 40 % of the time of 32.
+_PIXELS_AT_ONCE = 4 * 224**2
+
 # The last block before each halving of rows and columns; the stem stands for stride 2.
 _STAGE_ENDS = (2, 4, 10, 15)
 
@@ -56,6 +59,12 @@ class OfflineFeatures(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in [-1, 1] -> features [B, 1280]: the last feature map averaged over the picture."""
+        if pixels.device.type != "cpu":
+            return self._features(pixels)
+        at_once = max(1, _PIXELS_AT_ONCE // self.resolution**2)
+        return torch.cat([self._features(part) for part in pixels.split(at_once)])
+
+    def _features(self, pixels: Tensor) -> Tensor:
         size = (self.resolution, self.resolution)
         if pixels.shape[-2:] != size:
             pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
