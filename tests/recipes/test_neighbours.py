@@ -105,7 +105,8 @@ def pictures(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
 
 def asked(data: Path, **more: object) -> argparse.Namespace:
     """Arguments as the command line gives them."""
-    given = {"among": None, "keep": None, "num": 200, "seed": 0, "steps": None, "rounds": None, "resolution": 32}
+    given = {"among": None, "keep": None, "num": 200, "seed": 0, "rounds": None, "resolution": 32}
+    given |= dict.fromkeys(script.SAMPLING)
     return argparse.Namespace(data=data, batch_size=5, device="cpu", **{**given, **more})
 
 
@@ -120,7 +121,9 @@ def test_who_copies_is_right_and_who_mixes_up_is_not(pictures: tuple[Path, dict[
     assert {m["rank"] for m in bad["matches"]} <= set(range(1, 7))
 
 
-def test_a_tokenizer_that_loses_nothing_is_right(pictures: tuple[Path, dict[str, np.ndarray]]) -> None:
+def test_a_tokenizer_that_loses_nothing_is_right(
+    pictures: tuple[Path, dict[str, np.ndarray]], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of one that keeps each pixel as it is, many rounds are the picture and one is a few colours."""
     path, _ = pictures
     asks: list[int] = []
@@ -144,15 +147,18 @@ def test_a_tokenizer_that_loses_nothing_is_right(pictures: tuple[Path, dict[str,
     assert set(asks) == {7, 1}
     with pytest.raises(SystemExit):
         script.main(["--rounds", "2"])
+    with pytest.raises(SystemExit):
+        script.main(["--through", "emoji-tokenizer", "--guidance-start", "0.3"])
+    assert "--guidance-start: is of models" in capsys.readouterr().err
 
 
 def test_what_is_asked_for_is_done(pictures: tuple[Path, dict[str, np.ndarray]]) -> None:
     path, known = pictures
     copier = Copier(known)
-    some = script.compare(copier, asked(path, num=3, seed=1, steps=7, keep="3d", among=[path, path]))
+    some = script.compare(copier, asked(path, num=3, seed=1, steps=7, guidance=0.0, keep="3d", among=[path, path]))
     assert (some["generated"], some["among"]) == (3, 12)
     assert {m["style"] for m in some["matches"]} == {"3d"}
-    assert copier.settings == [{"seed": 1, "batch_size": 5, "steps": 7}]
+    assert copier.settings == [{"seed": 1, "batch_size": 5, "steps": 7, "guidance": 0.0}]
 
 
 def test_pictures_without_names_are_refused(tmp_path: Path) -> None:
