@@ -8,13 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import tomli_w
-
 from grn.errors import BadInputError, ConfigError, EnvironmentFaultError, UsageError
 from grn.training.checkpoint import verify_checkpoint
 from grn.training.estimate import Estimate
 from grn.training.loop import Stopped
-from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, load_recipe, text_of
 from grn.training.run import check, measure, parameters
 from grn.training.run import train as run_training
 from grn_cli.console import Console
@@ -83,7 +81,7 @@ def _dry_run(recipe: Recipe, folder: Path, console: Console) -> None:
             "memory": f"{cost.memory / 1e9:.1f} GB",
             "speed": f"{cost.flop_per_s / 1e9:,.0f} GFLOP/s, {cost.peak_share:.0%} of the peak, by steps of {cost.samples} here",
         }
-    resolved = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    resolved = text_of(recipe)
     # The console would escape these as \x.., which TOML does not know.
     resolved = re.sub("[\x80-\xa0\xad]", lambda found: f"\\u{ord(found[0]):04x}", resolved)
     console.result(

@@ -1,6 +1,6 @@
 """The model card of what was trained: a beginning, to be added to by whoever passes the model on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -9,15 +9,23 @@ from grn.files import display
 from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
 
 
-def card_of(recipe: TokenizerRecipe | GeneratorRecipe, state: Mapping[str, Tensor]) -> str:
-    """Markdown: what it is, how large, from what and how long it was trained, and how it is used. state: its weights."""
+def card_of(
+    recipe: TokenizerRecipe | GeneratorRecipe,
+    state: Mapping[str, Tensor],
+    steps: int | None = None,
+    data_from: Sequence[str | Path] | None = None,
+) -> str:
+    """Markdown: what it is, how large, from what and how long it was trained, and how it is used.
+
+    state: its weights. steps, data_from: where they are not the recipe's.
+    """
     data, run = recipe.data, recipe.run
     size = f"{data.size}x{data.size}" + (f", clips of up to {data.frames} frames" if data.frames > 1 else "")
     facts = {
         "parameters": f"{sum(tensor.numel() for tensor in state.values()):,}",
-        "trained for": f"{run.steps:,} steps of {run.batch_size} samples, seed {run.seed}",
+        "trained for": f"{run.steps if steps is None else steps:,} steps of {run.batch_size} samples, seed {run.seed}",
         "pictures": size,
-        "data": ", ".join(display(Path(source.path).name) for source in data.sources),
+        "data": ", ".join(display(Path(path).name) for path in data_from or [source.path for source in data.sources]),
     }
     if isinstance(recipe, GeneratorRecipe):
         facts["codes of"] = f"{display(Path(recipe.tokenizer).name)}, {recipe.network.rounds} rounds"

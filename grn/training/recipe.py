@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from grn.errors import ConfigError, UsageError
-from grn.files import display
+from grn.files import atomic_path, display
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.refine.config import Fill, SamplerConfig
@@ -202,6 +203,17 @@ class GeneratorRecipe(Section):
 
 
 Recipe = Annotated[TokenizerRecipe | GeneratorRecipe, Field(discriminator="kind")]
+
+
+def save_recipe(recipe: TokenizerRecipe | GeneratorRecipe, path: Path) -> None:
+    """Write every setting, as `load_recipe` reads it."""
+    with atomic_path(path) as aside:
+        aside.write_text(text_of(recipe), encoding="utf-8")
+
+
+def text_of(recipe: TokenizerRecipe | GeneratorRecipe) -> str:
+    """Every setting, as TOML."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TokenizerRecipe | GeneratorRecipe:

@@ -8,14 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import tomli_w
 import torch
 from pydantic import BaseModel
 
 from grn.data.shards import Progress
 from grn.devices import checked, fast_type
 from grn.errors import ConfigError, GrnError, ModelMismatchError
-from grn.files import atomic_path, cannot_write, locked
+from grn.files import cannot_write, locked
 from grn.hub.resolve import resolve
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.class_to_image import ClassToImage
@@ -30,7 +29,7 @@ from grn.training.generator import GeneratorTask, check_fit
 from grn.training.generator_data import check_classes
 from grn.training.loop import Loop
 from grn.training.mixture import MixedSource
-from grn.training.recipe import GeneratorRecipe, TokenizerRecipe
+from grn.training.recipe import GeneratorRecipe, TokenizerRecipe, save_recipe
 from grn.training.tokenizer import TokenizerTask
 
 _log = logging.getLogger("grn")
@@ -76,8 +75,7 @@ def train(
         if engine.first:
             for note in notes:
                 _log.warning(note)
-            with atomic_path(folder / "run.toml") as aside:
-                aside.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+            save_recipe(recipe, folder / "run.toml")
         loop.run(report, stop_after, on_step)
 
 

@@ -18,7 +18,7 @@ import argparse
 import copy
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -58,9 +58,10 @@ from grn.refine.sampler import Sampler
 from grn.text.learnt import listed
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
+from grn.training.card import card_of
 from grn.training.generator import surprise
 from grn.training.optimizers import Optimizers
-from grn.training.recipe import GeneratorRecipe, RatioConfig, load_recipe
+from grn.training.recipe import GeneratorRecipe, RatioConfig, load_recipe, save_recipe
 from grn.training.sheets import save_sheet
 
 
@@ -177,10 +178,12 @@ def export(
     words: Iterable[str],
     clips: bool,
     folder: Path,
+    steps: int,
+    data: Sequence[Path],
 ) -> None:
     """Write a model folder with its tokenizer, in half precision, and with the text encoder or, where that has a name, a note of it.
 
-    words: of all captions. clips: whether it has learnt any.
+    words: of all captions. clips: whether it has learnt any. steps, data: how long it was trained, and on what.
     """
     config = TextToVisualModelConfig(
         name=recipe.name,
@@ -193,7 +196,8 @@ def export(
         stills=recipe.stills and clips,
     )
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
-    save_model(folder, config, weights, dtype=torch.float16, files=listed(words))
+    card = card_of(recipe, weights, steps, data)
+    save_model(folder, config, weights, dtype=torch.float16, card=card, files=listed(words))
     save_tokenizer(folder / "tokenizer", copy.deepcopy(tokenizer.network).cpu(), tokenizer.name)
     if not isinstance(text, str):
         text.save(folder / "text_encoder")
@@ -310,6 +314,7 @@ def train(options: argparse.Namespace) -> bool:
     torch.manual_seed(recipe.run.seed)
     step = GeneratorStep(recipe, source, clips, options.clip_share, options.clip_batch, device)
     run = step.run = Run(options.out, step.modules, step.optimizers(), recipe.run)
+    save_recipe(recipe, options.out / "run.toml")
     drawn = 0.0
 
     def draw(network: nn.Module) -> None:
@@ -334,7 +339,8 @@ def train(options: argparse.Namespace) -> bool:
     )
     known = source.words.known | (clips.words.known if clips else frozenset())
     encoder, moving, final = options.words_of or text, clips is not None, options.out / "final"
-    run.with_average(lambda network: export(recipe, network, tokenizer, encoder, known, moving, final))
+    data = [options.sprites, *(options.pictures or []), *(options.clips or [])]
+    run.with_average(lambda network: export(recipe, network, tokenizer, encoder, known, moving, final, run.step, data))
     run.with_average(draw)
     return finished
 

@@ -29,8 +29,9 @@ from grn.media.pixels import to_levels, to_unit
 from grn.networks.autoencoder import CausalAutoencoder
 from grn.networks.inflate import can_inflate, inflate
 from grn.tokenizer import Tokenizer, save_tokenizer
+from grn.training.card import card_of
 from grn.training.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, generator_loss, motion_loss
-from grn.training.recipe import TokenizerRecipe, load_recipe
+from grn.training.recipe import TokenizerRecipe, load_recipe, save_recipe
 
 HELDOUT = 60  # samples of each held-out tar
 HELDOUT_SIDE = 128
@@ -301,6 +302,7 @@ def fit(recipe: TokenizerRecipe, data: Data, options: argparse.Namespace, device
     batches = Batches(data.pictures, data.clips, recipe.data.size, frames, *counts)
     step = TokenizerStep(recipe, batches, device)
     run = step.run = Run(options.out, step.modules, step.optimizers(), recipe.run)
+    save_recipe(recipe, options.out / "run.toml")
 
     def report(network: nn.Module) -> None:
         assert isinstance(network, CausalAutoencoder)
@@ -313,7 +315,8 @@ def fit(recipe: TokenizerRecipe, data: Data, options: argparse.Namespace, device
 
     def export(network: nn.Module) -> None:
         assert isinstance(network, CausalAutoencoder)
-        save_tokenizer(options.out / "final", copy.deepcopy(network).cpu(), recipe.name)
+        card = card_of(recipe, network.state_dict(), run.step)
+        save_tokenizer(options.out / "final", copy.deepcopy(network).cpu(), recipe.name, card=card)
 
     print(f"resumed at step {run.step}" if run.resume() else "from the start", flush=True)
     finished = run.train(

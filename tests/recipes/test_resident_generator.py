@@ -38,7 +38,7 @@ from grn.refine.config import SamplerConfig
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import DataConfig, RunConfig, SourceConfig
-from grn.training.recipe import GeneratorRecipe, WordsConfig
+from grn.training.recipe import GeneratorRecipe, WordsConfig, load_recipe
 
 CPU = torch.device("cpu")
 
@@ -206,6 +206,10 @@ def test_a_generator_of_pictures_and_clips_is_trained(place: Path, recipe: Gener
     assert {"loss_pictures", "loss_clips"} <= {key for row in log_rows(place / "run") for key in row}
     assert (place / "run" / "samples" / "00000006.png").is_file()
     assert (place / "run" / "final" / "tokenizer" / "config.json").is_file()
+    card = (place / "run" / "final" / "README.md").read_text()
+    assert "6 steps of 3 samples" in card
+    assert "sprites.tar, clips.tar" in card
+    assert load_recipe(place / "run" / "run.toml") == recipe
     known = (place / "run" / "final" / "words.txt").read_text().split()
     assert {"cat", "animated"} <= set(known)  # the clips' captions alone have the second
     pipeline = Pipeline.from_pretrained(place / "run" / "final")

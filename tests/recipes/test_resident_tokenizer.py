@@ -80,6 +80,7 @@ def test_a_tokenizer_is_trained_measured_and_written(recipe: Path) -> None:
     losses = {key for row in found for key in row}
     assert {"pictures_l1", "pictures_perceptual", "clips_l2"} <= losses
     assert Tokenizer.from_pretrained(str(recipe / "run" / "final")).config.time_stride == 4
+    assert f"{found[-1]['step']:.0f} steps of" in (recipe / "run" / "final" / "README.md").read_text()
     # The same command has nothing left to do; with more steps it goes on.
     assert train_tokenizer(["recipe.toml", "-o", "run", "--device", "cpu", *more, "--set", "run.steps=6"]) == 0
     assert [row["step"] for row in log_rows(recipe / "run")[len(found) :]] == [5, 6]
