@@ -18,7 +18,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-# On a processor, what lies between layers of more comes from fresh memory each time: pictures of 224x224 by fours take less than half the time of 32 at once.
+# On a processor, what lies between layers of more comes from fresh memory: pictures of 224x224 by fours take less than half the time of 32 at once.
 _PIXELS_AT_ONCE = 4 * 224**2
 
 # The last block before each halving of rows and columns; the stem stands for stride 2.
