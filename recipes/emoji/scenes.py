@@ -39,9 +39,14 @@ _IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves
 }  # fmt: skip
 _SINGLE = 0.45
 _SHARES = {  # of the scenes that are no single thing
-    **{"two": 0.16, "beside": 0.08, "stacked": 0.06, "count": 0.1, "corner": 0.03, "size": 0.03},
-    **{"colour": 0.2, "two colours": 0.06, "three": 0.02, "four": 0.01},
+    **{"two": 0.22, "beside": 0.07, "stacked": 0.05, "count": 0.08, "corner": 0.03, "size": 0.04},
+    **{"colour": 0.2, "two colours": 0.18, "described": 0.05, "three": 0.03, "four": 0.01},
 }
+# Said of a thing, and not seen of it: else a word that no picture shows passes for a second thing.
+_DESCRIBED = (
+    *("happy", "lonely", "friendly", "brave", "lazy", "clever", "gentle", "cute", "pretty", "beautiful", "funny"),
+    *("wooden", "shiny", "silver", "plastic", "wet", "fresh", "simple", "modern", "ancient", "famous", "fluffy"),
+)
 _AS_READ = 0.9  # share of the things that no word places which stand in the order of their names: else every place would have a choice of its own
 _TWO = ("{} and {}", "{} with {}", "{} next to {}", "{} beside {}", "{}, {}")
 _LEFT = ("{} to the left of {}", "{} left of {}", "{} on the left, {} on the right")
@@ -169,7 +174,7 @@ class Composer:
         self.rules: dict[str, Callable[[str, np.random.Generator], Scene]] = {
             "single": self._single, "two": self._two, "beside": self._beside, "stacked": self._stacked,
             "count": self._count, "corner": self._corner, "size": self._size, "colour": self._colour,
-            "two colours": self._two_colours, "three": self._three, "four": self._four,
+            "two colours": self._two_colours, "described": self._described, "three": self._three, "four": self._four,
         }  # fmt: skip
         shares = np.array(list(_SHARES.values()))
         self._kinds = ["single", *_SHARES]
@@ -282,6 +287,12 @@ class Composer:
         thing = Thing(self.sprites[sprite].name)
         word = _pick(_SMALL if small else _BIG, rng)
         return Scene(with_article(f"{word} {thing.name}"), "size", (placed,), (thing,))
+
+    def _described(self, style: str, rng: np.random.Generator) -> Scene:
+        (sprite,) = self._choose(style, 1, rng)
+        thing = Thing(self.sprites[sprite].name)
+        placed = Placed(sprite, *_near((0, 0), 0.06, rng), side=float(rng.uniform(0.9, 1.0)))
+        return Scene(with_article(f"{_pick(_DESCRIBED, rng)} {thing.name}"), "described", (placed,), (thing,))
 
     def _colour(self, style: str, rng: np.random.Generator) -> Scene:
         (sprite,) = self._choose(style, 1, rng)

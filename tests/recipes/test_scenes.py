@@ -13,7 +13,10 @@ from scenes import COLOURS, GROUNDS, NUMBERS, Composer, Scene, held_out, is_thin
 
 from grn.errors import BadInputError
 
-KINDS = ("single", "two", "beside", "stacked", "count", "corner", "size", "colour", "two colours", "three", "four")
+KINDS = (
+    *("single", "two", "beside", "stacked", "count", "corner", "size", "colour"),
+    *("two colours", "described", "three", "four"),
+)
 
 
 @pytest.fixture
