@@ -106,7 +106,7 @@ class Generator:
 
     @property
     def sampling(self) -> SamplerConfig:
-        """The model's own settings."""
+        """The model's own settings, of pictures where it has others for clips."""
         return self.about.sampling
 
     @property
@@ -147,9 +147,12 @@ class Generator:
             self._compiled = True
             _log.info("%s: compiled for %s", self.name, self.device.type)
 
-    def settings(self, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
-        """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""
-        return sampler_config(self.sampling, **overrides)
+    def settings(self, clip: bool = False, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
+        """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together.
+
+        clip: those for clips, where a model that draws pictures too has them.
+        """
+        return sampler_config(self.about.sampled(clip), **overrides)
 
     def sampler(self, **overrides: Unpack[SamplerOverrides]) -> Sampler:
         """What draws from the network, with the model's settings or others. Raises UsageError."""

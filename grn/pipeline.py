@@ -8,6 +8,7 @@
 Axes: token maps are [t, h, w, E] elements or [t, h, w, C] indices.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,7 @@ from grn.models.config import Clips, GeneratorModelConfig, Preset, TextToVisualM
 from grn.models.folder import ModelFolder, save_model
 from grn.models.tensors import CONFIG
 from grn.networks.compiling import Compiling
+from grn.networks.condition import Condition
 from grn.networks.contract import Shape
 from grn.networks.generator_config import ClassToImageConfig
 from grn.progress import StepBar
@@ -193,7 +195,7 @@ class Pipeline:
 
     @property
     def sampling(self) -> SamplerConfig:
-        """The model's own settings."""
+        """The model's own settings, of pictures where it has others for clips."""
         return self.generator.sampling
 
     @property
@@ -236,9 +238,12 @@ class Pipeline:
         """Whether the tokenizer computes in another number format than the generator."""
         return self.tokenizer.dtype != self.dtype
 
-    def settings(self, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
-        """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together."""
-        return self.generator.settings(**overrides)
+    def settings(self, clip: bool | None = None, **overrides: Unpack[SamplerOverrides]) -> SamplerConfig:
+        """The model's sampling settings with some replaced; None leaves one as it is. UsageError names what does not go together.
+
+        clip: those for clips or for pictures, where the model has others for clips; None: for what it draws where no size is asked for.
+        """
+        return self.generator.settings(self.frames > 1 if clip is None else clip, **overrides)
 
     @overload  # a str is a sequence of them too, which nobody means
     def __call__(  # type: ignore[overload-overlap]
@@ -259,8 +264,8 @@ class Pipeline:
         prompt that it cannot read.
         """
         request = Request.of(prompts, **options)
-        settings, theirs = self.settings(**request.overrides), request.callback
-        with StepBar(len(request.prompts), settings.tmax if settings.adaptive else settings.steps, progress) as bar:
+        steps, theirs = self.settings(**request.overrides).most_steps, request.callback
+        with StepBar(len(request.prompts), steps, progress) as bar:
 
             def both(view: StepView) -> None:
                 bar.see(view)
@@ -278,10 +283,11 @@ class Pipeline:
     def _stream(self, request: Request) -> Iterator[Result]:
         preset = self.preset(request.preset)
         negative_prompt, overrides = preset.beside(request.negative_prompt, request.overrides)
-        sampling = self.settings(**overrides)
         sizes = [self._whole_size(one, request.known) for one in request.sizes]
         shapes = [self.map_shape(frames, (height, width)) for frames, height, width in sizes]
-        if negative_prompt and (self.text is None or sampling.guidance == 1):
+        clips = [frames > 1 for frames, _, _ in sizes]
+        settings = {clip: self.settings(clip, **overrides) for clip in clips or [self.frames > 1]}
+        if negative_prompt and (self.text is None or all(one.guidance == 1 for one in settings.values())):
             need = "a model that draws from words" if self.text is None else "guidance other than 1"
             raise UsageError(f"negative prompt: has no effect here, it needs {need}; leave it out")
         if not request.prompts:
@@ -289,25 +295,51 @@ class Pipeline:
         begun = request.known is not None and request.known.begins
         condition, null = self._prompts.conditions(request.prompts, negative_prompt, begun, preset)
         self._settle()
-        steps = sampling.tmax if sampling.adaptive else sampling.steps
-        branches = 1 if sampling.guidance == 1 else 2
-        tokens = sum(math.prod(shape) for shape in shapes) / self.generator.config.patch**2
-        self.generator.compile(self.compiling, tokens * steps * branches)
-        samples = Sampler(self.generator.network, sampling).run(
-            condition,
-            null,
-            shapes,
-            seed=request.seeds,
-            batch_size=request.batch_size,
-            callback=request.callback,
-            known=request.known,
-        )
+        sampling = [settings[clip] for clip in clips]
+        passes = [one.most_steps * (1 if one.guidance == 1 else 2) for one in sampling]
+        tokens = sum(times * math.prod(shape) for times, shape in zip(passes, shapes, strict=True))
+        self.generator.compile(self.compiling, tokens / self.generator.config.patch**2)
+        alike = {one: [n for n, other in enumerate(sampling) if other == one] for one in settings.values()}
+        parts = [
+            self._samples(Sampler(self.generator.network, one), condition, null, shapes, request, numbers)
+            for one, numbers in alike.items()
+        ]
+        samples = itertools.chain.from_iterable(parts)
         decoding = self.tokenizer.dtype_name if self.decodes_otherwise else None
         drawing = self.dtype_name, self.device.type
-        made = Made(self.source, negative_prompt, sampling, *drawing, request.preset, decoding)
+        made = [Made(self.source, negative_prompt, one, *drawing, request.preset, decoding) for one in sampling]
         return self._results(samples, request, [frames for frames, _, _ in sizes], made)
 
-    def _results(self, samples: Iterable[Sample], request: Request, frames: list[int], made: Made) -> Iterator[Result]:
+    def _samples(
+        self,
+        sampler: Sampler,
+        condition: Condition,
+        null: Condition | None,
+        shapes: list[Shape],
+        request: Request,
+        numbers: list[int],
+    ) -> Iterator[Sample]:
+        """Those of the request's samples, numbered as there, that have settings in common."""
+        theirs = request.callback
+
+        def renumbered(view: StepView) -> None:
+            assert theirs is not None
+            theirs(replace(view, number=numbers[view.number]))
+
+        samples = sampler.run(
+            condition.rows(torch.tensor(numbers)),
+            null,
+            [shapes[number] for number in numbers],
+            seed=[request.seeds[number] for number in numbers],
+            batch_size=request.batch_size,
+            callback=None if theirs is None else renumbered,
+            known=request.known,
+        )
+        return (replace(sample, number=numbers[sample.number]) for sample in samples)
+
+    def _results(
+        self, samples: Iterable[Sample], request: Request, frames: list[int], made: list[Made]
+    ) -> Iterator[Result]:
         """Decode finished samples and give them out in order; those that finish early wait for their turn."""
         waiting: dict[int, Sample] = {}
         following = 0
@@ -318,7 +350,7 @@ class Pipeline:
                 shown = self.pictures(ready.indices[None])[0, : frames[following]]
                 fps = self.fps if frames[following] > 1 else None
                 prompt, seed = request.prompts[following], request.seeds[following]
-                yield Result(shown, prompt, seed, ready.steps, ready.entropy, fps, made)
+                yield Result(shown, prompt, seed, ready.steps, ready.entropy, fps, made[following])
                 following += 1
 
     def pictures(self, indices: Tensor) -> NDArray[np.uint8]:

@@ -61,7 +61,8 @@ def describe(found: Resolved, name: str) -> tuple[Any, ...]:
         f"weights   {_readable(size)}, sha256 {config.get('weights_sha256', '-')}",
     ]
     rest = {key: value for key, value in config.items() if key not in _SAID and not isinstance(value, dict | list)}
-    sections = {"network": config["network"], "sampling": config.get("sampling", {}), "drawing": rest}
+    sections = {"network": config["network"], "sampling": config.get("sampling", {})}
+    sections |= {"clips": config.get("clip_sampling", {}), "drawing": rest}
     for section, settings in sections.items():
         lines += [f"{section:9} {key} = {value}" for key, value in settings.items()]
     for preset, settings in config.get("presets", {}).items():

@@ -2,24 +2,24 @@
 
     format_version, kind, name, weights_sha256      every model
     network                                         its dimensions: the config of its network's class
-    sampling, size, frames, fps, most_frames,
-    stills                                          a generator: how it is sampled, and what it makes
+    sampling, clip_sampling, size, frames, fps,
+    most_frames, stills                             a generator: how it is sampled, and what it makes
     tokenizer, text_encoder                         a generator: names of its parts, where its folder lacks them
     prompt_tag, image_prompt_tag, presets           a text model: what stands before a prompt, settings by name
     vocabulary_sha256                               a text encoder: of its tokenizer.json
 
-Reading is in `grn.models.folder`. A key that this version does not know is kept and ignored, but not inside `network`
-and `sampling`: there it would change what a model computes.
+Reading is in `grn.models.folder`. A key that this version does not know is kept and ignored, but not inside `network`,
+`sampling` and `clip_sampling`: there it would change what a model computes.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
 from grn.networks.umt5 import Umt5Config
-from grn.refine.config import SamplerConfig, SamplerOverrides
+from grn.refine.config import SamplerConfig, SamplerOverrides, check_clip_sampling, sampler_config
 
 FORMAT_VERSION: Literal[1] = 1
 MOST_FRAMES, MOST_PIXELS = 100_000, 65_536
@@ -69,6 +69,9 @@ class GeneratorModelConfig(ModelConfig):
     """What generators of both kinds say of themselves."""
 
     sampling: SamplerConfig = SamplerConfig()
+    clip_sampling: dict[str, Any] | None = Field(
+        None, description="`sampling` defaults that differ for clips, of a model that draws pictures too"
+    )
     size: int | None = Field(None, ge=1, le=MOST_PIXELS, strict=True, description="pixels a side of its pictures")
     frames: int = Field(1, ge=1, le=MOST_FRAMES, strict=True, description="of its clips; 1: it makes still pictures")
     fps: float | None = Field(None, ge=0.01, le=1000, strict=True, description="frames a second of its clips")
@@ -83,6 +86,7 @@ class GeneratorModelConfig(ModelConfig):
             raise ValueError(f"fps: missing, and clips of {self.frames} frames need it")
         if self.stills and self.frames == 1:
             raise ValueError("stills: is said of models that draw clips too, and frames is 1; leave it out")
+        check_clip_sampling(self.sampling, self.clip_sampling, self.stills)
         if self.most_frames is not None and self.most_frames < self.frames:
             raise ValueError(f"most_frames: expected {self.frames} to {MOST_FRAMES}, found {self.most_frames}")
         return self
@@ -93,6 +97,10 @@ class GeneratorModelConfig(ModelConfig):
         if self.frames == 1 or self.fps is None:
             return None
         return Clips(self.frames, self.fps, self.most_frames or MOST_FRAMES)
+
+    def sampled(self, clip: bool) -> SamplerConfig:
+        """How it is sampled where it draws a clip, or a picture."""
+        return sampler_config(self.sampling, **cast(SamplerOverrides, self.clip_sampling or {} if clip else {}))
 
     def pixels(self, stride: int) -> int:
         """Pixels a side of the pictures that it was trained for; `stride` is its tokenizer's."""

@@ -1,6 +1,6 @@
 """How a model is sampled."""
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Unpack
@@ -64,6 +64,11 @@ class SamplerConfig(BaseModel):
             raise ValueError(f"guidance_start {self.guidance_start} is above guidance_end {self.guidance_end}")
         return self
 
+    @property
+    def most_steps(self) -> int:
+        """T, or the most steps that an adaptive run takes."""
+        return self.tmax if self.adaptive else self.steps
+
 
 class SamplerOverrides(TypedDict, total=False):
     """Fields of `SamplerConfig` to change for one call; None leaves one as the model has it."""
@@ -96,3 +101,17 @@ def sampler_config(base: SamplerConfig, **overrides: Unpack[SamplerOverrides]) -
         return SamplerConfig.model_validate({**base.model_dump(), **chosen})
     except ValidationError as error:
         raise UsageError(describe(error, SamplerConfig)) from error
+
+
+def check_clip_sampling(sampling: SamplerConfig, changed: dict[str, Any] | None, stills: bool) -> None:
+    """Check what a model or a recipe says of `sampling` for clips alone. stills: whether it draws pictures too. Raises ValueError."""
+    if changed is None:
+        return
+    if not stills:
+        raise ValueError(
+            "clip_sampling: is said of models that draw both pictures and clips, by stills; say it in sampling"
+        )
+    try:
+        sampler_config(sampling, **cast(SamplerOverrides, changed))
+    except UsageError as error:
+        raise ValueError(f"clip_sampling: {error}") from error

@@ -303,6 +303,7 @@ class GeneratorTask:
                 frames=data.frames,
                 fps=data.fps,
                 stills=recipe.stills,
+                clip_sampling=recipe.clip_sampling,
                 prompt_tag=self._tag,
                 text_encoder=str(recipe.text_encoder) if named else None,
             )

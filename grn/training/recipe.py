@@ -15,7 +15,7 @@ from grn.errors import ConfigError, UsageError
 from grn.files import atomic_path, display
 from grn.networks.autoencoder_config import TokenizerConfig
 from grn.networks.generator_config import ClassToImageConfig, TextToVisualConfig
-from grn.refine.config import Fill, SamplerConfig
+from grn.refine.config import Fill, SamplerConfig, check_clip_sampling
 from grn.training.config import DataConfig, Decay, OptimizerConfig, Positive, RunConfig, Section, Share, Steps, Weight
 from grn.validation import describe
 
@@ -159,6 +159,9 @@ class GeneratorRecipe(Section):
     )
     sheet_prompts: tuple[str, ...] = Field((), description="drawn on the sample sheets; captions of the data if empty")
     sampling: SamplerConfig = Field(SamplerConfig(), description="sampling defaults written into the model's config")
+    clip_sampling: dict[str, Any] | None = Field(
+        None, description="sampling defaults that differ for clips, of a model that draws pictures too (`stills`)"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "GeneratorRecipe":
@@ -184,6 +187,7 @@ class GeneratorRecipe(Section):
             raise ValueError("cut: there are no clips to cut; leave it at 0")
         if self.stills and len({source.clips for source in self.data.sources}) == 1:
             raise ValueError("stills: is said of a model that learns both pictures and clips; give sources of both")
+        check_clip_sampling(self.sampling, self.clip_sampling, self.stills)
         if self.stills and len({source.tag for source in self.data.sources}) > 1:
             raise ValueError("stills: a model that draws both puts one tag before its prompts; give all sources one")
         if self.text_device is not None and self.text_encoder is None:

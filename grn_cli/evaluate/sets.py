@@ -143,7 +143,9 @@ def leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def drawing_record(pipeline: Pipeline, given: Mapping[str, Any], negative_prompt: str = "") -> dict[str, Any]:
+def drawing_record(
+    pipeline: Pipeline, given: Mapping[str, Any], negative_prompt: str = "", clip: bool | None = None
+) -> dict[str, Any]:
     """Everything that decides the picture of a prompt and a seed, as JSON. given: what is changed of the model's settings."""
     return {
         "weights": pipeline.generator.fingerprint,
@@ -152,5 +154,5 @@ def drawing_record(pipeline: Pipeline, given: Mapping[str, Any], negative_prompt
         "text_weights": pipeline.text.fingerprint if pipeline.text else None,
         "dtype": pipeline.dtype_name,
         "negative_prompt": negative_prompt,
-        "sampling": pipeline.settings(**given).model_dump(mode="json"),
+        "sampling": pipeline.settings(clip, **given).model_dump(mode="json"),
     }

@@ -69,7 +69,7 @@ def _finish(
     scores: dict[str, float],
 ) -> None:
     given = overrides(options)
-    drawing: dict[str, Any] = drawing_record(pipeline, given, options.negative_prompt)
+    drawing: dict[str, Any] = drawing_record(pipeline, given, options.negative_prompt, size[0] > 1)
     pipeline.map_shape(size[0], size[1:])  # what cannot be drawn is said first
 
     def draw(prompts: Sequence[str], seeds: Sequence[int]) -> Iterable[Result]:

@@ -51,9 +51,9 @@ def generate(options: Generate) -> None:
     )
     # What is written beside each picture says what it was drawn with.
     job.negative_prompt, job.overrides = pipeline.preset(job.preset).beside(job.negative_prompt, job.overrides)
-    _check_steps(pipeline, job, options)
-    job.prompts = [_class(pipeline, prompt) for prompt in job.prompts]
     clip = _draws_clips(pipeline, job, options, named)
+    _check_steps(pipeline, clip, job, options)
+    job.prompts = [_class(pipeline, prompt) for prompt in job.prompts]
     size = _size(pipeline, job, options, named)
     batch = Batch(alone=len(set(job.prompts)) == 1)
     readable = _readable(job, pipeline, batch)
@@ -70,8 +70,8 @@ def generate(options: Generate) -> None:
 
 def _draw(job: Job, pipeline: Pipeline, writer: Writer, history: History | None, options: Generate) -> None:
     """Draw everything of the job, and write each picture when it is done, or all in one contact sheet."""
-    console, settings = options.console, pipeline.settings(**job.overrides)
-    each = settings.tmax if settings.adaptive else settings.steps
+    console = options.console
+    each = pipeline.settings(writer.clip, **job.overrides).most_steps
     with console.bar("generate", each * len(job.prompts)) as bar:
         steps = _Steps(bar, len(job.prompts), each)
         listeners = [*([history.note] if history else []), *([steps.note] if console.terminal else [])]
@@ -148,9 +148,9 @@ def _check(job: Job, options: Generate, outputs: Outputs) -> Path | None:
     return Path(options.out)
 
 
-def _check_steps(pipeline: Pipeline, job: Job, options: Generate) -> None:
+def _check_steps(pipeline: Pipeline, clip: bool, job: Job, options: Generate) -> None:
     """Refuse options on the number of steps that would change nothing, and say so of --adaptive."""
-    settings = pipeline.settings(**job.overrides)
+    settings = pipeline.settings(clip, **job.overrides)
     if not settings.adaptive and (options.tmin or options.tmax):
         raise UsageError("--tmin and --tmax: bound the steps of --adaptive; give that too")
     if settings.adaptive and settings.k == 0:

@@ -189,6 +189,7 @@ def export(
         name=recipe.name,
         network=recipe.network,
         sampling=recipe.sampling,
+        clip_sampling=recipe.clip_sampling if clips else None,
         size=recipe.data.size,
         text_encoder=text if isinstance(text, str) else None,
         frames=recipe.data.frames if clips else 1,

@@ -108,6 +108,12 @@ GENERATORS: dict[str, tuple[dict[str, Any], str]] = {
     "too few": ({**CLIPS, "most_frames": 8}, "most_frames: expected 9 to 100000, found 8"),
     "too many": ({**CLIPS, "most_frames": 10**6}, "most_frames: Input should be less than or equal to 100000"),
     "stills of no clips": ({"stills": True}, "stills: is said of models that draw clips too, and frames is 1"),
+    "clips of no pictures": ({**CLIPS, "clip_sampling": {}}, "clip_sampling: is said of models that draw both"),
+    "clips sampled otherwise": (
+        {**CLIPS, "stills": True, "clip_sampling": {"guidence": 2}},
+        "clip_sampling: unknown key 'guidence'; did you mean 'guidance'?",
+    ),
+    "clips sampled with nothing": ({**CLIPS, "stills": True, "clip_sampling": {"steps": 0}}, "clip_sampling: steps: "),
     "a part": ({"tokenizer": 3}, "tokenizer: "),
 }
 

@@ -121,12 +121,14 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("text", "words.degrees", 80.0),
     ("clips", "cut", 1.0),
     ("clips", "stills", True),
+    ("clips", "clip_sampling", {"temperature": 0.5}),
     ("text", "sheet_prompts", ("left", "left")),
     ("class", "sheet_prompts", ("left",)),
 ]
 NEEDED: dict[str, dict[str, Any]] = {
     "run.keep": {"run.steps": 3},
     "stills": {"data.sources": [{"path": "clips", "clips": True}, {"path": "pictures"}]},
+    "clip_sampling": {"data.sources": [{"path": "clips", "clips": True}, {"path": "pictures"}], "stills": True},
     "data.most_bad": {"data.sources": [{"path": "some.jsonl", "resize": (16, 20)}]},
     "run.distance_pictures": {"run.distance_every": 2},
     "run.bad_steps": {"run.steps": 3, "optimizer.lr": 1e30, "optimizer.clip": 1e30},

@@ -15,6 +15,7 @@ from grn import editing
 from grn.media import VideoWriter, open_media, read_image, read_image_text, write_image
 from grn.models.config import MOST_FRAMES
 from grn.pipeline import Pipeline
+from grn_cli.record import read_record
 
 
 @pytest.fixture
@@ -120,6 +121,42 @@ def test_a_model_of_both_draws_pictures_in_python_and_clips_by_size(both: Path) 
     assert pipeline("a red cat", steps=2).frames.shape == (1, SIDE, SIDE, 3)
     drawn = pipeline("a red cat", size=(9, SIDE, SIDE), steps=2)
     assert (drawn.frames.shape, drawn.fps) == ((9, SIDE, SIDE, 3), 4.0)
+
+
+@pytest.fixture
+def otherwise(both: Path) -> Path:
+    """The same, whose clips take three steps and its pictures two."""
+    config = json.loads((both / "config.json").read_text())
+    sampling = {**config["sampling"], "steps": 2}
+    changed = {"sampling": sampling, "clip_sampling": {"steps": 3, "temperature": 0.9}}
+    (both / "config.json").write_text(json.dumps(config | changed))
+    return both
+
+
+def test_clips_of_a_model_of_both_may_have_settings_of_their_own(otherwise: Path) -> None:
+    pipeline = Pipeline.from_pretrained(otherwise)
+    sizes = [(9, SIDE, SIDE), (1, SIDE, SIDE), (5, SIDE, SIDE)]
+    seen: dict[int, list[int]] = {}
+    drawn = pipeline(
+        ["a red cat"] * 3, size=sizes, callback=lambda view: seen.setdefault(view.number, []).append(view.step)
+    )
+    assert [(one.steps, one.made.sampling.temperature) for one in drawn] == [(3, 0.9), (2, 1.0), (3, 0.9)]
+    assert seen == {0: [1, 2, 3], 1: [1, 2], 2: [1, 2, 3]}
+    for number, one in enumerate(drawn):
+        alone = pipeline("a red cat", size=sizes[number], seed=number, callback=None)
+        assert np.array_equal(one.frames, alone.frames)
+    over = pipeline(["a red cat"] * 2, size=sizes[:2], steps=4)
+    assert [(one.steps, one.made.sampling.temperature) for one in over] == [(4, 0.9), (4, 1.0)]
+
+
+def test_what_is_written_beside_a_clip_says_its_own_settings(grn: Any, otherwise: Path, tmp_path: Path) -> None:
+    for name, asked, steps in (("a.webp", ("--seconds", 1), 3), ("a.png", (), 2)):
+        made, again = tmp_path / name, tmp_path / f"again-{name}"
+        assert grn("generate", "a red cat", "-m", otherwise, *asked, "-o", made).code == 0
+        assert read_record(made)["sampling"]["steps"] == steps
+        assert grn("generate", "--like", made, "-m", otherwise, "-o", again).code == 0
+        assert np.array_equal(_frames(made), _frames(again))
+    assert "clips     steps = 3" in grn("models", "show", otherwise).text
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp", ".webm", ".mov"])
