@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from sampling_options import add_sampling, option_of, sampling_of
 from torch import Tensor
 
 from grn import hbq
@@ -36,9 +37,6 @@ from grn.features.efficientnet import FeatureNetwork, OfflineFeatures
 from grn.media.pixels import from_batch
 from grn.pipeline import Pipeline
 from grn.tokenizer import Tokenizer
-
-SAMPLING = ("steps", "temperature", "guidance", "guidance_start", "guidance_end")
-"""Settings that may differ from the model's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +118,7 @@ def compare(pipeline: Pipeline | Tokenizer, arguments: argparse.Namespace) -> di
         drawn = kept(pipeline, arguments.rounds or pipeline.config.rounds, samples, arguments.batch_size)
     else:
         results = pipeline(
-            captions(samples), seed=arguments.seed, batch_size=arguments.batch_size, **_sampling_of(arguments)
+            captions(samples), seed=arguments.seed, batch_size=arguments.batch_size, **sampling_of(arguments)
         )
         drawn = [Shown(result.frames[0]) for result in results]
     size = min(drawn[0].frame.shape[:2])
@@ -137,12 +135,6 @@ def compare(pipeline: Pipeline | Tokenizer, arguments: argparse.Namespace) -> di
         "top5": share_within(matches, 5),
         "matches": [{**dataclasses.asdict(m.wanted), "nearest": m.nearest, "rank": m.rank} for m in matches],
     }
-
-
-def _sampling_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The sampling settings that are not left to the model."""
-    given = {name: getattr(arguments, name) for name in SAMPLING}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _open(path: Path, styles: str | None) -> Source:
@@ -163,9 +155,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keep", metavar="STYLE,...", help="only pictures of these styles")
     parser.add_argument("--num", type=int, default=200, help="captions to generate")
     parser.add_argument("--seed", type=int, default=0, help="decides everything random")
-    parser.add_argument("--steps", type=int, help="refinement steps; else as the model says")
-    for name in SAMPLING[1:]:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, help="else as the model says")
+    add_sampling(parser)
     parser.add_argument("--resolution", type=int, default=224, help="side that the feature network sees")
     parser.add_argument("--batch-size", type=int, default=32, help="pictures at a time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -173,8 +163,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.rounds is not None and arguments.through is None:
         parser.error("--rounds: is of --through, and models have their own")
-    if arguments.through is not None and (given := _sampling_of(arguments)):
-        parser.error(f"--{next(iter(given)).replace('_', '-')}: is of models, and --through draws with none")
+    if arguments.through is not None and (given := sampling_of(arguments)):
+        parser.error(f"{option_of(next(iter(given)))}: is of models, and --through draws with none")
     try:
         what = (
             Pipeline.from_pretrained(arguments.model, arguments.device, torch.float32)

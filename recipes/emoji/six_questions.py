@@ -13,12 +13,15 @@ import collections
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 from compose import Renderer, Scenes
+from sampling_options import add_sampling, option_of, sampling_of
 from scene_judge import SIDE, Judge, Seen
 from scenes import Composer, Scene, held_out
 from sprites import Sprite
@@ -113,11 +116,18 @@ def reconstructed(tokenizer: Tokenizer, rounds: int, pictures: Sequence[np.ndarr
     return list(from_batch(drawn))
 
 
-def generated(pipeline: Pipeline, scenes: Sequence[Scene], seed: int, batch_size: int) -> list[np.ndarray]:
-    """What the model draws for their captions."""
+def generated(
+    pipeline: Pipeline,
+    scenes: Sequence[Scene],
+    seed: int,
+    batch_size: int,
+    sampling: Mapping[str, Any] = MappingProxyType({}),
+) -> list[np.ndarray]:
+    """What the model draws for their captions. sampling: what is otherwise than in its own settings."""
     size = (1, pipeline.size, pipeline.size)
     prompts = [scene.caption for scene in scenes]
-    return [result.frames[0] for result in pipeline(prompts, seed=seed, size=size, batch_size=batch_size)]
+    results = pipeline(prompts, seed=seed, size=size, batch_size=batch_size, **sampling)
+    return [result.frames[0] for result in results]
 
 
 def judge_all(
@@ -166,7 +176,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="with --through; else the tokenizer's own number")
     parser.add_argument("--sprites", type=Path, default=Path("data/emoji/sprites.tar"))
     parser.add_argument("--num", type=int, default=50, help="pictures a question")
+    parser.add_argument(
+        "--questions", nargs="+", choices=KINDS, default=list(KINDS), metavar="QUESTION", help="only these"
+    )
     parser.add_argument("--seed", type=int, default=0)
+    add_sampling(parser)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
@@ -175,6 +189,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--through: is of --check")
     if options.rounds is not None and options.through is None:
         parser.error("--rounds: is of --through, and models have their own")
+    if options.check and (given := sampling_of(options)):
+        parser.error(f"{option_of(next(iter(given)))}: is of models, and --check draws with none")
     return options
 
 
@@ -184,6 +200,7 @@ def run(options: argparse.Namespace) -> list[Verdict]:
     known = [number for number, sprite in enumerate(sprites) if sprite.style == STYLE]
     judge = Judge([sprites[number].name for number in known], pixels[known], OfflineFeatures(SIDE))
     asked = ask(sprites, judge.distinct(DISTINCT), options.num, options.seed)
+    asked = {question: asked[question] for question in options.questions}
     if options.check:
         renderer = Renderer(torch.from_numpy(pixels))
         kept = Tokenizer.from_pretrained(options.through) if options.through else None
@@ -194,7 +211,8 @@ def run(options: argparse.Namespace) -> list[Verdict]:
 
         return judge_all(judge, asked, draw)
     pipeline = Pipeline.from_pretrained(options.model, options.device)
-    return judge_all(judge, asked, lambda scenes: generated(pipeline, scenes, options.seed, options.batch_size))
+    how = options.seed, options.batch_size, sampling_of(options)
+    return judge_all(judge, asked, lambda scenes: generated(pipeline, scenes, *how))
 
 
 def main(argv: list[str] | None = None) -> int:

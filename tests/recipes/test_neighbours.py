@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers.tars import pack
 from PIL import Image
+from sampling_options import SAMPLING
 
 from grn import hbq
 from grn.errors import BadInputError
@@ -106,7 +107,7 @@ def pictures(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
 def asked(data: Path, **more: object) -> argparse.Namespace:
     """Arguments as the command line gives them."""
     given = {"among": None, "keep": None, "num": 200, "seed": 0, "rounds": None, "resolution": 32}
-    given |= dict.fromkeys(script.SAMPLING)
+    given |= dict.fromkeys(SAMPLING)
     return argparse.Namespace(data=data, batch_size=5, device="cpu", **{**given, **more})
 
 

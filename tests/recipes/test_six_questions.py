@@ -1,7 +1,9 @@
 """The six questions: the judge finds, names and colours what stands in a picture, and says what is wrong."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,12 +201,34 @@ def test_a_model_draws_the_captions(words: Path) -> None:
     assert not np.array_equal(*pictures)
 
 
+def test_how_a_model_draws_may_be_said(
+    sprites: tuple[list[Sprite], np.ndarray], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    draw = Pipeline.__call__
+
+    def noting(self: Pipeline, prompts: Any, **options: Any) -> Any:
+        asked.append(options)
+        return draw(self, prompts, **options)
+
+    monkeypatch.setattr(Pipeline, "__call__", noting)
+    monkeypatch.setattr("six_questions.read_sprites", lambda path: sprites)
+    monkeypatch.setattr(Judge, "distinct", lambda self, limit: set(self.names))
+    arguments = ["--num", "2", "--questions", "colours", "position", "--steps", "1", "--guidance", "1"]
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shares"].keys() == {"colours", "position", "overall"}
+    assert [(options["steps"], options["guidance"]) for options in asked] == [(1, 1.0)] * 2
+    assert all("temperature" not in options for options in asked)
+
+
 def test_misuse_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check", "--sprites", str(tmp_path / "none.tar")]) == 1
     assert "not a tar of sprites" in capsys.readouterr().err
     for arguments, said in (
         (["--through", "x"], "--through: is of --check"),
         (["--check", "--rounds", "2"], "--rounds: is of --through"),
+        (["--check", "--guidance-end", "0.5"], "--guidance-end: is of models"),
+        (["--questions", "taste"], "invalid choice: 'taste'"),
     ):
         with pytest.raises(SystemExit):
             main(arguments)
