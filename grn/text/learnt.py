@@ -16,10 +16,10 @@ WORDS = "words.txt"
 _MOST_BYTES = 1 << 24
 
 
-def words_file(captions: Iterable[str]) -> dict[str, bytes]:
-    """The file of all words of the captions that count, by its name."""
+def words_file(captions: Iterable[str], before: frozenset[str] = frozenset()) -> dict[str, bytes]:
+    """The file of all words of the captions that count, by its name. before: those that had been learnt when training began."""
     words = {word for caption in captions for word in split_words(caption)} - STOP_WORDS
-    return listed(words)
+    return listed(words | before)
 
 
 def listed(words: Iterable[str]) -> dict[str, bytes]:

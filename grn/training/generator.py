@@ -97,15 +97,16 @@ class GeneratorTask:
         text: TextEncoder | None,
         progress: Progress = iter,
         share: tuple[int, int] = (1, 0),
+        learnt: frozenset[str] = frozenset(),
     ) -> None:
-        """share: how many processes encode the data, and the number of this one.
+        """share: how many processes encode the data, and the number of this one. learnt: words of the captions of the model that it starts from.
 
         Raises ModelMismatchError where the parts do not fit, BadInputError for a sample without a readable picture, caption or class.
         """
         self.recipe, self.network, self.tokenizer, self.text = recipe, network, tokenizer, text
         self.config = recipe.network
         check_fit(recipe, tokenizer, text)
-        self._progress, self._share = progress, share
+        self._progress, self._share, self._learnt = progress, share, learnt
         self.modules = nn.ModuleDict({"model": network})
         self.prediction = Prediction(network, recipe.run)
         self.calls: dict[str, nn.Module] = {"model": self.prediction}
@@ -307,7 +308,7 @@ class GeneratorTask:
                 prompt_tag=self._tag,
                 text_encoder=str(recipe.text_encoder) if named else None,
             )
-        words = words_file(self.data.captions()) if isinstance(self.text, StaticWordVectors) else {}
+        words = words_file(self.data.captions(), self._learnt) if isinstance(self.text, StaticWordVectors) else {}
         save_model(folder, config, state, torch.float16, card_of(self.recipe, state), files=words)
         save_tokenizer(folder / "tokenizer", self.tokenizer.network, self.tokenizer.name)
         if isinstance(self.text, StaticWordVectors):

@@ -22,6 +22,7 @@ from grn.networks.generator_config import ClassToImageConfig
 from grn.networks.inflate import INFLATED_KEYS, can_inflate, inflate
 from grn.networks.text_to_visual import TextToVisual
 from grn.text.encoder import TextEncoder, load_text_encoder
+from grn.text.learnt import read_words
 from grn.tokenizer import Tokenizer
 from grn.training.engine import Engine
 from grn.training.estimate import Estimate, check_memory, estimate
@@ -147,7 +148,10 @@ def _task(
     assert not isinstance(network, CausalAutoencoder)
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer, str(engine.device))
     text = _text_encoder(recipe, engine.device)
-    return GeneratorTask(recipe, network, tokenizer, text, progress, (engine.processes, engine.process))
+    learnt = (
+        frozenset() if recipe.run.init is None else read_words(resolve(str(recipe.run.init), kind=recipe.kind).folder)
+    )
+    return GeneratorTask(recipe, network, tokenizer, text, progress, (engine.processes, engine.process), learnt)
 
 
 def _start_from(network: Any, name: Path | str | None, kind: str) -> None:

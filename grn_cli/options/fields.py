@@ -28,7 +28,11 @@ def option(
     text: str, metavar: str | None = None, *names: str, default: Any = None, check: Callable[[Any], Any] | None = None,
     **settings: Any,
 ) -> Any:  # fmt: skip
-    """A field that is an option. names: as on the command line, by default --field-name. check: raises BadParameter."""
+    """A field that is an option. names: as on the command line, by default --field-name. check: raises BadParameter; that of
+    a model is `named`.
+    """
+    if check is None and metavar and KINDS.keys() & {*metavar.split("|")}:
+        check = named
     settings |= {"callback": _given(check)} if check else {}
     settings |= {"autocompletion": offers(metavar)} if metavar and not {*metavar.split("|")} <= FILES else {}
     return field(
@@ -120,6 +124,13 @@ def rounds(value: int) -> int:
     """Check a number of rounds, 1 to 16."""
     if not 1 <= value <= 16:
         raise typer.BadParameter(f"{value} is out of range (expected 1 to 16)")
+    return value
+
+
+def named(value: str) -> str:
+    """Check that a name is not empty, as an unset variable of a shell is."""
+    if not value.strip():
+        raise typer.BadParameter("is empty; name a model or a folder, or leave it out")
     return value
 
 

@@ -100,6 +100,8 @@ class Generate(More, Sampling, Clips, FromPicture, Parts, Overwriting, Speaking)
         "Model to use; if not given, GRN_MODEL, else the embedded one.",
         "MODEL|FOLDER", "--model", "-m",
     )  # fmt: skip
-    num: int = option("Pictures for each prompt, from seeds counting up.", "N", "--num", "-n", min=1, default=1)
+    num: int = option(
+        "Pictures for each prompt, from seeds counting up.", "N", "--num", "-n", min=1, max=1_000_000, default=1
+    )
     seed: int = option("First seed.", "N", min=0, default=0)
     size: str | None = option("Size in pixels; the model's own if not given.", "N|WxH", check=size)

@@ -25,9 +25,9 @@ from sheet import words
 from grn.data.samples import Sample
 from grn.data.sources import open_source
 from grn.errors import GrnError
+from grn.hub.resolve import resolve
 from grn.text.word_vectors import StaticWordVectors, split_words
 
-TEXT_ENCODER = Path(__file__).parents[2] / "grn/models/embedded/emoji/text_encoder"
 _WORD = re.compile(r"[a-z]{3,}")
 
 
@@ -61,14 +61,14 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; errors as one line on stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="folder of prepare.py's tars")
-    parser.add_argument("--text-encoder", type=Path, default=TEXT_ENCODER, help="folder of the word vectors")
+    parser.add_argument("--text-encoder", default="emoji", help="name or folder of the word vectors")
     parser.add_argument("--least", type=float, default=0.7, help="cosine from which a name is near")
     arguments = parser.parse_args(argv)
     try:
         sources = {
             name: open_source(arguments.data / f"{name}.tar") for name in ("train", "heldout-name", "heldout-pair")
         }
-        text = StaticWordVectors.load(arguments.text_encoder)
+        text = StaticWordVectors.load(resolve(arguments.text_encoder, kind="text-encoder").folder)
     except GrnError as error:
         print(f"new_words: error: {error}", file=sys.stderr)
         return 1

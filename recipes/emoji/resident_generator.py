@@ -55,7 +55,7 @@ from grn.networks.condition import TextCondition
 from grn.networks.generator_config import TextToVisualConfig
 from grn.networks.text_to_visual import PreparedText, TextToVisual
 from grn.refine.sampler import Sampler
-from grn.text.learnt import listed
+from grn.text.learnt import listed, read_words
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.card import card_of
@@ -339,6 +339,8 @@ def train(options: argparse.Namespace) -> bool:
         options.save_minutes,
     )
     known = source.words.known | (clips.words.known if clips else frozenset())
+    if recipe.run.init is not None:
+        known |= read_words(resolve(str(recipe.run.init), kind="generator").folder)
     encoder, moving, final = options.words_of or text, clips is not None, options.out / "final"
     data = [options.sprites, *(options.pictures or []), *(options.clips or [])]
     run.with_average(lambda network: export(recipe, network, tokenizer, encoder, known, moving, final, run.step, data))

@@ -35,6 +35,7 @@ from grn.networks.generator_config import TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.pipeline import Pipeline
 from grn.refine.config import SamplerConfig
+from grn.text.learnt import read_words
 from grn.text.word_vectors import StaticWordVectors, StaticWordVectorsConfig
 from grn.tokenizer import Tokenizer, save_tokenizer
 from grn.training.config import DataConfig, RunConfig, SourceConfig
@@ -265,3 +266,6 @@ def test_a_generator_of_other_codes_goes_on_with_its_blocks(
     for change in ({"width": 64}, {"depth": config.depth - 1}):
         with pytest.raises(ConfigError, match="another shape"):
             start(TextToVisual(config.model_copy(update=change)), trained)
+    (trained / "words.txt").write_text("zeppelin\n")
+    assert train_generator([*COMMON, "-o", "more", "--set", "run.init=run/final"]) == 0
+    assert "zeppelin" in read_words(place / "more" / "final")

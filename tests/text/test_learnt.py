@@ -22,6 +22,7 @@ def test_the_file_holds_the_words_that_count_once(tmp_path: Path) -> None:
     (tmp_path / WORDS).write_bytes(files[WORDS])
     assert read_words(tmp_path) == {"cat", "red", "cafe"}
     assert listed(read_words(tmp_path)) == files
+    assert words_file(["a dog"], read_words(tmp_path)) == {WORDS: b"cafe\ncat\ndog\nred\n"}
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

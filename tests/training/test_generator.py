@@ -21,6 +21,7 @@ from grn.networks.condition import ClassCondition
 from grn.networks.generator_config import TextToVisualConfig
 from grn.networks.text_to_visual import TextToVisual
 from grn.pipeline import Pipeline
+from grn.text.learnt import read_words
 from grn.text.word_vectors import StaticWordVectors
 from grn.tokenizer import Tokenizer
 from grn.training.generator import GeneratorTask, refinement_loss, surprise
@@ -269,6 +270,15 @@ def test_a_model_of_both_draws_pictures_first(clips_place: Path) -> None:
         assert sheet.size == (142, 34)  # two rows of eight pictures, and no row of frames for each
     pipeline = Pipeline.from_pretrained(Path("g/final"))
     assert (pipeline.frames, pipeline.clips) == (1, (5, 8.0, MOST_FRAMES))
+
+
+def test_words_that_were_learnt_before_are_kept(clips_place: Path) -> None:
+    run(text(CLIPS), Path("g"))
+    seen = read_words(Path("g/final"))
+    assert seen
+    (Path("g/final") / "words.txt").write_text("zeppelin\n")
+    run(text(CLIPS | {"run.init": "g/final"}), Path("h"))
+    assert read_words(Path("h/final")) == seen | {"zeppelin"}
 
 
 def test_some_steps_see_the_beginnings_of_clips(clips_place: Path) -> None:

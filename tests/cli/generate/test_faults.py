@@ -42,6 +42,23 @@ def test_no_readable_prompt(draw: Any, tmp_path: Path, more: str) -> None:
     assert _files(tmp_path) == []
 
 
+# Asked for by mistake
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("-m", ""), "is empty; name a model or a folder, or leave it out"),
+        (("--tokenizer", " "), "is empty; name a model or a folder, or leave it out"),
+        (("-n", 10**8), "'-n': Input should be less than or equal to 1000000"),
+    ],
+)
+def test_what_nobody_means_is_refused_at_once(grn: Any, options: tuple[Any, ...], says: str) -> None:
+    outcome = grn("generate", "a cat", *options)
+    assert (outcome.code, outcome.text) == (2, "")
+    assert says in outcome.err
+
+
 # Stopped in the middle
 
 
