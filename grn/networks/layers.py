@@ -4,7 +4,8 @@ Axes: B samples, N tokens, D width, E elements of a token, K classes of an eleme
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -46,8 +47,21 @@ class RMSNorm(nn.RMSNorm):
 def logits_of(head: nn.Linear, x: Tensor) -> Tensor:
     """float32 logits, computed at no less, under autocast too: at 8 bits they would blur losses and entropies."""
     dtype = torch.promote_types(x.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
+    coarse = x.device.type == "cpu" and x.dtype == head.weight.dtype == torch.bfloat16
+    with torch.autocast(x.device.type, enabled=False), _products_of_bfloat16() if coarse else nullcontext():
         return F.linear(x.to(dtype), head.weight.to(dtype), head.bias.to(dtype)).float()
+
+
+@contextmanager
+def _products_of_bfloat16() -> Iterator[None]:
+    """On a processor, float32 matrices are multiplied as bfloat16 and summed in float32: the same numbers sooner where that is what they hold."""
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 class RatioEmbedding(nn.Module):

@@ -19,7 +19,7 @@ from grn.models.folder import NETWORKS
 from grn.networks.class_to_image import ClassToImage, PreparedClass
 from grn.networks.condition import ClassCondition, TextCondition
 from grn.networks.generator_config import ClassToImageConfig, TextAttention, TextToVisualConfig
-from grn.networks.layers import sum_of_columns
+from grn.networks.layers import logits_of, sum_of_columns
 from grn.networks.text_to_visual import PreparedText, TextToVisual
 
 REFERENCE = Path(__file__).parents[1] / "assets" / "reference"
@@ -423,3 +423,20 @@ def test_an_empty_prompt_of_zeros_does_not_blow_up_gradients(text_attention: Any
         return float(nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None]))
 
     assert norm(torch.zeros(1, 1, 6)) < 2 * norm(torch.randn(1, 1, 6))
+
+
+@pytest.mark.parametrize("coarse", [True, False])
+def test_logits_are_summed_in_float32(coarse: bool) -> None:
+    """Of bfloat16 numbers the products are exact, whatever multiplies them; of float32 ones nothing is rounded first."""
+    generator = torch.Generator().manual_seed(0)
+    head, x = nn.Linear(512, 64), torch.randn(40, 512, generator=generator)
+    nn.init.normal_(head.weight, generator=generator)
+    if coarse:
+        head, x = head.bfloat16(), x.bfloat16()
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    logits = logits_of(head, x)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(
+        logits, nn.functional.linear(x.double(), head.weight.double(), head.bias.double()).float(), rtol=1e-5, atol=1e-4
+    )

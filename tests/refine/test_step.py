@@ -18,7 +18,7 @@ def uniforms(seed: int = 0) -> Tensor:
     return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("classes", [2, 16])
+@pytest.mark.parametrize("classes", [2, 4, 16])
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.7])
 def test_drawing_is_walking_up_the_shares(classes: int, temperature: float) -> None:
     logits = torch.randn(*SHAPE, classes, generator=torch.Generator().manual_seed(1)) * 2
