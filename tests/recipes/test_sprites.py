@@ -70,8 +70,10 @@ def test_the_generator_of_scenes_draws_pictures_and_clips_of_that_tokenizer() ->
     config = resolve(recipe.name).open().config
     assert isinstance(config, TextToVisualModelConfig)
     assert config.network == recipe.network
-    kept = config.size, config.frames, config.fps, config.stills
-    assert kept == (recipe.data.size, recipe.data.frames, recipe.data.fps, recipe.stills)
+    kept = config.size, config.frames, config.fps, config.stills, config.clip_sampling
+    assert kept == (recipe.data.size, recipe.data.frames, recipe.data.fps, recipe.stills, recipe.clip_sampling)
+    fitted = {"k", "b"}  # to the trained model's entropies
+    assert config.sampling.model_dump(exclude=fitted) == recipe.sampling.model_dump(exclude=fitted)
 
 
 def test_a_newcomer_asks_for_forty_different_things() -> None:
