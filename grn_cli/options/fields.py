@@ -31,7 +31,7 @@ def option(
     """A field that is an option. names: as on the command line, by default --field-name. check: raises BadParameter; that of
     a model is `named`.
     """
-    if check is None and metavar and KINDS.keys() & {*metavar.split("|")}:
+    if check is None and metavar and {"MODEL", "TOKENIZER", "ENCODER"} & {*metavar.split("|")}:
         check = named
     settings |= {"callback": _given(check)} if check else {}
     settings |= {"autocompletion": offers(metavar)} if metavar and not {*metavar.split("|")} <= FILES else {}

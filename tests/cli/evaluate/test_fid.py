@@ -180,7 +180,7 @@ class FakePipeline:
         self.tokenizer, self.text, self.dtype_name = SimpleNamespace(fingerprint="4567"), None, "float32"
         self.calls: list[tuple] = []
 
-    def settings(self, **overrides) -> SamplerConfig:
+    def settings(self, clip=None, **overrides) -> SamplerConfig:
         return sampler_config(SamplerConfig(), **overrides)
 
     def stream(self, prompts, *, seed, batch_size, negative_prompt, **settings) -> Iterator[Result]:
