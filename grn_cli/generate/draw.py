@@ -51,10 +51,10 @@ def generate(options: Generate) -> None:
     )
     # What is written beside each picture says what it was drawn with.
     job.negative_prompt, job.overrides = pipeline.preset(job.preset).beside(job.negative_prompt, job.overrides)
-    clip = _draws_clips(pipeline, job, options, named)
-    _check_steps(pipeline, clip, job, options)
     job.prompts = [_class(pipeline, prompt) for prompt in job.prompts]
+    clip = _draws_clips(pipeline, job, options, named)
     size = _size(pipeline, job, options, named)
+    _check_steps(pipeline, size[0] > 1, job, options)
     batch = Batch(alone=len(set(job.prompts)) == 1)
     readable = _readable(job, pipeline, batch)
     _keep(job, lambda prompt, _: prompt in readable)
@@ -71,7 +71,7 @@ def generate(options: Generate) -> None:
 def _draw(job: Job, pipeline: Pipeline, writer: Writer, history: History | None, options: Generate) -> None:
     """Draw everything of the job, and write each picture when it is done, or all in one contact sheet."""
     console = options.console
-    each = pipeline.settings(writer.clip, **job.overrides).most_steps
+    each = pipeline.settings(writer.size[0] > 1, **job.overrides).most_steps
     with console.bar("generate", each * len(job.prompts)) as bar:
         steps = _Steps(bar, len(job.prompts), each)
         listeners = [*([history.note] if history else []), *([steps.note] if console.terminal else [])]

@@ -41,7 +41,7 @@ class Writer:
 
     def __post_init__(self) -> None:
         self._start = self.job.start.record()
-        self._sampling = self.pipeline.settings(self.clip, **self.job.overrides).model_dump(mode="json")
+        self._sampling = self.pipeline.settings(self.size[0] > 1, **self.job.overrides).model_dump(mode="json")
         self._numbered = len(set(self.job.seeds)) > 1
 
     def one(self, result: Result) -> None:

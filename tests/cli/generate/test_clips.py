@@ -156,6 +156,8 @@ def test_what_is_written_beside_a_clip_says_its_own_settings(grn: Any, otherwise
         assert read_record(made)["sampling"]["steps"] == steps
         assert grn("generate", "--like", made, "-m", otherwise, "-o", again).code == 0
         assert np.array_equal(_frames(made), _frames(again))
+    assert grn("generate", "a red cat", "-m", otherwise, "--seconds", 0.1, "-o", tmp_path / "one.webp").code == 0
+    assert read_record(tmp_path / "one.webp")["sampling"]["steps"] == 2, "a clip of one frame is drawn as a picture"
     assert "clips     steps = 3" in grn("models", "show", otherwise).text
 
 
