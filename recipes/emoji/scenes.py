@@ -39,8 +39,8 @@ _IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves
 }  # fmt: skip
 _SINGLE = 0.45
 _SHARES = {  # of the scenes that are no single thing
-    **{"two": 0.22, "beside": 0.07, "stacked": 0.05, "count": 0.08, "corner": 0.03, "size": 0.04},
-    **{"colour": 0.2, "two colours": 0.18, "described": 0.05, "three": 0.03, "four": 0.01},
+    **{"two": 0.2, "beside": 0.05, "stacked": 0.04, "count": 0.06, "corner": 0.02, "size": 0.03},
+    **{"colour": 0.22, "two colours": 0.3, "described": 0.04, "three": 0.03, "four": 0.01},
 }
 # Said of a thing, and not seen of it: else a word that no picture shows passes for a second thing.
 _DESCRIBED = (
@@ -194,8 +194,9 @@ class Composer:
             made = self.rules[chosen](style, rng)
             if not self.wanted(made):
                 continue
-            if any(thing.colour == "white" for thing in made.things):
-                made = replace(made, ground=GROUNDS["grey"])  # it could not be seen on white
+            colours = {thing.colour for thing in made.things}
+            if "white" in colours:  # it could not be seen on white
+                made = replace(made, ground=GROUNDS["black" if "blue" in colours else "blue"])
             if style != self.default:
                 said = ("{}, {} style", "{} in {} style")[int(rng.integers(2))]
                 made = replace(made, caption=said.format(made.caption, style))

@@ -151,9 +151,9 @@ def test_right_is_what_was_asked_and_nothing_less(
 def test_the_judge_is_right_about_composed_pictures(judge: Judge, sprites: tuple[list[Sprite], np.ndarray]) -> None:
     """All six questions end to end; turned captions, as a model that mixes things up would draw, are found wrong."""
     made, pixels = sprites
-    asked = ask(made, {one.name for one in made}, 4, seed=0)
+    asked = ask(made, {one.name for one in made}, 10, seed=0)
     assert set(asked) == set(KINDS)
-    assert all(len(scenes) == 4 for scenes in asked.values())
+    assert all(len(scenes) == 10 for scenes in asked.values())
     renderer = Renderer(torch.from_numpy(pixels))
     verdicts = judge_all(judge, asked, lambda scenes: composed(renderer, scenes, 0))
     found = shares(verdicts)
