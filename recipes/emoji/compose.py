@@ -62,7 +62,9 @@ def recolour(rgb: Tensor, hue: Tensor) -> Tensor:
     value, low = rgb.amax(1, keepdim=True), rgb.amin(1, keepdim=True)
     saturation = (value - low) / value.clamp(min=1e-4)
     hues = hue.view(-1, 1, 1, 1)
-    lit = torch.where(hues == BLACK, value * 0.28, torch.where(hues == WHITE, 0.58 + 0.42 * value, value))
+    # White stays darker than a white ground, and keeps as much shading as lets it still be called white.
+    white = 0.45 + 0.43 * value
+    lit = torch.where(hues == BLACK, value * 0.28, torch.where(hues == WHITE, white, value))
     depth = torch.where(hues < 0, 0.06 * saturation, (0.3 + 0.75 * saturation).clamp(max=0.95))
     # HSV -> RGB: each channel falls from the value where the hue is far from it.
     turns = torch.tensor([5.0, 3.0, 1.0], device=rgb.device).view(1, 3, 1, 1)

@@ -194,9 +194,6 @@ class Composer:
             made = self.rules[chosen](style, rng)
             if not self.wanted(made):
                 continue
-            colours = {thing.colour for thing in made.things}
-            if "white" in colours:  # it could not be seen on white
-                made = replace(made, ground=GROUNDS["black" if "blue" in colours else "blue"])
             if style != self.default:
                 said = ("{}, {} style", "{} in {} style")[int(rng.integers(2))]
                 made = replace(made, caption=said.format(made.caption, style))
