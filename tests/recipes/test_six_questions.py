@@ -84,7 +84,7 @@ def test_a_whole_thing_is_not_taken_apart(judge: Judge, sprites: tuple[list[Spri
 def test_colours_are_read_and_names_are_not_misled(judge: Judge, sprites: tuple[list[Sprite], np.ndarray]) -> None:
     right = 0
     for colour, hue in COLOURS.items():
-        picture = drawn(sprites[1], Placed(1, 0, 0, 0.8, hue=hue), ground=(190, 190, 195))
+        picture = drawn(sprites[1], Placed(1, 0, 0, 0.8, hue=hue))
         (seen,) = judge.look([picture], coloured=True)
         assert [one.colour for one in seen] == [colour]
         right += seen[0].name == THINGS[1]
